@@ -1,0 +1,56 @@
+"""The third noun: everything that decides a kernel's text, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .expr import Expr, Symbol, Table
+from .schedule import Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a kernel runs.
+
+    backend: `cpp` or `triton`.
+    name:    `avx512`, `avx2`, `neon`, `generic`; `sm_80`, `sm_90`, `sm_100`, `gfx942`, `interpreter`.
+    """
+
+    backend: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A recipe for one kernel.
+
+    dtype:      of query, key, value and output: `f32 bf16 f16 f64`; sums and the log-sum-exp are f32 (f64 for f64).
+    head_dim:   D of query and key, 1..256.
+    value_dim:  D of value and output, 1..256.
+    parameters: integer and real symbols in the order of the launch arrays (`Lq`, `Lk`, `offset` excluded).
+    tables:     user tables, then term bounds, then lists, in the order of the launch array.
+    partial:    the mask that partial tiles evaluate, over `q` (row), `k`, `b`, `h`, symbols and tables.
+    score:      over `s` and the same; `s` itself when scores are left alone.
+    safe_rows:  every row's first scheduled tile is proved to hold a visible key (never assumed otherwise).
+    """
+
+    schedule: Schedule
+    target: Target
+    dtype: str
+    head_dim: int
+    value_dim: int
+    parameters: tuple[Symbol, ...]
+    tables: tuple[Table, ...]
+    partial: Expr
+    score: Expr
+    safe_rows: bool = False
+    num_warps: int = 4
+    num_stages: int = 2
+
+    @property
+    def block_q(self) -> int:
+        return self.schedule.block_q
+
+    @property
+    def block_k(self) -> int:
+        return self.schedule.block_k

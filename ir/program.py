@@ -1,0 +1,51 @@
+"""The first noun: which pairs (q, k) are attended, and what becomes of their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from .expr import Expr, S, Symbol, Table, Var, substitute
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What positions are: flat indices (`rank` 1, no extents), or coordinates on a row-major grid.
+
+    extents: tokens along each axis, outermost first; empty for flat positions and for a grid that is not bound yet.
+    """
+
+    rank: int = 1
+    extents: tuple[int, ...] = ()
+
+    def coordinates(self, side: str) -> tuple[Var, ...]:
+        """The variables of one side (`q` or `k`): itself when flat, else `q0, q1, ...`, outermost first."""
+        return (Var(side),) if self.rank == 1 else tuple(Var(f"{side}{axis}") for axis in range(self.rank))
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Attention over one (batch item, head): `mask` says which pairs count, `score` what their weight is made of.
+
+    mask:       truth value over `q`, `k`, `b`, `h`, parameters and tables. `h` is the query head.
+    score:      real over `s` (scale * query . key) and the same names; `s` itself when scores are left alone.
+    parameters: declared symbols, in the order they are passed. `Lq`, `Lk`, `offset` are known to every program and never declared.
+    tables:     declared tables, in the order they are passed.
+    """
+
+    name: str
+    mask: Expr
+    score: Expr = S
+    parameters: tuple[Symbol, ...] = ()
+    tables: tuple[Table, ...] = ()
+    space: Space = field(default_factory=Space)
+    normalise: str = "softmax"
+
+    def __str__(self) -> str:
+        from .text import show_program  # the printer needs the nouns, the nouns need it only when read by a person
+
+        return show_program(self)
+
+    def substituted(self, replacement: Mapping[Expr, Expr]) -> Program:
+        """The same program with nodes of mask and score replaced: slices, offsets, shards."""
+        return replace(self, mask=substitute(self.mask, replacement), score=substitute(self.score, replacement))

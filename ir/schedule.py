@@ -1,0 +1,101 @@
+"""The second noun: which tiles of the score matrix a kernel visits, and which of them need the mask.
+
+A query tile `i` holds the rows `block_q * i ... block_q * (i + 1) - 1` that are below `Lq`; a key tile `j` likewise. On that grid
+
+    some(i, j)  =  some (q, k) of the tile, both inside their lengths, is attended
+    full(i, j)  =  the key tile lies inside `Lk`, and every (q, k) of the tile with q inside `Lq` is attended
+
+Everything here is an expression over `i`, `j`, `b`, `h`, the program's symbols and tables, and the bounds of its opaque terms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from .expr import TRUE, Expr, Table
+from .program import Program
+
+
+class Tile(IntEnum):
+    """The class of a tile. PARTIAL also means "could not tell"."""
+
+    EMPTY = 0
+    PARTIAL = 1
+    FULL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Key tiles of query tile `i`: the `n` of `range(start, stop, step)` with `where`, mapped to `j`.
+
+    start, stop: integer expressions without `j`; stop is exclusive; an empty range has stop <= start.
+    where:       truth value over `i` and `j`, evaluated once per tile.
+    through:     None: `j` is `n` itself. A rank-1 table: `j` is `through[n]`, and start and stop count its entries.
+    """
+
+    start: Expr
+    stop: Expr
+    step: int = 1
+    where: Expr = TRUE
+    through: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An opaque term: a one-sided expression known only by its minimum and maximum over each tile.
+
+    expr:      integer expression of `q` (or of `k`) and possibly `b`, `h`; for `diagonal` the table look-up at `q - k`.
+    axis:      `q`, `k` or `diagonal`.
+    low, high: i64 tables [b, h, tile] of inclusive bounds; an extent is 1 where the term does not depend on `b` or `h`.
+               A diagonal has one entry per multiple of gcd(block_q, block_k) from the lowest diagonal on.
+    """
+
+    name: str
+    expr: Expr
+    axis: str
+    low: Table
+    high: Table
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What a derivation cost. Printed by `explain`, read by tests."""
+
+    isl_operations: int = 0
+    point_evaluations: int = 0
+    boxes: int = 0
+    fallbacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Tiles to visit, twice: as classes for people and tests, as loops for kernels.
+
+    program:      canonical: positions placed, grid coordinates flattened.
+    some, full:   unions of pieces that may overlap; `full` is contained in `some`.
+    full_loops:   pieces whose tiles run without mask code.
+    partial_loops: pieces whose tiles run with it. Together the loops visit each tile of `some` exactly once.
+    exact:        `some` and `full` are the definitions above, not looser.
+    closed_form:  no host array whose size depends on a length is needed.
+    route:        how it was found: `symbolic`, `bound` (lengths and parameters fixed), `refined`, `probed`, `given`.
+    """
+
+    program: Program
+    block_q: int
+    block_k: int
+    some: tuple[Piece, ...]
+    full: tuple[Piece, ...]
+    full_loops: tuple[Piece, ...]
+    partial_loops: tuple[Piece, ...]
+    terms: tuple[Term, ...] = ()
+    exact: bool = True
+    closed_form: bool = True
+    route: str = "symbolic"
+    order: str = "row-major"
+    counters: Counters = field(default_factory=Counters, compare=False)
+
+    def __str__(self) -> str:
+        from .text import show_schedule  # as in `Program`
+
+        return show_schedule(self)
