@@ -1,0 +1,60 @@
+"""Which instructions this machine runs, resolved to the name of a C++ target."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+import sys
+
+AVX2 = frozenset({"avx2", "fma", "f16c"})
+AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512vl", "avx512dq"}
+NEON = frozenset({"neon"})
+SYSCTL_NAMES = ("machdep.cpu.features", "machdep.cpu.leaf7_features")
+
+
+@functools.cache
+def cpu_features() -> frozenset[str]:
+    """Features of this processor by Linux's names, `neon` on 64-bit ARM; empty where they cannot be told."""
+    machine = platform.machine().lower()
+    if machine in ("arm64", "aarch64"):
+        return NEON
+    if machine not in ("x86_64", "amd64"):
+        return frozenset()
+    return _darwin() if sys.platform == "darwin" else _linux()
+
+
+def target_name(features: frozenset[str]) -> str:
+    """The widest target whose every feature is there."""
+    for name, needed in (("avx512", AVX512), ("avx2", AVX2), ("neon", NEON)):
+        if needed <= features:
+            return name
+    return "generic"
+
+
+def linux_features(cpuinfo: str) -> frozenset[str]:
+    """The flags of the first processor in the text of /proc/cpuinfo, which lists only what the kernel lets programs use."""
+    flags = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "")
+    return frozenset(flags.partition(":")[2].split())
+
+
+def darwin_features(sysctl: str) -> frozenset[str]:
+    """The same from `sysctl -n` of the processor's features: upper case, AVX written `AVX1.0`."""
+    return frozenset(sysctl.lower().split())
+
+
+def _linux() -> frozenset[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            # the kernel writes this file as it is read: stop at the first processor of many
+            return linux_features(next((line for line in lines if line.startswith("flags")), ""))
+    except OSError:
+        return frozenset()
+
+
+def _darwin() -> frozenset[str]:
+    try:
+        answer = subprocess.run(("/usr/sbin/sysctl", "-n", *SYSCTL_NAMES), capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return frozenset()
+    return darwin_features(answer.stdout)

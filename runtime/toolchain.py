@@ -1,0 +1,224 @@
+"""The system's C++ compiler: found, asked once what it can do, and run on generated text."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..ir.plan import Target
+from .folder import CacheUnwritable, cache_folder
+from .settings import settings
+
+CANDIDATES = ("c++", "clang++", "g++")
+OPENMP_FLAGS = (("-fopenmp",), ("-Xpreprocessor", "-fopenmp", "-lomp"))
+OPENMP_PROBE = '#include <omp.h>\nextern "C" int threads() { return omp_get_max_threads(); }\n'
+LONGEST_SECONDS = 300
+LINES_SHOWN = 12
+PROBE_FORMAT = 1
+REMEDY = "write the path of g++ or clang++, or install one of them"
+
+
+class CompilerMissing(RuntimeError):
+    """There is no C++ compiler: the caller may go on with the eager backend, saying so once."""
+
+
+class CompileFailed(RuntimeError):
+    """The compiler refused a kernel. `source` is where its text was kept."""
+
+    def __init__(self, message: str, source: Path) -> None:
+        super().__init__(message)
+        self.source = source
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """A C++ compiler that answered.
+
+    command: the program's absolute path, then the arguments that came with it.
+    kind:    `gcc`, `clang` or `unknown`.
+    version: the first line of `--version`.
+    stamp:   size and modification time of its files, so that an update under one name is another compiler.
+    openmp:  flags that compile and link OpenMP; empty where that fails.
+    """
+
+    command: tuple[str, ...]
+    kind: str
+    version: str
+    stamp: str
+    openmp: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        return Path(self.command[0])
+
+    @property
+    def identity(self) -> str:
+        """One line for cache keys: equal only for the same compiler with the same abilities."""
+        return " ".join((*self.command, self.version, self.stamp, *self.openmp))
+
+
+@dataclass
+class Tally:
+    """How often a compiler was started in this process, for `explain` and tests. Probes count apart."""
+
+    compilations: int = 0
+    probes: int = 0
+
+
+tally = Tally()
+
+
+def find_compiler() -> Compiler:
+    """The compiler of LACUNA_CXX, else of CXX, else the first of c++, clang++, g++ on PATH.
+
+    What a compiler can do is asked once and remembered in the cache folder.
+
+    Raises:
+        CompilerMissing: none is there, or the named one does not run.
+    """
+    named = (("LACUNA_CXX", settings().cxx), ("CXX", os.environ.get("CXX", "").strip()))
+    for variable, command in named:
+        if command:
+            return compiler_at(command, f"`{variable}` names")
+    found = next((name for name in CANDIDATES if shutil.which(name)), None)
+    if found is None:
+        raise CompilerMissing(
+            f"there is no C++ compiler: none of {', '.join(CANDIDATES)} is on PATH.\n"
+            "  write `apt install g++` or the like, that is, install g++ or clang++, or set CXX"
+        )
+    return compiler_at(found, "PATH has")
+
+
+def compiler_at(command: str, origin: str = "the call names") -> Compiler:
+    """The compiler of a command such as `g++-12` or `ccache clang++`.
+
+    Raises:
+        CompilerMissing: it is not there or does not answer `--version`.
+    """
+    words = shlex.split(command)
+    program = shutil.which(words[0]) if words else None
+    if program is None:
+        raise CompilerMissing(
+            f"{origin} the C++ compiler `{command}`, which is not there.\n  write the path of g++ or clang++, or install one"
+        )
+    resolved = (os.path.abspath(program), *words[1:])
+    return _remembered(resolved, _stamp(resolved), origin)
+
+
+def compile_shared(text: str, target: Target, out_path: Path, compiler: Compiler | None = None) -> None:
+    """Compile C++ to a shared library at `out_path`. Nothing of the text, and no path, reaches the command line or the library.
+
+    Raises:
+        CompilerMissing: there is no compiler.
+        CompileFailed: the compiler refused the text, or ran longer than five minutes.
+    """
+    from ..codegen.cpp import FLAGS  # with it comes jinja2, which a warm start does without
+
+    chosen = compiler or find_compiler()
+    tally.compilations += 1
+    with tempfile.TemporaryDirectory(prefix="lacuna-") as folder:
+        answer = _run(chosen.command, (*FLAGS[target.name], "-fPIC", "-shared", *chosen.openmp), text, Path(folder))
+        if answer.failed:
+            raise _refused(chosen, answer.output, text)
+        shutil.move(Path(folder, "kernel.so"), out_path)
+
+
+def cpu_target() -> Target:
+    """This machine's C++ target: `avx512`, `avx2`, `neon` or `generic`."""
+    from .cpu import cpu_features, target_name
+
+    return Target("cpp", target_name(cpu_features()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    failed: bool
+    output: str
+
+
+def _run(command: tuple[str, ...], flags: tuple[str, ...], text: str, folder: Path) -> _Answer:
+    """Run the compiler inside `folder`, on relative names only."""
+    (folder / "kernel.cpp").write_text(text, encoding="utf-8")
+    # libraries follow the files that need them
+    libraries = tuple(flag for flag in flags if flag.startswith("-l"))
+    others = tuple(flag for flag in flags if not flag.startswith("-l"))
+    arguments = (*command, *others, "-o", "kernel.so", "kernel.cpp", *libraries)
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            arguments, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=LONGEST_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return _Answer(True, f"it had not finished after {LONGEST_SECONDS} seconds")
+    return _Answer(done.returncode != 0, done.stdout + done.stderr)
+
+
+def _refused(compiler: Compiler, output: str, text: str) -> CompileFailed:
+    handle, name = tempfile.mkstemp(prefix="lacuna-failed-", suffix=".cpp")
+    with open(handle, "w", encoding="utf-8") as kept:
+        kept.write(text)
+    lines = output.strip().splitlines() or ["(it said nothing)"]
+    shown = "\n".join(f"    {line}" for line in lines[:LINES_SHOWN])
+    return CompileFailed(
+        f"`{compiler.path}` ({compiler.version}) could not compile a kernel; its text is in `{name}`.\n"
+        f'{shown}\n  write `backend="eager"` to go on without it, or set CXX to another compiler',
+        Path(name),
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _remembered(command: tuple[str, ...], stamp: str, origin: str) -> Compiler:
+    name = "toolchain/" + hashlib.sha256(repr((PROBE_FORMAT, command, stamp)).encode()).hexdigest() + ".json"
+    folder = cache_folder()
+    known = _parse(folder.read(name))
+    if known is not None and known.command == command:
+        return known
+    asked = _ask(command, stamp, origin)
+    with contextlib.suppress(CacheUnwritable):  # asking again next time is slower, not wrong; a build will raise it
+        folder.write(name, json.dumps(asdict(asked)).encode())
+    return asked
+
+
+def _parse(data: bytes | None) -> Compiler | None:
+    """What `_remembered` wrote; None where the file is missing or not what it wrote."""
+    try:
+        fields = json.loads(data or b"")
+        return Compiler(tuple(fields["command"]), fields["kind"], fields["version"], fields["stamp"], tuple(fields["openmp"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _ask(command: tuple[str, ...], stamp: str, origin: str) -> Compiler:
+    try:
+        answer = subprocess.run((*command, "--version"), capture_output=True, text=True, errors="replace", timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CompilerMissing(f"{origin} the C++ compiler `{shlex.join(command)}`, which does not run: {error}.\n  {REMEDY}") from error
+    said = answer.stdout.strip()
+    kind = "clang" if "clang" in said else "gcc" if "Free Software Foundation" in said else "unknown"
+    return Compiler(command, kind, said.partition("\n")[0], stamp, _openmp(command))
+
+
+def _openmp(command: tuple[str, ...]) -> tuple[str, ...]:
+    for flags in OPENMP_FLAGS:
+        tally.probes += 1
+        with tempfile.TemporaryDirectory(prefix="lacuna-") as folder:
+            if not _run(command, (*flags, "-fPIC", "-shared"), OPENMP_PROBE, Path(folder)).failed:
+                return flags
+    return ()
+
+
+def _stamp(command: tuple[str, ...]) -> str:
+    """Size and time of every file the command names: in `ccache g++` both."""
+    files = [found for word in command if (found := shutil.which(word))]
+    states = [os.stat(file) for file in files]
+    return ",".join(f"{state.st_size}@{state.st_mtime_ns}" for state in states)

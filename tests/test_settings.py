@@ -1,0 +1,50 @@
+"""The six environment variables, and what each refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lacuna.runtime.settings import Settings, settings
+
+
+def test_an_empty_environment_asks_for_nothing() -> None:
+    assert settings({}) == Settings()
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    names = ("CACHE_DIR", "CXX", "DUMP", "JIT", "BACKEND", "THREADS")
+    assert settings({f"LACUNA_{name}": "" for name in names}) == Settings()
+
+
+def test_each_variable_reaches_its_field() -> None:
+    given = {"CACHE_DIR": "/a/b", "CXX": " ccache g++ ", "DUMP": "dumps", "JIT": "0", "BACKEND": "eager", "THREADS": "3"}
+    expected = Settings(Path("/a/b"), "ccache g++", Path("dumps"), False, "eager", 3)
+    assert settings({f"LACUNA_{name}": value for name, value in given.items()}) == expected
+
+
+def test_the_environment_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LACUNA_THREADS", "2")
+    assert settings().threads == 2
+    monkeypatch.setenv("LACUNA_THREADS", "5")
+    assert settings().threads == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("LACUNA_CACHE_DIR", "here/below", "an absolute path"),
+        ("LACUNA_CACHE_DIR", __file__, "this is a file"),
+        ("LACUNA_DUMP", __file__, "this is a file"),
+        ("LACUNA_CXX", "  ", "the path or name of a C\\+\\+ compiler"),
+        ("LACUNA_JIT", "yes", "`0` or `1`"),
+        ("LACUNA_BACKEND", "cuda11", "`cpp` or `eager` or `triton`"),
+        ("LACUNA_THREADS", "0", "from 1 to 4096"),
+        ("LACUNA_THREADS", "-1", "from 1 to 4096"),
+        ("LACUNA_THREADS", "two", "from 1 to 4096"),
+        ("LACUNA_THREADS", "4097", "from 1 to 4096"),
+    ],
+)
+def test_a_value_outside_the_allowed_ones_is_refused_by_name(name: str, value: str, allowed: str) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` is `{value}`.*\n  write .*{allowed}"):
+        settings({name: value})
