@@ -160,6 +160,8 @@ def _run(command: tuple[str, ...], flags: tuple[str, ...], text: str, folder: Pa
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return _Answer(True, f"it had not finished after {LONGEST_SECONDS} seconds")
+    except OSError as error:
+        raise CompilerMissing(f"there is a C++ compiler `{shlex.join(command)}`, which does not run: {error}.\n  {REMEDY}") from error
     return _Answer(done.returncode != 0, done.stdout + done.stderr)
 
 
@@ -174,6 +176,11 @@ def _refused(compiler: Compiler, output: str, text: str) -> CompileFailed:
         f'{shown}\n  write `backend="eager"` to go on without it, or set CXX to another compiler',
         Path(name),
     )
+
+
+def forget() -> None:
+    """Ask every compiler again, as a new process would."""
+    _remembered.cache_clear()
 
 
 @functools.lru_cache(maxsize=16)
