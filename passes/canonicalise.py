@@ -1,0 +1,226 @@
+"""Put a mask into the one form the analyses read: flat positions, folded constants, negations at the leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from ..ir.expr import (
+    COMPARISONS,
+    FALSE,
+    OFFSET,
+    ONE,
+    TRUE,
+    ZERO,
+    Binary,
+    Const,
+    Expr,
+    Kind,
+    Op,
+    Q,
+    Select,
+    Unary,
+    Var,
+    conjunction,
+    disjunction,
+    fold,
+    names,
+    negated,
+    rebuilt,
+    substitute,
+)
+from ..ir.program import Program, Space
+from .evaluate import evaluate
+
+
+@dataclass(frozen=True)
+class FlattenGrid:
+    """Replace coordinates by quotients and remainders of the flat positions.
+
+    Needs: a bound grid. Keeps: the set of attended pairs of flat, row-major positions. A flat program is left alone.
+    """
+
+    name: ClassVar[str] = "flatten-grid"
+
+    def __call__(self, program: Program) -> Program:
+        if program.space.rank == 1:
+            return program
+        coordinates = {**_unravelled("q", program.space), **_unravelled("k", program.space)}
+        return replace(program.substituted(coordinates), space=Space())
+
+
+def _unravelled(side: str, space: Space) -> dict[Expr, Expr]:
+    found: dict[Expr, Expr] = {}
+    inner = 1
+    for axis in reversed(range(space.rank)):
+        quotient: Expr = Binary(Op.FLOORDIV, Var(side), Const(inner)) if inner > 1 else Var(side)
+        found[Var(f"{side}{axis}")] = quotient if axis == 0 else Binary(Op.MOD, quotient, Const(space.extents[axis]))
+        inner *= space.extents[axis]
+    return found
+
+
+@dataclass(frozen=True)
+class Place:
+    """Let `q` stand for the query row: its position is the row plus `offset`.
+
+    Needs: flat positions. Keeps: pairs, for every offset. `shifted` False leaves the program alone (offset 0).
+    """
+
+    shifted: bool = True
+    name: ClassVar[str] = "place"
+
+    def __call__(self, program: Program) -> Program:
+        return program.substituted({Q: Binary(Op.ADD, Q, OFFSET)}) if self.shifted else program
+
+
+@dataclass(frozen=True)
+class Simplify:
+    """Fold constants and neutral elements, and push `not` down to comparisons.
+
+    Needs: nothing. Keeps: the value of mask and score for every assignment.
+    """
+
+    name: ClassVar[str] = "simplify"
+
+    def __call__(self, program: Program) -> Program:
+        return replace(program, mask=negation_free(simplified(program.mask)), score=simplified(program.score))
+
+
+def simplified(expr: Expr) -> Expr:
+    return fold(expr, lambda node, parts: _simplify_node(rebuilt(node, parts)))
+
+
+def _simplify_node(node: Expr) -> Expr:
+    match node:
+        case Binary(op=op, a=Const(), b=Const()) | Unary(op=op, a=Const()) if _foldable(node, op):
+            return _folded(node)
+        case Binary(op=Op.AND, a=a, b=b):
+            return conjunction(a, b)
+        case Binary(op=Op.OR, a=a, b=b):
+            return disjunction(a, b)
+        case Unary(op=Op.NOT, a=a):
+            return negated(a)
+        case Select(condition=Const(value=value), a=a, b=b):
+            return a if value else b
+        case Select(a=a, b=b) if a is b:
+            return a
+        case Binary(op=op, a=a, b=b) if node.kind is Kind.INT:
+            return _neutral(op, a, b) or node
+        case Binary(op=op, a=a, b=b) if op in COMPARISONS and a is b and a.kind is not Kind.FLOAT:
+            return TRUE if op in (Op.LE, Op.EQ) else FALSE
+        case _:
+            return node
+
+
+def _foldable(node: Expr, op: Op) -> bool:
+    if isinstance(node, Binary) and op in (Op.FLOORDIV, Op.MOD, Op.SHL, Op.SHR):
+        b = node.b
+        return isinstance(b, Const) and (0 < b.value < 63 if op in (Op.SHL, Op.SHR) else b.value != 0)
+    return node.kind is not Kind.FLOAT and all(part.kind is not Kind.FLOAT for part in (getattr(node, "a", node), getattr(node, "b", node)))
+
+
+def _folded(node: Expr) -> Expr:
+    value = evaluate_exactly(node)
+    return Const(bool(value)) if node.kind is Kind.BOOL else Const(int(value))
+
+
+def evaluate_exactly(node: Expr) -> int | bool:
+    """The value of a node whose operands are constants, in Python's unbounded integers."""
+    match node:
+        case Binary(op=op, a=Const(value=a), b=Const(value=b)):
+            return _EXACT[op](a, b)
+        case _:
+            return np.asarray(evaluate(node, {})).item()
+
+
+_EXACT = {
+    Op.ADD: lambda a, b: a + b,
+    Op.SUB: lambda a, b: a - b,
+    Op.MUL: lambda a, b: a * b,
+    Op.MIN: min,
+    Op.MAX: max,
+    Op.FLOORDIV: lambda a, b: a // b,
+    Op.MOD: lambda a, b: a % b,
+    Op.BITAND: lambda a, b: a & b,
+    Op.BITOR: lambda a, b: a | b,
+    Op.BITXOR: lambda a, b: a ^ b,
+    Op.SHL: lambda a, b: a << b,
+    Op.SHR: lambda a, b: a >> b,
+    Op.LT: lambda a, b: a < b,
+    Op.LE: lambda a, b: a <= b,
+    Op.EQ: lambda a, b: a == b,
+    Op.NE: lambda a, b: a != b,
+    Op.AND: lambda a, b: a and b,
+    Op.OR: lambda a, b: a or b,
+    Op.XOR: lambda a, b: a != b,
+}
+
+
+def _neutral(op: Op, a: Expr, b: Expr) -> Expr | None:
+    """`x + 0`, `x * 1`, `x // 1` and their like; None where nothing applies."""
+    if b is ZERO and op in (Op.ADD, Op.SUB):
+        return a
+    if a is ZERO and op is Op.ADD:
+        return b
+    if b is ONE and op in (Op.MUL, Op.FLOORDIV):
+        return a
+    if a is ONE and op is Op.MUL:
+        return b
+    if op is Op.MUL and (a is ZERO or b is ZERO):
+        return ZERO
+    if b is ONE and op is Op.MOD:
+        return ZERO
+    if a is b and op in (Op.MIN, Op.MAX):
+        return a
+    if a is b and op is Op.SUB:
+        return ZERO
+    return None
+
+
+def negation_free(mask: Expr) -> Expr:
+    """The same mask with `not` and `xor` expanded into `and`, `or` and turned comparisons (tables of truth values keep their `not`)."""
+    pair = fold(mask, _polarities)
+    return pair[0]
+
+
+def _polarities(node: Expr, parts: tuple[tuple[Expr, Expr], ...]) -> tuple[Expr, Expr]:
+    """(node, not node), both without inner negations."""
+    if node.kind is not Kind.BOOL:
+        same = rebuilt(node, tuple(part[0] for part in parts))
+        return same, same
+    match node:
+        case Binary(op=Op.AND):
+            (a, not_a), (b, not_b) = parts
+            return conjunction(a, b), disjunction(not_a, not_b)
+        case Binary(op=Op.OR):
+            (a, not_a), (b, not_b) = parts
+            return disjunction(a, b), conjunction(not_a, not_b)
+        case Binary(op=op, a=left) if op is Op.XOR or (op in (Op.EQ, Op.NE) and left.kind is Kind.BOOL):
+            (a, not_a), (b, not_b) = parts
+            differ = disjunction(conjunction(a, not_b), conjunction(not_a, b))
+            agree = disjunction(conjunction(a, b), conjunction(not_a, not_b))
+            return (agree, differ) if op is Op.EQ else (differ, agree)
+        case Binary(op=op, a=left) if op in (Op.LT, Op.LE) and left.kind is Kind.BOOL:
+            (a, not_a), (b, not_b) = parts
+            below = conjunction(not_a, b) if op is Op.LT else disjunction(not_a, b)
+            return below, (disjunction(a, not_b) if op is Op.LT else conjunction(a, not_b))
+        case Unary(op=Op.NOT):
+            return parts[0][1], parts[0][0]
+        case Select():
+            (c, not_c), (a, not_a), (b, not_b) = parts
+            return disjunction(conjunction(c, a), conjunction(not_c, b)), disjunction(conjunction(c, not_a), conjunction(not_c, not_b))
+        case _:
+            same = rebuilt(node, tuple(part[0] for part in parts))
+            return same, negated(same)
+
+
+def reads_positions(expr: Expr) -> bool:
+    return bool(names(expr) & {"q", "k"})
+
+
+def with_values(program: Program, values: dict[Expr, Expr]) -> Program:
+    """Some symbols replaced by their values; they are no parameters any more."""
+    kept = tuple(symbol for symbol in program.parameters if symbol not in values)
+    return replace(program, mask=substitute(program.mask, values), score=substitute(program.score, values), parameters=kept)

@@ -1,0 +1,279 @@
+"""Program -> schedule: the symbolic route first, then with values bound, then refinement at the concrete lengths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..ir.expr import (
+    FALSE,
+    K_LEN,
+    OFFSET,
+    Q_LEN,
+    B,
+    Binary,
+    Const,
+    Expr,
+    H,
+    I,
+    J,
+    Lookup,
+    Op,
+    Symbol,
+    Table,
+    Var,
+    disjunction,
+    names,
+    negated,
+    substitute,
+)
+from ..ir.program import Program
+from ..ir.schedule import Counters, Piece, Schedule, Term
+from .canonicalise import FlattenGrid, Place, Simplify, negation_free, simplified, with_values
+from .evaluate import evaluate, reader
+from .integer_sets import BUDGET, Bounds, OverBudget, Problem, Sets, relations
+from .launch import Launch
+from .loops import partial_loops, visited_once
+from .opaque import Abstraction, Joint, abstracted, head_divisors, linear_form, powers_rewritten, split_by_value, symbols_to_bind
+from .pieces import Reading, member, pieces
+from .refine import refined
+
+MOST_DIVISOR_VALUES = 64
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A schedule and the arrays it reads beside the program's tables (tile lists of the refined route).
+
+    bound: symbols that the schedule holds for one value of only, with that value.
+    """
+
+    schedule: Schedule
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    bound: Mapping[str, int] = field(default_factory=dict)
+
+
+def canonical(program: Program, *, shifted: bool) -> Program:
+    """Flat, placed, simplified: the form every later pass reads."""
+    for step in (FlattenGrid(), Place(shifted), Simplify()):
+        program = step(program)
+    return program
+
+
+def derive(program: Program, block_q: int, block_k: int, launch: Launch | None = None, *, budget: int = BUDGET) -> Derivation:
+    """The tiles of `program` on the grid of `block_q` x `block_k` tokens.
+
+    launch: values, needed where a parameter divides or multiplies a position, or where the symbolic route ends. Its `offset` being
+            anything but 0 asks for a schedule that holds for every offset.
+
+    Raises:
+        NeedsValues: the symbolic route ended and there is no launch.
+    """
+    shifted = launch is not None and launch.offset != 0
+    placed = canonical(program, shifted=shifted)
+    program, bound = affine_program(placed, launch)
+    ended: list[str] = []
+    for route in (_symbolic, _bound):
+        try:
+            return route(_Task(program, block_q, block_k, launch, bound, tuple(ended), budget))
+        except Joint as reason:
+            ended.append(str(reason))
+            break
+        except OverBudget as reason:
+            ended.append(f"{route.__name__.strip('_')}: {reason}")
+    if launch is None:
+        raise NeedsValues("; ".join(ended))
+    return _refined(_Task(program, block_q, block_k, launch, bound, tuple(ended), budget))
+
+
+class NeedsValues(Exception):
+    """No closed form was found; the tiles can be found at concrete lengths only."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    program: Program
+    block_q: int
+    block_k: int
+    launch: Launch | None
+    bound: dict[str, int]
+    ended: tuple[str, ...]
+    budget: int
+
+
+def affine_program(program: Program, launch: Launch | None) -> tuple[Program, dict[str, int]]:
+    """Bind what divides or multiplies positions, so that quotients are by constants. Returns the values used."""
+    mask = powers_rewritten(program.mask)
+    bound: dict[str, int] = {}
+    for symbol in symbols_to_bind(mask):
+        bound[symbol.name] = int(_value(symbol, launch))
+    program = Simplify()(with_values(replace(program, mask=mask), {Symbol(name): Const(value) for name, value in bound.items()}))
+    program = replace(program, mask=powers_rewritten(program.mask))
+    for divisor in head_divisors(program.mask):
+        values = tuple(int(value) for value in np.unique(_values(divisor, launch)) if value != 0)
+        if len(values) > MOST_DIVISOR_VALUES:
+            continue
+        program = replace(program, mask=simplified(split_by_value(program.mask, divisor, values)))
+        bound |= {f"{divisor}": hash(values)}
+    return program, bound
+
+
+def _value(symbol: Symbol, launch: Launch | None) -> int | float:
+    if launch is None:
+        raise NeedsValues(f"`{symbol.name}` divides or multiplies a position and has no value here")
+    return launch.environment()[symbol]
+
+
+def _values(expr: Expr, launch: Launch | None) -> np.ndarray:
+    """Every value a per-head or per-batch expression takes in this launch."""
+    if launch is None:
+        raise NeedsValues(f"`{expr}` divides a position and has no values here")
+    grid = {B: np.arange(launch.batch)[:, None], H: np.arange(launch.heads)[None, :]}
+    return np.asarray(evaluate(expr, {**launch.environment(), **grid}, reader(launch.tables)))
+
+
+def _symbolic(task: _Task) -> Derivation:
+    abstraction = abstracted(task.program.mask)
+    unmask = abstracted(negation_free(negated(task.program.mask)), abstraction)
+    abstraction = replace(abstraction, scalars=unmask.scalars, terms=unmask.terms)
+    bounds = {name: Bounds(Symbol(f"{name}_low"), Symbol(f"{name}_high")) for name in abstraction.terms}
+    sets = relations(Problem(abstraction.mask, unmask.mask, task.block_q, task.block_k, bounds), task.budget)
+    return _schedule(task, sets, abstraction, bounds)
+
+
+def _bound(task: _Task) -> Derivation:
+    """Once more with lengths, offset and parameters as numbers."""
+    if task.launch is None:
+        raise OverBudget("there are no values to bind")
+    values = {symbol: Const(int(value)) for symbol, value in task.launch.environment().items() if isinstance(value, int)}
+    program = Simplify()(with_values(task.program, dict(values)))
+    bound = {symbol.name: value.value for symbol, value in values.items() if isinstance(symbol, Symbol)}
+    found = _symbolic(replace(task, program=program, bound={**task.bound, **bound}))
+    return replace(found, schedule=replace(found.schedule, route="bound"))
+
+
+def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping[Expr, Bounds]) -> Derivation:
+    terms, meanings = _terms(task, abstraction, bounds)
+    block_k = Const(task.block_k)
+    all_tiles = Binary(Op.FLOORDIV, Binary(Op.ADD, K_LEN, Const(task.block_k - 1)), block_k)
+    whole_tiles = Binary(Op.FLOORDIV, K_LEN, block_k)
+    if task.block_k == 1:
+        all_tiles = whole_tiles = K_LEN
+    some = pieces(sets.some, Reading(sets.parameters, all_tiles, meanings))
+    inner = Reading(sets.parameters, whole_tiles, meanings)
+    full = pieces(sets.full, inner) if sets.full is not None else (_complement(sets, inner),)
+    full = tuple(piece for piece in full if piece.where is not FALSE)
+    arrays_needed = any(not _monotone(term) for term in terms)
+    schedule = Schedule(
+        program=task.program,
+        block_q=task.block_q,
+        block_k=task.block_k,
+        some=some,
+        full=full,
+        full_loops=visited_once(full),
+        partial_loops=partial_loops(some, full),
+        terms=tuple(term for term in terms if not _monotone(term)),
+        exact=not terms,
+        closed_form=not arrays_needed,
+        counters=Counters(fallbacks=task.ended),
+    )
+    return Derivation(schedule, {}, task.bound)
+
+
+def _complement(sets: Sets, reading: Reading) -> Piece:
+    """The full tiles as "inside the key length and not unfilled"."""
+    unfilled = [member(each) for each in pieces(sets.unfilled, reading)]
+    where = negation_free(negated(disjunction(*unfilled)))
+    return Piece(Const(0), reading.tiles, 1, where)
+
+
+# -- opaque terms -----------------------------------------------------------------------------------------------------
+
+
+def _terms(task: _Task, abstraction: Abstraction, bounds: Mapping[Expr, Bounds]) -> tuple[tuple[Term, ...], dict[Expr, Expr]]:
+    """The terms of a schedule and what each placeholder of the formula means in it."""
+    meanings: dict[Expr, Expr] = dict(abstraction.scalars)
+    found: list[Term] = []
+    for at, (name, (expr, axis)) in enumerate(abstraction.terms.items()):
+        low, high = Table(f"term{at}_low", "i64", 3), Table(f"term{at}_high", "i64", 3)
+        term = Term(f"term{at}", expr, axis, low, high)
+        meanings[bounds[name].low], meanings[bounds[name].high] = _bound_expressions(term, task)
+        found.append(term)
+    return tuple(found), meanings
+
+
+def _bound_expressions(term: Term, task: _Task) -> tuple[Expr, Expr]:
+    if _monotone(term):
+        return _at_ends(term, task)
+    if term.axis == "diagonal":
+        at = diagonal_index(task.block_q, task.block_k)
+    else:
+        at = I if term.axis == "q" else J
+    read = names(term.expr)
+    batch, head = (B if "b" in read else Const(0)), (H if "h" in read else Const(0))
+    return Lookup(term.low, (batch, head, at)), Lookup(term.high, (batch, head, at))
+
+
+def diagonal_index(block_q: int, block_k: int) -> Expr:
+    """Entry of a diagonal term for tile (i, j): diagonals start at -(k_tiles * block_k) and advance by gcd(block_q, block_k)."""
+    unit = math.gcd(block_q, block_k)
+    k_tiles = simplified(Binary(Op.FLOORDIV, Binary(Op.ADD, K_LEN, Const(block_k - 1)), Const(block_k)))
+    along_q = simplified(Binary(Op.MUL, I, Const(block_q // unit)))
+    along_k = simplified(Binary(Op.MUL, Binary(Op.SUB, k_tiles, J), Const(block_k // unit)))
+    return Binary(Op.ADD, along_q, along_k)
+
+
+def _monotone(term: Term) -> bool:
+    """A plain look-up in a table that never decreases: its bounds are its values at the ends of the tile."""
+    match term.expr:
+        case Lookup(table=Table(monotone=True), indices=(index,)):
+            form = linear_form(index)
+            return form is not None and all(key in (None, OFFSET) or (isinstance(key, Var) and value == 1) for key, value in form.items())
+        case _:
+            return False
+
+
+def _at_ends(term: Term, task: _Task) -> tuple[Expr, Expr]:
+    tile, block, length = (I, task.block_q, Q_LEN) if term.axis == "q" else (J, task.block_k, K_LEN)
+    first = simplified(Binary(Op.MUL, tile, Const(block)))
+    last = Binary(Op.SUB, Binary(Op.MIN, Binary(Op.ADD, first, Const(block)), length), Const(1))
+    return substitute(term.expr, {Var(term.axis): first}), substitute(term.expr, {Var(term.axis): last})
+
+
+# -- refinement -------------------------------------------------------------------------------------------------------
+
+
+def _refined(task: _Task) -> Derivation:
+    launch = task.launch
+    assert launch is not None
+    found = refined(task.program, task.block_q, task.block_k, launch)
+    partial_start, full_start = Table("partial_start", "i32", 3), Table("full_start", "i32", 3)
+    loops = tuple(
+        (
+            _listed(partial_start, Table("partial_tile", "i32", 1), found.per_batch, found.per_head),
+            _listed(full_start, Table("full_tile", "i32", 1), found.per_batch, found.per_head),
+        )
+    )
+    schedule = Schedule(
+        program=task.program,
+        block_q=task.block_q,
+        block_k=task.block_k,
+        some=loops,
+        full=(loops[1],),
+        full_loops=(loops[1],),
+        partial_loops=(loops[0],),
+        exact=True,
+        closed_form=False,
+        route="refined",
+        counters=Counters(point_evaluations=found.points, boxes=found.boxes, fallbacks=task.ended),
+    )
+    bound = {"Lq": launch.q_len, "Lk": launch.k_len, "offset": launch.offset, **task.bound}
+    return Derivation(schedule, found.arrays, {**bound, **{n: int(v) for n, v in launch.parameters.items() if isinstance(v, int)}})
+
+
+def _listed(starts: Table, through: Table, per_batch: bool, per_head: bool) -> Piece:
+    b, h = (B if per_batch else Const(0)), (H if per_head else Const(0))
+    return Piece(Lookup(starts, (b, h, I)), Lookup(starts, (b, h, Binary(Op.ADD, I, Const(1)))), 1, through=through)

@@ -1,0 +1,97 @@
+"""The value of an expression on integers or numpy arrays. Python's semantics: division rounds down; a zero divisor gives 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..ir.expr import Binary, Const, Expr, Lookup, Op, Select, Symbol, Table, Unary, Var, fold
+
+Value = Any  # int | bool | float | np.ndarray: numpy broadcasts them alike
+Read = Callable[[Table, tuple[Value, ...]], Value]
+
+
+def _floordiv(a: Value, b: Value) -> Value:
+    return np.where(np.equal(b, 0), 0, np.floor_divide(a, np.where(np.equal(b, 0), 1, b)))
+
+
+def _mod(a: Value, b: Value) -> Value:
+    return np.where(np.equal(b, 0), 0, np.remainder(a, np.where(np.equal(b, 0), 1, b)))
+
+
+BINARY: dict[Op, Callable[[Value, Value], Value]] = {
+    Op.ADD: np.add,
+    Op.SUB: np.subtract,
+    Op.MUL: np.multiply,
+    Op.MIN: np.minimum,
+    Op.MAX: np.maximum,
+    Op.FLOORDIV: _floordiv,
+    Op.MOD: _mod,
+    Op.BITAND: np.bitwise_and,
+    Op.BITOR: np.bitwise_or,
+    Op.BITXOR: np.bitwise_xor,
+    Op.SHL: np.left_shift,
+    Op.SHR: np.right_shift,
+    Op.LT: np.less,
+    Op.LE: np.less_equal,
+    Op.EQ: np.equal,
+    Op.NE: np.not_equal,
+    Op.AND: np.logical_and,
+    Op.OR: np.logical_or,
+    Op.XOR: np.logical_xor,
+}
+UNARY: dict[Op, Callable[[Value], Value]] = {
+    Op.NEG: np.negative,
+    Op.ABS: np.abs,
+    Op.NOT: np.logical_not,
+    Op.FLOAT: lambda a: np.asarray(a, float),
+}
+
+
+def no_tables(table: Table, indices: tuple[Value, ...]) -> Value:
+    raise KeyError(f"table `{table.name}` has no values here")
+
+
+def evaluate(expr: Expr, environment: Mapping[Expr, Value], read: Read = no_tables) -> Value:
+    """The value of an integer or boolean `expr`.
+
+    Args:
+        environment: values of variables and symbols; arrays broadcast against each other.
+        read:        gives the entries of a table at integer indices.
+
+    Raises:
+        KeyError: a variable or symbol has no value.
+        NotImplementedError: a real function, which belongs to scores.
+    """
+
+    def visit(node: Expr, parts: tuple[Value, ...]) -> Value:
+        match node:
+            case Const(value=value):
+                return value
+            case Var() | Symbol():
+                return environment[node]
+            case Lookup(table=table):
+                return read(table, parts)
+            case Select():
+                return np.where(*parts)
+            case Unary(op=op) if op in UNARY:
+                return UNARY[op](*parts)
+            case Binary(op=op) if op in BINARY:
+                return BINARY[op](*parts)
+            case _:
+                raise NotImplementedError(f"`{node}` is a real function; schedules and masks are made of integers")
+
+    return fold(expr, visit)
+
+
+def reader(tables: Mapping[str, np.ndarray]) -> Read:
+    """Reads numpy arrays, indices clamped: what is out of range belongs to rows and keys that do not count."""
+
+    def read(table: Table, indices: tuple[Value, ...]) -> Value:
+        array = tables[table.name]
+        clamped = tuple(np.clip(index, 0, max(0, size - 1)) for index, size in zip(indices, array.shape, strict=True))
+        return array[clamped] if array.size else np.zeros(np.broadcast_shapes(*(np.shape(index) for index in indices)), array.dtype)
+
+    return read

@@ -1,0 +1,36 @@
+"""The values of one call, where a pass may or must look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..ir.expr import K_LEN, OFFSET, Q_LEN, Expr, Symbol
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Lengths in tokens, parameters and tables of one call.
+
+    q_len, k_len: of the longest batch item.
+    offset:       position of query row 0.
+    parameters:   value of every declared symbol.
+    tables:       integer or boolean array of every declared table.
+    """
+
+    q_len: int
+    k_len: int
+    offset: int = 0
+    batch: int = 1
+    heads: int = 1
+    parameters: Mapping[str, int | float] = field(default_factory=dict)
+    tables: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def environment(self) -> dict[Expr, int | float]:
+        """The value of every symbol, lengths and offset included."""
+        values: dict[Expr, int | float] = {Q_LEN: self.q_len, K_LEN: self.k_len, OFFSET: self.offset}
+        for name, value in self.parameters.items():
+            values[Symbol(name)] = value
+        return values

@@ -1,0 +1,226 @@
+"""Integer sets over [i, j] as pieces: ranges of key tiles and predicates, in the language of expressions.
+
+A basic set becomes one range: constraints that bound j become start and stop, `j = r (mod m)` becomes the step, and whatever is left
+becomes `where`. Nothing is dropped, so a piece is exactly its set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import islpy as isl
+
+from ..ir.expr import (
+    FALSE,
+    TRUE,
+    ZERO,
+    Binary,
+    Const,
+    Expr,
+    J,
+    Op,
+    Select,
+    Var,
+    conjunction,
+    disjunction,
+    substitute,
+)
+from ..ir.schedule import Piece
+from .canonicalise import simplified
+
+_SET, _PARAM, _DIV = isl.dim_type.in_, isl.dim_type.param, isl.dim_type.div  # of an affine function over the set
+MOST_RANGES = 6
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a set's dimensions.
+
+    parameters: expression of each parameter dimension.
+    tiles:      exclusive end of the key tiles this relation may hold.
+    meanings:   what placeholders (scalars, term bounds) stand for.
+    """
+
+    parameters: tuple[Expr, ...]
+    tiles: Expr
+    meanings: Mapping[Expr, Expr]
+
+
+def add(a: Expr, b: Expr) -> Expr:
+    match a, b:
+        case Const(value=0), _:
+            return b
+        case _, Const(value=int(value)) if value < 0:
+            return Binary(Op.SUB, a, Const(-value))
+        case _:
+            return simplified(Binary(Op.ADD, a, b))
+
+
+def times(factor: int, a: Expr) -> Expr:
+    return a if factor == 1 else simplified(Binary(Op.MUL, Const(factor), a))
+
+
+def affine(aff: isl.Aff, reading: Reading, factor: int = 1) -> Expr:
+    """`factor * aff` as an expression; quotients become `//`. The factor clears the denominator of a quotient's argument."""
+    plus: list[tuple[int, Expr]] = []
+    for kind, leaves in ((_SET, (Var("i"), J)), (_PARAM, reading.parameters)):
+        for at, leaf in enumerate(leaves):
+            plus.append((_integer(aff.get_coefficient_val(kind, at), factor), leaf))
+    for at in range(aff.dim(_DIV)):
+        coefficient = _integer(aff.get_coefficient_val(_DIV, at), factor)
+        if coefficient:
+            plus.append((coefficient, quotient(aff.get_div(at), reading)))
+    constant = _integer(aff.get_constant_val(), factor)
+    return _linear([(c, leaf) for c, leaf in plus if c], constant)
+
+
+def quotient(div: isl.Aff, reading: Reading) -> Expr:
+    denominator = div.get_denominator_val().to_python()
+    return Binary(Op.FLOORDIV, affine(div, reading, denominator), Const(denominator))
+
+
+def _integer(value: isl.Val, factor: int) -> int:
+    numerator, denominator = int(value.get_num_si()), int(value.get_den_val().get_num_si())
+    assert (numerator * factor) % denominator == 0
+    return numerator * factor // denominator
+
+
+def _linear(plus: Sequence[tuple[int, Expr]], constant: int) -> Expr:
+    """A sum, positive coefficients first so that it reads without unary minus."""
+    result: Expr | None = None
+    for coefficient, leaf in sorted(plus, key=lambda each: each[0] < 0):
+        if result is None:
+            result = times(coefficient, leaf)
+        elif coefficient < 0:
+            result = Binary(Op.SUB, result, times(-coefficient, leaf))
+        else:
+            result = Binary(Op.ADD, result, times(coefficient, leaf))
+    return Const(constant) if result is None else add(result, Const(constant))
+
+
+@dataclass
+class _Range:
+    """The constraints of one basic set, sorted by what they say about j."""
+
+    starts: list[Expr]
+    stops: list[Expr]
+    guards: list[Expr]
+    tests: list[Expr]
+    step: int = 1
+    phase: Expr = ZERO
+
+
+def pieces(relation: isl.Set, reading: Reading) -> tuple[Piece, ...]:
+    """A union of pieces equal to `relation` on the tile grid; they may overlap."""
+    basics = relation.get_basic_sets()
+    found = tuple(piece(basic, reading) for basic in basics)
+    if len(found) <= MOST_RANGES:
+        return found
+    hull = piece(relation.simple_hull(), reading)
+    return (Piece(hull.start, hull.stop, 1, conjunction(_residual(hull), disjunction(*(member(each) for each in found)))),)
+
+
+def _residual(hull: Piece) -> Expr:
+    return FALSE if hull.where is FALSE else TRUE  # the members say everything else
+
+
+def piece(basic: isl.BasicSet, reading: Reading) -> Piece:
+    """One basic set as a range with a predicate."""
+    found = _Range([ZERO], [reading.tiles], [], [])
+    for constraint in basic.get_constraints():
+        _sort(constraint, found, reading)
+    start = reduce(lambda a, b: simplified(Binary(Op.MAX, a, b)), found.starts)
+    stop = reduce(lambda a, b: simplified(Binary(Op.MIN, a, b)), found.stops)
+    if found.step > 1:
+        start = add(start, Binary(Op.MOD, Binary(Op.SUB, found.phase, start), Const(found.step)))
+    if found.guards:
+        stop = Select(conjunction(*found.guards), stop, ZERO)
+    where = conjunction(*found.tests)
+    return Piece(*(substitute(part, reading.meanings) for part in (start, stop)), found.step, substitute(where, reading.meanings))
+
+
+def _sort(constraint: isl.Constraint, found: _Range, reading: Reading) -> None:
+    aff = constraint.get_aff()
+    equality = constraint.is_equality()
+    coefficient = _integer(aff.get_coefficient_val(_SET, 1), 1)
+    inner = _quotients_of_j(aff)
+    if inner:
+        _stride(aff, equality, found, reading) or found.tests.append(_holds(aff, equality, reading))
+    elif coefficient == 0:
+        found.guards.append(_holds(aff, equality, reading))
+    else:
+        _bound(aff, coefficient, equality, found, reading)
+
+
+def _bound(aff: isl.Aff, coefficient: int, equality: bool, found: _Range, reading: Reading) -> None:
+    """coefficient * j + rest >= 0 (or == 0) as a start or a stop (or both)."""
+    rest = affine(aff.set_coefficient_val(_SET, 1, isl.Val.zero(aff.get_ctx())), reading)
+    size = abs(coefficient)
+    low = rest if coefficient < 0 else simplified(Binary(Op.SUB, ZERO, rest)) if isinstance(rest, Const) else _negative(rest)
+    if equality:
+        exact = low if size == 1 else Binary(Op.FLOORDIV, low, Const(size))
+        found.starts.append(exact)
+        found.stops.append(add(exact, Const(1)))
+        if size > 1:
+            found.guards.append(Binary(Op.EQ, Binary(Op.MOD, low, Const(size)), ZERO))
+    elif coefficient > 0:
+        found.starts.append(low if size == 1 else Binary(Op.FLOORDIV, add(low, Const(size - 1)), Const(size)))
+    else:
+        found.stops.append(add(low if size == 1 else Binary(Op.FLOORDIV, low, Const(size)), Const(1)))
+
+
+def _negative(expr: Expr) -> Expr:
+    match expr:
+        case Binary(op=Op.SUB, a=a, b=b):
+            return Binary(Op.SUB, b, a)
+        case _:
+            return Binary(Op.SUB, ZERO, expr)
+
+
+def _stride(aff: isl.Aff, equality: bool, found: _Range, reading: Reading) -> bool:
+    """Recognise c*j - c*m*floor((a*j + r)/m)/a + rest == 0, that is j = -rest/c (mod m), with a and c one or minus one."""
+    inner = _quotients_of_j(aff)
+    if not equality or found.step > 1 or len(inner) != 1:
+        return False
+    at = inner[0]
+    div = aff.get_div(at)
+    modulus = div.get_denominator_val().to_python()
+    a = _integer(div.get_coefficient_val(_SET, 1), modulus)
+    c = _integer(aff.get_coefficient_val(_SET, 1), 1)
+    n = _integer(aff.get_coefficient_val(_DIV, at), 1)
+    if abs(a) != 1 or abs(c) != 1 or n != -c * a * modulus or _quotients_of_j(div):
+        return False
+    zero = isl.Val.zero(aff.get_ctx())
+    rest = affine(aff.set_coefficient_val(_SET, 1, zero).set_coefficient_val(_DIV, at, zero), reading)
+    inside = affine(div.set_coefficient_val(_SET, 1, zero), reading, modulus)
+    # (a*j + inside) mod m = inside - (c*a)*rest must be one of 0 ... m - 1
+    remainder = simplified(Binary(Op.SUB, inside, times(c * a, rest)))
+    if not isinstance(remainder, Const) or not 0 <= remainder.value < modulus:
+        found.guards.append(Binary(Op.LE, ZERO, remainder))
+        found.guards.append(Binary(Op.LT, remainder, Const(modulus)))
+    found.step, found.phase = modulus, times(-c, rest)
+    return True
+
+
+def _quotients_of_j(aff: isl.Aff) -> list[int]:
+    """Positions of the quotients in `aff` whose argument reads j, directly or through another quotient."""
+    return [at for at in range(aff.dim(_DIV)) if not aff.get_coefficient_val(_DIV, at).is_zero() and _reads_j(aff.get_div(at))]
+
+
+def _reads_j(aff: isl.Aff) -> bool:
+    return not aff.get_coefficient_val(_SET, 1).is_zero() or bool(_quotients_of_j(aff))
+
+
+def _holds(aff: isl.Aff, equality: bool, reading: Reading) -> Expr:
+    return Binary(Op.EQ, affine(aff, reading), ZERO) if equality else Binary(Op.LE, ZERO, affine(aff, reading))
+
+
+def member(piece: Piece) -> Expr:
+    """Whether tile j belongs to the piece."""
+    inside = conjunction(Binary(Op.LE, piece.start, J), Binary(Op.LT, J, piece.stop))
+    if piece.step > 1:
+        phase = Binary(Op.MOD, Binary(Op.SUB, J, piece.start), Const(piece.step))
+        inside = conjunction(inside, Binary(Op.EQ, phase, ZERO))
+    return conjunction(inside, piece.where)

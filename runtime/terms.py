@@ -1,0 +1,70 @@
+"""Minima and maxima of opaque terms over tiles: the small arrays that schedules with tables read."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..ir.expr import K_LEN, Q_LEN, B, Expr, H, K, Q, names
+from ..ir.schedule import Schedule, Term
+from ..passes.evaluate import evaluate, reader
+from ..passes.launch import Launch
+
+Array = np.ndarray
+LOWEST, HIGHEST = np.iinfo(np.int64).min // 2, np.iinfo(np.int64).max // 2
+
+
+def term_arrays(schedule: Schedule, launch: Launch) -> dict[str, Array]:
+    """i64[batch, heads, tiles] of each term's inclusive bounds, by table name; an extent is 1 where the term does not read `b` or `h`."""
+    found: dict[str, Array] = {}
+    for term in schedule.terms:
+        low, high = _diagonal(term, schedule, launch) if term.axis == "diagonal" else _one_sided(term, schedule, launch)
+        found[term.low.name], found[term.high.name] = low, high
+    return found
+
+
+def _one_sided(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Array]:
+    side, length, block = (Q, launch.q_len, schedule.block_q) if term.axis == "q" else (K, launch.k_len, schedule.block_k)
+    values = _values(term, launch, {side: np.arange(length, dtype=np.int64)[None, None, :]}, length)
+    tiles = -(-length // block)
+    return _reduced(values, tiles, block, block)
+
+
+def _diagonal(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Array]:
+    """Entry e covers the differences e * unit - k_tiles * block_k - block_k + 1 and the block_q + block_k - 2 after it."""
+    unit = math.gcd(schedule.block_q, schedule.block_k)
+    q_tiles, k_tiles = -(-launch.q_len // schedule.block_q), -(-launch.k_len // schedule.block_k)
+    base = -k_tiles * schedule.block_k - schedule.block_k + 1
+    entries = (q_tiles * schedule.block_q + k_tiles * schedule.block_k) // unit + 1
+    width = schedule.block_q + schedule.block_k - 1
+    length = (entries - 1) * unit + width
+    difference = base + np.arange(length, dtype=np.int64)
+    q = np.clip(difference, 0, launch.q_len - 1)
+    values = _values(term, launch, {Q: q[None, None, :], K: (q - difference)[None, None, :]}, length)
+    real = (difference > -launch.k_len) & (difference < launch.q_len)
+    return _reduced(values, entries, unit, width, real)
+
+
+def _values(term: Term, launch: Launch, positions: dict[Expr, Array], length: int) -> Array:
+    read = names(term.expr)
+    b = np.arange(launch.batch if "b" in read else 1)[:, None, None]
+    h = np.arange(launch.heads if "h" in read else 1)[None, :, None]
+    environment: dict[Expr, object] = {**launch.environment(), Q_LEN: launch.q_len, K_LEN: launch.k_len, B: b, H: h, **positions}
+    values = evaluate(term.expr, environment, reader(launch.tables))
+    return np.broadcast_to(np.asarray(values, np.int64), (b.shape[0], h.shape[1], length))
+
+
+def _reduced(values: Array, tiles: int, step: int, width: int, real: Array | None = None) -> tuple[Array, Array]:
+    """Extrema of `width` values every `step`, ignoring what is not `real`; a window with nothing real has low > high."""
+    need = max(0, (tiles - 1) * step + width)
+    pad = [(0, 0), (0, 0), (0, max(0, need - values.shape[-1]))]
+    low = np.where(True if real is None else real, values, HIGHEST)
+    high = np.where(True if real is None else real, values, LOWEST)
+    low, high = np.pad(low, pad, constant_values=HIGHEST), np.pad(high, pad, constant_values=LOWEST)
+    if tiles == 0:
+        return low[..., :0], high[..., :0]
+    windows = (slice(None), slice(None), slice(None, None, step))
+    view_low = np.lib.stride_tricks.sliding_window_view(low[..., :need], width, axis=-1)[windows]
+    view_high = np.lib.stride_tricks.sliding_window_view(high[..., :need], width, axis=-1)[windows]
+    return np.ascontiguousarray(view_low.min(-1)), np.ascontiguousarray(view_high.max(-1))
