@@ -48,23 +48,26 @@ class Folder:
 
     def read(self, name: str) -> bytes | None:
         """The bytes of a file; None where there is none that can be read."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
             self._require_private()
-            return self._bytes(name)
-        return None
+            return (self.root / name).read_bytes()
+        except CacheNotPrivate:
+            raise
+        except OSError:
+            return None
 
     def write(self, name: str, data: bytes) -> Path:
         """Put a file in place by renaming: a reader sees the old one, the new one or none, never a part."""
         with self.scratch() as scratch:
             fresh = scratch / "fresh"
-            with self._writing():
+            with self.writing():
                 fresh.write_bytes(data)
             return self.publish(fresh, name)
 
     def publish(self, fresh: Path, name: str) -> Path:
         """Move a finished file of `scratch` to its name."""
         target = self.root / name
-        with self._writing():
+        with self.writing():
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.replace(fresh, target)
         return target
@@ -73,7 +76,7 @@ class Folder:
     def scratch(self) -> Generator[Path]:
         """A new folder on the same file system, gone afterwards, or after a day if the process is killed."""
         parent = self.made("scratch")
-        with self._writing():
+        with self.writing():
             path = Path(tempfile.mkdtemp(dir=parent))
         try:
             yield path
@@ -83,16 +86,11 @@ class Folder:
 
     def made(self, name: str) -> Path:
         """A folder inside the root, made if need be."""
-        with self._writing():
+        with self.writing():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._require_private()
             (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.root / name
-
-    def _bytes(self, name: str) -> bytes | None:
-        with contextlib.suppress(PermissionError, IsADirectoryError):
-            return (self.root / name).read_bytes()
-        return None
 
     def _require_private(self) -> None:
         if os.name == "nt":
@@ -105,10 +103,11 @@ class Folder:
             )
 
     @contextlib.contextmanager
-    def _writing(self) -> Generator[None]:
+    def writing(self) -> Generator[None]:
+        """Turn a failure of the system to write into CacheUnwritable, which names the folder."""
         try:
             yield
-        except CacheNotPrivate:
+        except (CacheNotPrivate, TimeoutError):
             raise
         except OSError as error:
             raise CacheUnwritable(
