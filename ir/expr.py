@@ -1,7 +1,7 @@
 """Expressions: what a mask or a score is made of.
 
 Six node classes. Nodes are immutable and interned, so equality is identity and a common subexpression is one object. They carry no
-operators: `lacuna.ir.dsl` builds them for users, the functions at the end of this file build them for passes.
+operators: `lacuna.ir.trace` builds them for users, the functions at the end of this file build them for passes.
 
     expr  = Const(value)                      3, true, 0.5
           | Var(name)                         q, k, b, h; s in a score; i, j in a schedule
@@ -13,6 +13,7 @@ operators: `lacuna.ir.dsl` builds them for users, the functions at the end of th
 from __future__ import annotations
 
 import enum
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -105,14 +106,18 @@ class Interned(type):
     """One object per structure: constructing the same node twice returns the same object."""
 
     _nodes: ClassVar[weakref.WeakValueDictionary[tuple[object, ...], Expr]] = weakref.WeakValueDictionary()
+    _adding: ClassVar[threading.Lock] = threading.Lock()
 
     def __call__(cls, *arguments: object) -> Expr:
-        key = (cls, *arguments, *(type(argument) for argument in arguments))  # types: hash(1) == hash(True) == hash(1.0)
-        if cls is Const and isinstance(arguments[0], float):
-            key = (*key, arguments[0].hex())  # -0.0 == 0.0
+        if cls is Symbol and len(arguments) == 1:
+            arguments = (*arguments, Kind.INT)  # the default, spelled out: Symbol("Lq") is Symbol("Lq", Kind.INT)
+        parts = tuple(part.hex() if isinstance(part, float) else part for part in arguments)  # -0.0 == 0.0, nan != nan
+        key = (cls, *parts, *(type(argument) for argument in arguments))  # types: hash(1) == hash(True) == hash(1.0)
         node = Interned._nodes.get(key)
         if node is None:
-            node = Interned._nodes.setdefault(key, super().__call__(*arguments))
+            made = super().__call__(*arguments)
+            with Interned._adding:
+                node = Interned._nodes.setdefault(key, made)
         return node
 
 

@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, replace
 from .expr import Expr, S, Symbol, Table, Var, substitute
 
 
+class InvalidProgram(ValueError):
+    """A program, or its text, that breaks a rule of the language. The message says what to write instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Space:
     """What positions are: flat indices (`rank` 1, no extents), or coordinates on a row-major grid.
