@@ -126,9 +126,9 @@ def compile_shared(text: str, target: Target, out_path: Path, compiler: Compiler
     chosen = compiler or find_compiler()
     tally.compilations += 1
     with tempfile.TemporaryDirectory(prefix="lacuna-") as folder:
-        answer = _run(chosen.command, (*FLAGS[target.name], "-fPIC", "-shared", *chosen.openmp), text, Path(folder))
-        if answer.failed:
-            raise _refused(chosen, answer.output, text)
+        complaint = _run(chosen.command, (*FLAGS[target.name], "-fPIC", "-shared", *chosen.openmp), text, Path(folder))
+        if complaint is not None:
+            raise _refused(chosen, complaint, text)
         shutil.move(Path(folder, "kernel.so"), out_path)
 
 
@@ -139,14 +139,8 @@ def cpu_target() -> Target:
     return Target("cpp", target_name(cpu_features()))
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    failed: bool
-    output: str
-
-
-def _run(command: tuple[str, ...], flags: tuple[str, ...], text: str, folder: Path) -> _Answer:
-    """Run the compiler inside `folder`, on relative names only."""
+def _run(command: tuple[str, ...], flags: tuple[str, ...], text: str, folder: Path) -> str | None:
+    """Run the compiler inside `folder`, on relative names only; None, or what it complained of."""
     (folder / "kernel.cpp").write_text(text, encoding="utf-8")
     # libraries follow the files that need them
     libraries = tuple(flag for flag in flags if flag.startswith("-l"))
@@ -159,18 +153,17 @@ def _run(command: tuple[str, ...], flags: tuple[str, ...], text: str, folder: Pa
             timeout=LONGEST_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return _Answer(True, f"it had not finished after {LONGEST_SECONDS} seconds")
+        return f"it had not finished after {LONGEST_SECONDS} seconds"
     except OSError as error:
         raise CompilerMissing(f"there is a C++ compiler `{shlex.join(command)}`, which does not run: {error}.\n  {REMEDY}") from error
-    return _Answer(done.returncode != 0, done.stdout + done.stderr)
+    return (done.stdout + done.stderr or "(it said nothing)") if done.returncode else None
 
 
-def _refused(compiler: Compiler, output: str, text: str) -> CompileFailed:
+def _refused(compiler: Compiler, complaint: str, text: str) -> CompileFailed:
     handle, name = tempfile.mkstemp(prefix="lacuna-failed-", suffix=".cpp")
     with open(handle, "w", encoding="utf-8") as kept:
         kept.write(text)
-    lines = output.strip().splitlines() or ["(it said nothing)"]
-    shown = "\n".join(f"    {line}" for line in lines[:LINES_SHOWN])
+    shown = "\n".join(f"    {line}" for line in complaint.strip().splitlines()[:LINES_SHOWN])
     return CompileFailed(
         f"`{compiler.path}` ({compiler.version}) could not compile a kernel; its text is in `{name}`.\n"
         f'{shown}\n  write `backend="eager"` to go on without it, or set CXX to another compiler',
@@ -219,7 +212,7 @@ def _openmp(command: tuple[str, ...]) -> tuple[str, ...]:
     for flags in OPENMP_FLAGS:
         tally.probes += 1
         with tempfile.TemporaryDirectory(prefix="lacuna-") as folder:
-            if not _run(command, (*flags, "-fPIC", "-shared"), OPENMP_PROBE, Path(folder)).failed:
+            if _run(command, (*flags, "-fPIC", "-shared"), OPENMP_PROBE, Path(folder)) is None:
                 return flags
     return ()
 
