@@ -31,7 +31,6 @@ class Plan:
     tables:     user tables, then term bounds, then lists, in the order of the launch array.
     partial:    the mask that partial tiles evaluate, over `q` (row), `k`, `b`, `h`, symbols and tables.
     score:      over `s` and the same; `s` itself when scores are left alone.
-    safe_rows:  every row's first scheduled tile is proved to hold a visible key (never assumed otherwise).
     """
 
     schedule: Schedule
@@ -43,7 +42,6 @@ class Plan:
     tables: tuple[Table, ...]
     partial: Expr
     score: Expr
-    safe_rows: bool = False
     num_warps: int = 4
     num_stages: int = 2
 

@@ -43,6 +43,7 @@ class FlattenGrid:
     """
 
     name: ClassVar[str] = "flatten-grid"
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, program: Program) -> Program:
         if program.space.rank == 1:
@@ -70,6 +71,7 @@ class Place:
 
     shifted: bool = True
     name: ClassVar[str] = "place"
+    needs: ClassVar[tuple[str, ...]] = ("flatten-grid",)
 
     def __call__(self, program: Program) -> Program:
         return program.substituted({Q: Binary(Op.ADD, Q, OFFSET)}) if self.shifted else program
@@ -83,6 +85,7 @@ class Simplify:
     """
 
     name: ClassVar[str] = "simplify"
+    needs: ClassVar[tuple[str, ...]] = ("flatten-grid", "place")
 
     def __call__(self, program: Program) -> Program:
         return replace(program, mask=negation_free(simplified(program.mask)), score=simplified(program.score))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -29,19 +29,19 @@ from ..ir.expr import (
     names,
     negated,
     substitute,
+    walk,
 )
 from ..ir.program import Program
 from ..ir.schedule import Counters, Piece, Schedule, Term
-from .canonicalise import FlattenGrid, Place, Simplify, negation_free, simplified, with_values
-from .evaluate import evaluate, reader
+from .canonicalise import negation_free, simplified
 from .integer_sets import BUDGET, Bounds, OverBudget, Problem, Sets, relations
 from .launch import Launch
 from .loops import partial_loops, visited_once
-from .opaque import Abstraction, Joint, abstracted, head_divisors, linear_form, powers_rewritten, split_by_value, symbols_to_bind
+from .opaque import Abstraction, Joint, abstracted, linear_form
 from .pieces import Reading, member, pieces
+from .pipeline import Observer
+from .prepare import NeedsValues, Prepared, prepare
 from .refine import refined
-
-MOST_DIVISOR_VALUES = 64
 
 
 @dataclass(frozen=True)
@@ -53,91 +53,54 @@ class Derivation:
 
     schedule: Schedule
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    bound: Mapping[str, int] = field(default_factory=dict)
+    bound: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
 
 
-def canonical(program: Program, *, shifted: bool) -> Program:
-    """Flat, placed, simplified: the form every later pass reads."""
-    for step in (FlattenGrid(), Place(shifted), Simplify()):
-        program = step(program)
-    return program
-
-
-def derive(program: Program, block_q: int, block_k: int, launch: Launch | None = None, *, budget: int = BUDGET) -> Derivation:
+def derive(
+    program: Program, block_q: int, block_k: int, launch: Launch | None = None, *, budget: int = BUDGET, observers: Iterable[Observer] = ()
+) -> Derivation:
     """The tiles of `program` on the grid of `block_q` x `block_k` tokens.
 
-    launch: values, needed where a parameter divides or multiplies a position, or where the symbolic route ends. Its `offset` being
-            anything but 0 asks for a schedule that holds for every offset.
+    launch: values, needed where a parameter divides or multiplies a position, or where the symbolic route ends. When it `moves`, the
+            schedule holds for every offset, else for offset 0.
 
     Raises:
-        NeedsValues: the symbolic route ended and there is no launch.
+        NeedsValues: values are needed and there is no launch.
     """
-    shifted = launch is not None and launch.offset != 0
-    placed = canonical(program, shifted=shifted)
-    program, bound = affine_program(placed, launch)
-    ended: list[str] = []
+    prepared = prepare(program, launch, shifted=launch is not None and launch.moves, observers=observers)
+    return derive_prepared(prepared, block_q, block_k, launch, budget=budget)
+
+
+def derive_prepared(prepared: Prepared, block_q: int, block_k: int, launch: Launch | None = None, *, budget: int = BUDGET) -> Derivation:
+    """`derive` of a program that went through the standard passes."""
+    task = _Task(prepared, block_q, block_k, launch, budget)
     for route in (_symbolic, _bound):
         try:
-            return route(_Task(program, block_q, block_k, launch, bound, tuple(ended), budget))
+            return route(task)
         except Joint as reason:
-            ended.append(str(reason))
+            task = replace(task, ended=(*task.ended, str(reason)))
             break
         except OverBudget as reason:
-            ended.append(f"{route.__name__.strip('_')}: {reason}")
+            task = replace(task, ended=(*task.ended, f"{route.__name__.strip('_')}: {reason}"))
     if launch is None:
-        raise NeedsValues("; ".join(ended))
-    return _refined(_Task(program, block_q, block_k, launch, bound, tuple(ended), budget))
-
-
-class NeedsValues(Exception):
-    """No closed form was found; the tiles can be found at concrete lengths only."""
+        raise NeedsValues("; ".join(task.ended))
+    return _refined(task)
 
 
 @dataclass(frozen=True)
 class _Task:
-    program: Program
+    prepared: Prepared
     block_q: int
     block_k: int
     launch: Launch | None
-    bound: dict[str, int]
-    ended: tuple[str, ...]
     budget: int
-
-
-def affine_program(program: Program, launch: Launch | None) -> tuple[Program, dict[str, int]]:
-    """Bind what divides or multiplies positions, so that quotients are by constants. Returns the values used."""
-    mask = powers_rewritten(program.mask)
-    bound: dict[str, int] = {}
-    for symbol in symbols_to_bind(mask):
-        bound[symbol.name] = int(_value(symbol, launch))
-    program = Simplify()(with_values(replace(program, mask=mask), {Symbol(name): Const(value) for name, value in bound.items()}))
-    program = replace(program, mask=powers_rewritten(program.mask))
-    for divisor in head_divisors(program.mask):
-        values = tuple(int(value) for value in np.unique(_values(divisor, launch)) if value != 0)
-        if len(values) > MOST_DIVISOR_VALUES:
-            continue
-        program = replace(program, mask=simplified(split_by_value(program.mask, divisor, values)))
-        bound |= {f"{divisor}": hash(values)}
-    return program, bound
-
-
-def _value(symbol: Symbol, launch: Launch | None) -> int | float:
-    if launch is None:
-        raise NeedsValues(f"`{symbol.name}` divides or multiplies a position and has no value here")
-    return launch.environment()[symbol]
-
-
-def _values(expr: Expr, launch: Launch | None) -> np.ndarray:
-    """Every value a per-head or per-batch expression takes in this launch."""
-    if launch is None:
-        raise NeedsValues(f"`{expr}` divides a position and has no values here")
-    grid = {B: np.arange(launch.batch)[:, None], H: np.arange(launch.heads)[None, :]}
-    return np.asarray(evaluate(expr, {**launch.environment(), **grid}, reader(launch.tables)))
+    ended: tuple[str, ...] = ()
 
 
 def _symbolic(task: _Task) -> Derivation:
-    abstraction = abstracted(task.program.mask)
-    unmask = abstracted(negation_free(negated(task.program.mask)), abstraction)
+    mask = negation_free(task.prepared.mask)
+    abstraction = abstracted(mask)
+    unmask = abstracted(negation_free(negated(mask)), abstraction)
     abstraction = replace(abstraction, scalars=unmask.scalars, terms=unmask.terms)
     bounds = {name: Bounds(Symbol(f"{name}_low"), Symbol(f"{name}_high")) for name in abstraction.terms}
     sets = relations(Problem(abstraction.mask, unmask.mask, task.block_q, task.block_k, bounds), task.budget)
@@ -148,10 +111,10 @@ def _bound(task: _Task) -> Derivation:
     """Once more with lengths, offset and parameters as numbers."""
     if task.launch is None:
         raise OverBudget("there are no values to bind")
-    values = {symbol: Const(int(value)) for symbol, value in task.launch.environment().items() if isinstance(value, int)}
-    program = Simplify()(with_values(task.program, dict(values)))
+    values = {symbol: Const(value) for symbol, value in task.launch.environment().items() if isinstance(value, int)}
+    mask = simplified(substitute(task.prepared.mask, dict(values)))
     bound = {symbol.name: value.value for symbol, value in values.items() if isinstance(symbol, Symbol)}
-    found = _symbolic(replace(task, program=program, bound={**task.bound, **bound}))
+    found = _symbolic(replace(task, prepared=replace(task.prepared, mask=mask, bound={**task.prepared.bound, **bound})))
     return replace(found, schedule=replace(found.schedule, route="bound"))
 
 
@@ -168,7 +131,7 @@ def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping
     full = tuple(piece for piece in full if piece.where is not FALSE)
     arrays_needed = any(not _monotone(term) for term in terms)
     schedule = Schedule(
-        program=task.program,
+        program=task.prepared.program,
         block_q=task.block_q,
         block_k=task.block_k,
         some=some,
@@ -180,7 +143,7 @@ def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping
         closed_form=not arrays_needed,
         counters=Counters(fallbacks=task.ended),
     )
-    return Derivation(schedule, {}, task.bound)
+    return Derivation(schedule, {}, task.prepared.bound)
 
 
 def _complement(sets: Sets, reading: Reading) -> Piece:
@@ -213,7 +176,8 @@ def _bound_expressions(term: Term, task: _Task) -> tuple[Expr, Expr]:
     else:
         at = I if term.axis == "q" else J
     read = names(term.expr)
-    batch, head = (B if "b" in read else Const(0)), (H if "h" in read else Const(0))
+    batch = B if "b" in read or any(node in (Q_LEN, K_LEN, OFFSET) for node in walk(term.expr)) else Const(0)
+    head = H if "h" in read else Const(0)
     return Lookup(term.low, (batch, head, at)), Lookup(term.high, (batch, head, at))
 
 
@@ -249,7 +213,7 @@ def _at_ends(term: Term, task: _Task) -> tuple[Expr, Expr]:
 def _refined(task: _Task) -> Derivation:
     launch = task.launch
     assert launch is not None
-    found = refined(task.program, task.block_q, task.block_k, launch)
+    found = refined(replace(task.prepared.program, mask=task.prepared.mask), task.block_q, task.block_k, launch)
     partial_start, full_start = Table("partial_start", "i32", 3), Table("full_start", "i32", 3)
     loops = tuple(
         (
@@ -258,7 +222,7 @@ def _refined(task: _Task) -> Derivation:
         )
     )
     schedule = Schedule(
-        program=task.program,
+        program=task.prepared.program,
         block_q=task.block_q,
         block_k=task.block_k,
         some=loops,
@@ -270,7 +234,7 @@ def _refined(task: _Task) -> Derivation:
         route="refined",
         counters=Counters(point_evaluations=found.points, boxes=found.boxes, fallbacks=task.ended),
     )
-    bound = {"Lq": launch.q_len, "Lk": launch.k_len, "offset": launch.offset, **task.bound}
+    bound = {"Lq": launch.q_len, "Lk": launch.k_len, "offset": launch.offset, **task.prepared.bound}
     return Derivation(schedule, found.arrays, {**bound, **{n: int(v) for n, v in launch.parameters.items() if isinstance(v, int)}})
 
 

@@ -16,6 +16,8 @@ class Launch:
 
     q_len, k_len: of the longest batch item.
     offset:       position of query row 0.
+    shifted:      offsets differ between batch items or calls: derive for every offset, not for 0.
+    ragged:       i64[batch] of `Lq`, `Lk` or `offset`, where they differ between batch items.
     parameters:   value of every declared symbol.
     tables:       integer or boolean array of every declared table.
     """
@@ -27,6 +29,12 @@ class Launch:
     heads: int = 1
     parameters: Mapping[str, int | float] = field(default_factory=dict)
     tables: Mapping[str, np.ndarray] = field(default_factory=dict)
+    shifted: bool = False
+    ragged: Mapping[Expr, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def moves(self) -> bool:
+        return self.shifted or self.offset != 0
 
     def environment(self) -> dict[Expr, int | float]:
         """The value of every symbol, lengths and offset included."""

@@ -70,7 +70,7 @@ class Boxes:
         return Boxes.joined(parts), np.concatenate(source)
 
 
-class _Evaluation:
+class Evaluation:
     """The mask over boxes for one (b, h), counting."""
 
     def __init__(self, mask: Expr, launch: Launch) -> None:
@@ -92,7 +92,7 @@ class _Evaluation:
 def refined(program: Program, block_q: int, block_k: int, launch: Launch) -> Refinement:
     """Every tile's class, exactly as defined in `ir.schedule`, at the lengths and values of `launch`."""
     per_batch, per_head = "b" in names(program.mask), "h" in names(program.mask)
-    evaluation = _Evaluation(program.mask, launch)
+    evaluation = Evaluation(program.mask, launch)
     q_tiles, k_tiles = -(-launch.q_len // block_q), -(-launch.k_len // block_k)
     lists = {"partial": _Lists(), "full": _Lists()}
     shape = (launch.batch if per_batch else 1, launch.heads if per_head else 1)
@@ -132,7 +132,7 @@ class _Lists:
 class _Tiles:
     """The quadtree of one (b, h): first whole tiles, then inside the tiles that stay undecided."""
 
-    def __init__(self, evaluation: _Evaluation, block: tuple[int, int], at: tuple[int, int]) -> None:
+    def __init__(self, evaluation: Evaluation, block: tuple[int, int], at: tuple[int, int]) -> None:
         self.evaluation, self.block, self.at = evaluation, block, at
         self.lengths = (evaluation.launch.q_len, evaluation.launch.k_len)
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..ir.expr import K_LEN, Q_LEN, B, Expr, H, K, Q, names
+from ..ir.expr import B, Expr, H, K, Q, names
 from ..ir.schedule import Schedule, Term
 from ..passes.evaluate import evaluate, reader
 from ..passes.launch import Launch
@@ -48,9 +48,10 @@ def _diagonal(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Ar
 
 def _values(term: Term, launch: Launch, positions: dict[Expr, Array], length: int) -> Array:
     read = names(term.expr)
-    b = np.arange(launch.batch if "b" in read else 1)[:, None, None]
+    ragged = {symbol: values[:, None, None] for symbol, values in launch.ragged.items() if symbol in set(walk(term.expr))}
+    b = np.arange(launch.batch if "b" in read or ragged else 1)[:, None, None]
     h = np.arange(launch.heads if "h" in read else 1)[None, :, None]
-    environment: dict[Expr, object] = {**launch.environment(), Q_LEN: launch.q_len, K_LEN: launch.k_len, B: b, H: h, **positions}
+    environment: dict[Expr, object] = {**launch.environment(), **ragged, B: b, H: h, **positions}
     values = evaluate(term.expr, environment, reader(launch.tables))
     return np.broadcast_to(np.asarray(values, np.int64), (b.shape[0], h.shape[1], length))
 
