@@ -1,0 +1,107 @@
+"""Facts that hold for some values of the symbols: checked at each launch, never assumed.
+
+Each answers for one launch. TRUE from interval arithmetic is a proof; anything else means "could not tell", and the safe variant runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from ..ir.expr import B, Expr, H, I, J, K, Kind, Lookup, Q, Table, tables, walk
+from ..ir.program import Program
+from ..ir.schedule import Piece, Schedule
+from .intervals import RangeTable, Span, spans
+from .launch import Launch
+
+INT32 = 2**31 - 1
+
+
+class OutOfRange(IndexError):
+    """A look-up could read outside its table."""
+
+
+def _ranges(launch: Launch, schedule: Schedule | None = None) -> dict[Expr, Span]:
+    """Where every variable lies in this launch: rows and keys inside their lengths, tiles inside their grid."""
+    found: dict[Expr, Span] = {
+        symbol: _span(int(value), int(value)) for symbol, value in launch.environment().items() if isinstance(value, int)
+    }
+    found |= {Q: _span(0, launch.q_len - 1), K: _span(0, launch.k_len - 1), B: _span(0, launch.batch - 1), H: _span(0, launch.heads - 1)}
+    if schedule is not None:
+        found |= {I: _span(0, -(-launch.q_len // schedule.block_q)), J: _span(0, -(-launch.k_len // schedule.block_k))}
+    return found
+
+
+def _span(low: int, high: int) -> Span:
+    return Span(np.asarray(low, np.int64), np.asarray(max(low, high), np.int64))
+
+
+def _range_tables(roots: Iterable[Expr], arrays: Mapping[str, np.ndarray]) -> dict[str, RangeTable]:
+    return {
+        table.name: RangeTable(arrays[table.name]) for table in tables(*roots) if table.kind is not Kind.FLOAT and arrays[table.name].size
+    }
+
+
+def check_lookups(program: Program, launch: Launch, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Prove that every look-up of mask and score stays inside its table for rows and keys inside their lengths.
+
+    shapes: of every table.
+
+    Raises:
+        OutOfRange: it could not be proved; names the look-up, the reach of the index and the table's extent.
+    """
+    if min(launch.q_len, launch.k_len, launch.batch, launch.heads) <= 0:
+        return
+    ranges = _ranges(launch)
+    known = _range_tables((program.mask, program.score), launch.tables) if launch.tables else {}
+    for look in walk(program.mask, program.score):
+        if isinstance(look, Lookup):
+            for axis, index in enumerate(look.indices):
+                _check_index(look, axis, spans(index, ranges, known), shapes[look.table.name][axis])
+
+
+def _check_index(look: Lookup, axis: int, reach: Span, size: int) -> None:
+    low, high = int(reach.low), int(reach.high)
+    if low >= 0 and high < size:
+        return
+    raise OutOfRange(
+        f"table `{look.table.name}` has {size} entries along axis {axis}, but `{look}` can read {low}..{high} in this call\n"
+        f"  pass a table that covers these indices, or clamp the index: `min(max({look.indices[axis]}, 0), {max(size - 1, 0)})`"
+    )
+
+
+def fits_int32(program: Program, schedule: Schedule, launch: Launch, arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether every integer that mask, score indices and schedule compute is proved to fit 32 bits, rows and keys of ragged tiles included."""
+    ranges = _ranges(launch, schedule)
+    for side, block in ((Q, schedule.block_q), (K, schedule.block_k)):
+        ranges[side] = Span(ranges[side].low, ranges[side].high + block)
+    roots = (program.mask, *_lookup_indices(program.score), *_piece_expressions((*schedule.full_loops, *schedule.partial_loops)))
+    known = _range_tables(roots, arrays)
+    for node in walk(*roots):
+        if node.kind is Kind.INT and not _readable(node, known):
+            return False
+        if node.kind is Kind.INT:
+            found = spans(node, ranges, known)
+            if int(found.low) < -INT32 or int(found.high) > INT32:
+                return False
+    return True
+
+
+def _readable(node: Expr, known: Mapping[str, RangeTable]) -> bool:
+    return all(leaf.table.name in known or leaf.table.kind is Kind.FLOAT for leaf in walk(node) if isinstance(leaf, Lookup))
+
+
+def _lookup_indices(score: Expr) -> Iterator[Expr]:
+    for node in walk(score):
+        if isinstance(node, Lookup):
+            yield from node.indices
+
+
+def _piece_expressions(pieces: Iterable[Piece]) -> Iterator[Expr]:
+    for piece in pieces:
+        yield from (piece.start, piece.stop, piece.where)
+
+
+def table_shapes(arrays: Mapping[str, np.ndarray], declared: Iterable[Table]) -> dict[str, tuple[int, ...]]:
+    return {table.name: tuple(arrays[table.name].shape) for table in declared if table.name in arrays}

@@ -1,0 +1,22 @@
+"""The schedule seen from the keys: which query tiles each key tile needs. What a backward pass for keys and values walks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..ir.expr import K_LEN, Q_LEN, K, Q
+from ..ir.program import Program
+from .launch import Launch
+
+
+def transposed(program: Program) -> Program:
+    """The inverse mask: queries and keys, and their lengths, exchanged.
+
+    Needs: a canonical program (flat, placed). Keeps: the set of attended pairs, mirrored. Deriving it on the grid (block_k, block_q)
+    gives the transposed schedule; there a tile is full only when it lies inside the *query* length.
+    """
+    return program.substituted({Q: K, K: Q, Q_LEN: K_LEN, K_LEN: Q_LEN})
+
+
+def transposed_launch(launch: Launch) -> Launch:
+    return replace(launch, q_len=launch.k_len, k_len=launch.q_len)
