@@ -129,6 +129,7 @@ def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping
     inner = Reading(sets.parameters, whole_tiles, meanings)
     full = pieces(sets.full, inner) if sets.full is not None else (_complement(sets, inner),)
     full = tuple(piece for piece in full if piece.where is not FALSE)
+    fast = full if sets.even_full is None else pieces(sets.even_full, inner)
     arrays_needed = any(not _monotone(term) for term in terms)
     schedule = Schedule(
         program=task.prepared.program,
@@ -136,8 +137,8 @@ def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping
         block_k=task.block_k,
         some=some,
         full=full,
-        full_loops=visited_once(full),
-        partial_loops=partial_loops(some, full),
+        full_loops=visited_once(fast),
+        partial_loops=partial_loops(some, fast),
         terms=tuple(term for term in terms if not _monotone(term)),
         exact=not terms,
         closed_form=not arrays_needed,
@@ -171,10 +172,7 @@ def _terms(task: _Task, abstraction: Abstraction, bounds: Mapping[Expr, Bounds])
 def _bound_expressions(term: Term, task: _Task) -> tuple[Expr, Expr]:
     if _monotone(term):
         return _at_ends(term, task)
-    if term.axis == "diagonal":
-        at = diagonal_index(task.block_q, task.block_k)
-    else:
-        at = I if term.axis == "q" else J
+    at = {"q": I, "k": J}.get(term.axis) or diagonal_index(task.block_q, task.block_k)
     read = names(term.expr)
     batch = B if "b" in read or any(node in (Q_LEN, K_LEN, OFFSET) for node in walk(term.expr)) else Const(0)
     head = H if "h" in read else Const(0)

@@ -68,12 +68,14 @@ class Problem:
 class Sets:
     """The relations over [i, j], and how to read their dimensions back as expressions.
 
+    even_full: `full` without the rows past `Lq` that a ragged last query tile leaves out; a subset, given where it is a simpler set.
     full is None where subtracting would pass the budget; then a tile is full iff it is inside the key length and not in `unfilled`.
     """
 
     some: isl.Set
     unfilled: isl.Set
     full: isl.Set | None
+    even_full: isl.Set | None
     grid: isl.Set
     parameters: tuple[Expr, ...]
 
@@ -103,17 +105,22 @@ def relations(problem: Problem, budget: int = BUDGET) -> Sets:
     builder = _Builder(problem)
     with budgeted(builder.context, budget):
         grid = builder.on_tiles(builder.grid())
-        some = builder.projected(builder.tile(inside=True), problem.mask).gist(grid).coalesce()
-        unfilled = builder.projected(builder.tile(inside=False), problem.unmask).coalesce()
-    whole = builder.on_tiles(builder.whole_key_tile().intersect(builder.grid()))
+        some = builder.projected(builder.tile(keys_inside=True), problem.mask).gist(grid).coalesce()
+        unfilled = builder.projected(builder.tile(), problem.unmask).coalesce()
+    full = builder.filled(unfilled, budget)
+    even = _even_full(builder, budget) if full is not None and full.n_basic_set() > 1 else None
+    return Sets(some, unfilled, full, even, grid, builder.parameters)
+
+
+def _even_full(builder: _Builder, budget: int) -> isl.Set | None:
+    """Tiles all of whose `block_q` rows see every key, past `Lq` or not; None unless that is one basic set."""
     try:
         with budgeted(builder.context, budget):
-            full: isl.Set | None = whole.subtract(unfilled).compute_divs().coalesce().gist(whole).coalesce()
+            unfilled = builder.projected(builder.tile(rows_inside=False), builder.problem.unmask).coalesce()
+        found = builder.filled(unfilled, budget)
     except OverBudget:
-        full = None
-    if full is not None and full.n_basic_set() > 4 * max(1, unfilled.n_basic_set()):
-        full = None  # the negation is the shorter description
-    return Sets(some, unfilled, full, grid, builder.parameters)
+        return None
+    return found if found is not None and found.n_basic_set() == 1 else None
 
 
 class _Builder:
@@ -202,15 +209,27 @@ class _Builder:
         block = self.problem.block_k
         return self.leaf(Var("j")).scale_val(self.value(block)).add(self.number(block)).le_set(self.leaf(K_LEN))
 
-    def tile(self, *, inside: bool) -> isl.Set:
-        """q in tile i and below `Lq`; k in tile j, and below `Lk` when `inside`; each term between its bounds."""
+    def filled(self, unfilled: isl.Set, budget: int) -> isl.Set | None:
+        """Whole key tiles that are not in `unfilled`; None past the budget, or where the negation is the shorter description."""
+        whole = self.on_tiles(self.whole_key_tile().intersect(self.grid()))
+        try:
+            with budgeted(self.context, budget):
+                full = whole.subtract(unfilled).compute_divs().coalesce().gist(whole).coalesce()
+        except OverBudget:
+            return None
+        return None if full.n_basic_set() > 4 * max(1, unfilled.n_basic_set()) else full
+
+    def tile(self, *, keys_inside: bool = False, rows_inside: bool = True) -> isl.Set:
+        """q in tile i and below `Lq` when `rows_inside`; k in tile j and below `Lk` when `keys_inside`; each term between its bounds."""
         q, k = self.leaf(Var("q")), self.leaf(Var("k"))
         start_q = self.leaf(Var("i")).scale_val(self.value(self.problem.block_q))
         start_k = self.leaf(Var("j")).scale_val(self.value(self.problem.block_k))
         pairs = self.between(start_q, q, start_q.add(self.number(self.problem.block_q)))
         pairs = pairs.intersect(self.between(start_k, k, start_k.add(self.number(self.problem.block_k))))
-        pairs = pairs.intersect(q.lt_set(self.leaf(Q_LEN))).intersect(self.grid())
-        if inside:
+        pairs = pairs.intersect(self.grid())
+        if rows_inside:
+            pairs = pairs.intersect(q.lt_set(self.leaf(Q_LEN)))
+        if keys_inside:
             pairs = pairs.intersect(k.lt_set(self.leaf(K_LEN)))
         for term, bounds in self.problem.terms.items():
             value = self.leaf(term)

@@ -208,12 +208,11 @@ class _Replacement:
 
     def _named(self, node: Expr, store: dict[Expr, object], axis: str) -> Expr:
         as_integer = node if node.kind is Kind.INT else Select(node, ONE, ZERO)
-        for name, known in store.items():
-            if known is as_integer or known == (as_integer, axis):
-                break
-        else:
+        meaning = as_integer if axis == "scalar" else (as_integer, axis)
+        name = next((name for name, known in store.items() if known == meaning), None)
+        if name is None:
             name = Symbol(f"scalar{len(store)}") if axis == "scalar" else Var(f"t{len(store)}")
-            store[name] = as_integer if axis == "scalar" else (as_integer, axis)
+            store[name] = meaning
         return name if node.kind is Kind.INT else Binary(Op.EQ, name, ONE)
 
 
@@ -259,7 +258,8 @@ def linear_form(expr: Expr) -> dict[Expr | None, int] | None:
 
 
 def _sum(a: dict[Expr | None, int] | None, b: dict[Expr | None, int] | None, factor: int) -> dict[Expr | None, int]:
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     return _nonzero({key: a.get(key, 0) + factor * b.get(key, 0) for key in {**a, **b}})
 
 

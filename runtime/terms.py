@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..ir.expr import B, Expr, H, K, Q, names
+from ..ir.expr import B, Expr, H, K, Q, names, walk
 from ..ir.schedule import Schedule, Term
 from ..passes.evaluate import evaluate, reader
 from ..passes.launch import Launch
