@@ -33,6 +33,7 @@ from ..ir.expr import (
 )
 from ..ir.program import Program
 from ..ir.schedule import Counters, Piece, Schedule, Term
+from .binding import NeedsValues
 from .canonicalise import negation_free, simplified
 from .integer_sets import BUDGET, Bounds, OverBudget, Problem, Sets, relations
 from .launch import Launch
@@ -40,7 +41,7 @@ from .loops import partial_loops, visited_once
 from .opaque import Abstraction, Joint, abstracted, linear_form
 from .pieces import Reading, member, pieces
 from .pipeline import Observer
-from .prepare import NeedsValues, Prepared, prepare
+from .prepare import Prepared, prepare
 from .refine import refined
 
 
@@ -57,7 +58,13 @@ class Derivation:
 
 
 def derive(
-    program: Program, block_q: int, block_k: int, launch: Launch | None = None, *, budget: int = BUDGET, observers: Iterable[Observer] = ()
+    program: Program,
+    block_q: int,
+    block_k: int,
+    launch: Launch | None = None,
+    *,
+    budget: int = BUDGET,
+    observers: Iterable[Observer] = (),
 ) -> Derivation:
     """The tiles of `program` on the grid of `block_q` x `block_k` tokens.
 
@@ -68,13 +75,18 @@ def derive(
         NeedsValues: values are needed and there is no launch.
     """
     prepared = prepare(program, launch, shifted=launch is not None and launch.moves, observers=observers)
-    return derive_prepared(prepared, block_q, block_k, launch, budget=budget)
+    return derive_prepared(prepared, (block_q, block_k), launch, budget=budget)
 
 
-def derive_prepared(prepared: Prepared, block_q: int, block_k: int, launch: Launch | None = None, *, budget: int = BUDGET) -> Derivation:
-    """`derive` of a program that went through the standard passes."""
-    task = _Task(prepared, block_q, block_k, launch, budget)
-    for route in (_symbolic, _bound):
+def derive_prepared(
+    prepared: Prepared, block: tuple[int, int], launch: Launch | None = None, *, budget: int = BUDGET, bind_lengths: bool = True
+) -> Derivation:
+    """`derive` of a program that went through the standard passes.
+
+    bind_lengths: try a closed form of these lengths and parameters alone before refining; a kernel would be compiled anew for each.
+    """
+    task = _Task(prepared, *block, launch, budget)
+    for route in (_symbolic, _bound) if bind_lengths else (_symbolic,):
         try:
             return route(task)
         except Joint as reason:

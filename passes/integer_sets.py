@@ -108,19 +108,19 @@ def relations(problem: Problem, budget: int = BUDGET) -> Sets:
         some = builder.projected(builder.tile(keys_inside=True), problem.mask).gist(grid).coalesce()
         unfilled = builder.projected(builder.tile(), problem.unmask).coalesce()
     full = builder.filled(unfilled, budget)
-    even = _even_full(builder, budget) if full is not None and full.n_basic_set() > 1 else None
+    even = _even_full(builder, budget, full.n_basic_set()) if full is not None and full.n_basic_set() > 1 else None
     return Sets(some, unfilled, full, even, grid, builder.parameters)
 
 
-def _even_full(builder: _Builder, budget: int) -> isl.Set | None:
-    """Tiles all of whose `block_q` rows see every key, past `Lq` or not; None unless that is one basic set."""
+def _even_full(builder: _Builder, budget: int, pieces: int) -> isl.Set | None:
+    """Tiles all of whose `block_q` rows see every key, past `Lq` or not; None unless that takes fewer than `pieces` basic sets."""
     try:
         with budgeted(builder.context, budget):
             unfilled = builder.projected(builder.tile(rows_inside=False), builder.problem.unmask).coalesce()
         found = builder.filled(unfilled, budget)
     except OverBudget:
         return None
-    return found if found is not None and found.n_basic_set() == 1 else None
+    return found if found is not None and found.n_basic_set() < pieces else None
 
 
 class _Builder:

@@ -49,11 +49,14 @@ class Reading:
 
 
 def add(a: Expr, b: Expr) -> Expr:
+    """a + b, with trailing constants gathered into one."""
     match a, b:
+        case Binary(op=Op.ADD | Op.SUB as op, a=inner, b=Const(value=int(first))), Const(value=int(second)):
+            return add(inner, Const((first if op is Op.ADD else -first) + second))
         case Const(value=0), _:
             return b
         case _, Const(value=int(value)) if value < 0:
-            return Binary(Op.SUB, a, Const(-value))
+            return simplified(Binary(Op.SUB, a, Const(-value)))
         case _:
             return simplified(Binary(Op.ADD, a, b))
 
@@ -156,9 +159,8 @@ def _sort(constraint: isl.Constraint, found: _Range, reading: Reading) -> None:
 
 def _bound(aff: isl.Aff, coefficient: int, equality: bool, found: _Range, reading: Reading) -> None:
     """coefficient * j + rest >= 0 (or == 0) as a start or a stop (or both)."""
-    rest = affine(aff.set_coefficient_val(_SET, 1, isl.Val.zero(aff.get_ctx())), reading)
     size = abs(coefficient)
-    low = rest if coefficient < 0 else simplified(Binary(Op.SUB, ZERO, rest)) if isinstance(rest, Const) else _negative(rest)
+    low = affine(aff.set_coefficient_val(_SET, 1, isl.Val.zero(aff.get_ctx())), reading, -1 if coefficient > 0 else 1)
     if equality:
         exact = low if size == 1 else Binary(Op.FLOORDIV, low, Const(size))
         found.starts.append(exact)
@@ -169,14 +171,6 @@ def _bound(aff: isl.Aff, coefficient: int, equality: bool, found: _Range, readin
         found.starts.append(low if size == 1 else Binary(Op.FLOORDIV, add(low, Const(size - 1)), Const(size)))
     else:
         found.stops.append(add(low if size == 1 else Binary(Op.FLOORDIV, low, Const(size)), Const(1)))
-
-
-def _negative(expr: Expr) -> Expr:
-    match expr:
-        case Binary(op=Op.SUB, a=a, b=b):
-            return Binary(Op.SUB, b, a)
-        case _:
-            return Binary(Op.SUB, ZERO, expr)
 
 
 def _stride(aff: isl.Aff, equality: bool, found: _Range, reading: Reading) -> bool:
@@ -218,8 +212,10 @@ def _holds(aff: isl.Aff, equality: bool, reading: Reading) -> Expr:
 
 
 def member(piece: Piece) -> Expr:
-    """Whether tile j belongs to the piece."""
-    inside = conjunction(Binary(Op.LE, piece.start, J), Binary(Op.LT, J, piece.stop))
+    """Whether tile j, which is never negative, belongs to the piece."""
+    inside = Binary(Op.LT, J, piece.stop)
+    if not (isinstance(piece.start, Const) and piece.start.value <= 0):
+        inside = conjunction(Binary(Op.LE, piece.start, J), inside)
     if piece.step > 1:
         phase = Binary(Op.MOD, Binary(Op.SUB, J, piece.start), Const(piece.step))
         inside = conjunction(inside, Binary(Op.EQ, phase, ZERO))

@@ -6,21 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-import numpy as np
-
-from ..ir.expr import B, Const, Expr, H, Symbol
+from ..ir.expr import Const, Expr, Symbol
 from ..ir.program import Program
+from .binding import divisor_values, symbol_values
 from .canonicalise import FlattenGrid, Place, Simplify, simplified, with_values
-from .evaluate import evaluate, reader
 from .launch import Launch
-from .opaque import head_divisors, powers_rewritten, split_by_value, symbols_to_bind
+from .opaque import head_divisors, powers_rewritten, split_by_value
 from .pipeline import Observer, Pass, run
-
-MOST_DIVISOR_VALUES = 64
-
-
-class NeedsValues(Exception):
-    """The tiles can be found at concrete values only, and there are none here."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +60,7 @@ class Prepared:
 
 def standard_passes(program: Program, launch: Launch | None, *, shifted: bool) -> tuple[Pass, ...]:
     """What every program goes through, in the order of their needs."""
-    values = tuple((symbol, int(_value(symbol, launch))) for symbol in symbols_to_bind(powers_rewritten(flat(program).mask)))
-    return FlattenGrid(), Place(shifted), BindDivisors(values), RewritePowers(), Simplify()
-
-
-def flat(program: Program) -> Program:
-    return FlattenGrid()(program)
+    return FlattenGrid(), Place(shifted), BindDivisors(symbol_values(program, launch)), RewritePowers(), Simplify()
 
 
 def prepare(program: Program, launch: Launch | None, *, shifted: bool, observers: Iterable[Observer] = ()) -> Prepared:
@@ -83,28 +70,12 @@ def prepare(program: Program, launch: Launch | None, *, shifted: bool, observers
         NeedsValues: a parameter must be bound and there is no launch.
     """
     passes = standard_passes(program, launch, shifted=shifted)
-    bound: dict[str, int | tuple[int, ...]] = {
-        symbol.name: value for each in passes if isinstance(each, BindDivisors) for symbol, value in each.values
-    }
+    bound: dict[str, int | tuple[int, ...]] = {symbol.name: value for symbol, value in symbol_values(program, launch)}
     program = run(program, passes, observers)
     mask = program.mask
     for divisor in head_divisors(mask):
-        values = tuple(int(value) for value in np.unique(_values(divisor, launch)) if value != 0)
-        if len(values) <= MOST_DIVISOR_VALUES:
+        values = divisor_values(divisor, launch)
+        if values:
             mask = simplified(split_by_value(mask, divisor, values))
             bound[str(divisor)] = values
     return Prepared(program, mask, bound)
-
-
-def _value(symbol: Symbol, launch: Launch | None) -> int | float:
-    if launch is None:
-        raise NeedsValues(f"`{symbol.name}` divides or multiplies a position and has no value here")
-    return launch.environment()[symbol]
-
-
-def _values(expr: Expr, launch: Launch | None) -> np.ndarray:
-    """Every value a per-head or per-batch expression takes in this launch."""
-    if launch is None:
-        raise NeedsValues(f"`{expr}` divides a position and has no values here")
-    grid = {B: np.arange(launch.batch)[:, None], H: np.arange(launch.heads)[None, :]}
-    return np.asarray(evaluate(expr, {**launch.environment(), **grid}, reader(launch.tables)))

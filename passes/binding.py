@@ -1,0 +1,74 @@
+"""Which values a program must be bound to before it is a formula of integers, and those values in a launch.
+
+Light on purpose: a warm start asks this and nothing else of the passes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..ir.expr import B, Const, Expr, H, Symbol, substitute
+from ..ir.program import Program
+from .canonicalise import FlattenGrid, simplified
+from .evaluate import evaluate, reader
+from .launch import Launch
+from .opaque import head_divisors, powers_rewritten, symbols_to_bind
+
+MOST_DIVISOR_VALUES = 64
+Bound = Mapping[str, int | tuple[int, ...]]
+
+
+class NeedsValues(Exception):
+    """The tiles can be found at concrete values only, and there are none here."""
+
+
+@functools.lru_cache(maxsize=1024)
+def symbols_needed(program: Program) -> tuple[Symbol, ...]:
+    """Symbols that divide or multiply a position."""
+    return symbols_to_bind(powers_rewritten(FlattenGrid()(program).mask))
+
+
+@functools.lru_cache(maxsize=1024)
+def _divisors(program: Program, values: tuple[tuple[Symbol, int], ...]) -> tuple[Expr, ...]:
+    mask = substitute(FlattenGrid()(program).mask, {symbol: Const(value) for symbol, value in values})
+    return head_divisors(powers_rewritten(simplified(mask)))
+
+
+def symbol_values(program: Program, launch: Launch | None) -> tuple[tuple[Symbol, int], ...]:
+    """Values of the symbols that must be bound.
+
+    Raises:
+        NeedsValues: there are some and there is no launch.
+    """
+    needed = symbols_needed(program)
+    if needed and launch is None:
+        raise NeedsValues(f"`{needed[0].name}` divides or multiplies a position and has no value here")
+    known = launch.environment() if launch is not None else {}
+    return tuple((symbol, int(known[symbol])) for symbol in needed)
+
+
+def divisor_values(divisor: Expr, launch: Launch | None) -> tuple[int, ...]:
+    """Every value but 0 that a per-head or per-batch divisor takes in this launch, ascending; empty where there are too many to split by.
+
+    Raises:
+        NeedsValues: there is no launch.
+    """
+    if launch is None:
+        raise NeedsValues(f"`{divisor}` divides a position and has no values here")
+    grid = {B: np.arange(launch.batch)[:, None], H: np.arange(launch.heads)[None, :]}
+    found = np.unique(np.asarray(evaluate(divisor, {**launch.environment(), **grid}, reader(launch.tables))))
+    return tuple(int(value) for value in found if value) if len(found) <= MOST_DIVISOR_VALUES else ()
+
+
+def bound_values(program: Program, launch: Launch | None) -> Bound:
+    """Everything a schedule of `program` is bound to before its derivation starts, by name."""
+    values = symbol_values(program, launch)
+    bound: dict[str, int | tuple[int, ...]] = {symbol.name: value for symbol, value in values}
+    for divisor in _divisors(program, values):
+        split = divisor_values(divisor, launch)
+        if split:
+            bound[str(divisor)] = split
+    return bound
