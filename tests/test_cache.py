@@ -224,7 +224,8 @@ def test_a_killed_builder_leaves_no_stuck_lock_and_no_half_entry(tmp_path: Path)
 
 def test_what_a_killed_builder_left_is_swept_after_a_day(cache: Cache) -> None:
     old, young = cache.folder.made("scratch/old"), cache.folder.made("scratch/young")
-    os.utime(old, (time.time() - 25 * 3600,) * 2)
+    yesterday = time.time() - 25 * 3600
+    os.utime(old, (yesterday, yesterday))
     cache.get_or_build(KEY, Builder())
     assert (old.exists(), young.exists()) == (False, True)
 
