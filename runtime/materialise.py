@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..ir.expr import Kind, Table
 from ..ir.program import Program
+from .advice import advice
 
 Bindings = Mapping[str, object]
 
@@ -43,7 +44,7 @@ def number(kind: Kind, value: object) -> int | float | bool:
 
 def bound(bindings: Bindings, name: str) -> object:
     if name not in bindings:
-        raise ValueError(f"parameter `{name}` has no value.\n  write `pattern({name}=...)`")
+        raise ValueError(advice(f"parameter `{name}` has no value", f"`pattern({name}=...)`"))
     return bindings[name]
 
 
@@ -65,11 +66,13 @@ def entries(table: Table, value: object, length: int) -> Tensor:
     offsets = getattr(value, "offsets", None)
     tensor = value if offsets is None else segment_ids(torch.as_tensor(offsets), length)
     if not isinstance(tensor, Tensor):
-        raise TypeError(f"table `{table.name}` is bound to a {type(value).__name__}.\n  write a tensor: `torch.as_tensor(...)`")
+        raise TypeError(advice(f"table `{table.name}` is bound to a {type(value).__name__}", "a tensor: `torch.as_tensor(...)`"))
     if tensor.dim() != table.rank:
         raise ValueError(
-            f"table `{table.name}` has rank {table.rank} in the program, but the tensor bound to it has shape {tuple(tensor.shape)}.\n"
-            f"  write a tensor with {table.rank} dimensions"
+            advice(
+                f"table `{table.name}` has rank {table.rank} in the program, but the tensor bound to it has shape {tuple(tensor.shape)}",
+                f"a tensor with {table.rank} dimensions",
+            )
         )
     return tensor
 

@@ -1,0 +1,114 @@
+"""Lacuna compiles sparse attention: a mask written as an index expression becomes a kernel that skips the gaps.
+
+Importing it loads no torch, triton, islpy or sympy; each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import patterns as patterns
+    from .ir.functions import (
+        cos,
+        erf,
+        exp,
+        exp2,
+        kv_len,
+        log,
+        log2,
+        maximum,
+        minimum,
+        q_len,
+        sigmoid,
+        sin,
+        sqrt,
+        tanh,
+        where,
+    )
+    from .ir.pattern import pattern
+    from .ir.score import score
+    from .ir.segments import segments
+    from .runtime.attention import attention, varlen_attention
+    from .runtime.build import compile
+    from .runtime.inspect import explain, schedule
+    from .runtime.oracle import dense
+    from .runtime.plot import plot
+
+    __version__: str
+
+_HOMES = {
+    "attention": "runtime.attention",
+    "compile": "runtime.build",
+    "cos": "ir.functions",
+    "dense": "runtime.oracle",
+    "erf": "ir.functions",
+    "exp": "ir.functions",
+    "exp2": "ir.functions",
+    "explain": "runtime.inspect",
+    "kv_len": "ir.functions",
+    "log": "ir.functions",
+    "log2": "ir.functions",
+    "maximum": "ir.functions",
+    "minimum": "ir.functions",
+    "pattern": "ir.pattern",
+    "plot": "runtime.plot",
+    "q_len": "ir.functions",
+    "schedule": "runtime.inspect",
+    "score": "ir.score",
+    "segments": "ir.segments",
+    "sigmoid": "ir.functions",
+    "sin": "ir.functions",
+    "sqrt": "ir.functions",
+    "tanh": "ir.functions",
+    "varlen_attention": "runtime.attention",
+    "where": "ir.functions",
+}
+
+__all__ = [
+    "attention",
+    "compile",
+    "cos",
+    "dense",
+    "erf",
+    "exp",
+    "exp2",
+    "explain",
+    "kv_len",
+    "log",
+    "log2",
+    "maximum",
+    "minimum",
+    "pattern",
+    "patterns",
+    "plot",
+    "q_len",
+    "schedule",
+    "score",
+    "segments",
+    "sigmoid",
+    "sin",
+    "sqrt",
+    "tanh",
+    "varlen_attention",
+    "where",
+]
+
+
+def __getattr__(name: str) -> object:
+    """PEP 562: import a public name from the room it lives in, and keep it."""
+    if name == "__version__":
+        value: object = importlib.import_module(".runtime.version", __name__).VERSION
+    elif name == "patterns":
+        value = importlib.import_module(".patterns", __name__)
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module `lacuna` has no attribute `{name}`.\n  write one of {', '.join(__all__)}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
