@@ -11,17 +11,17 @@ _IDENTIFIER = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _POSITIONS = re.compile(r"[qk][0-9]*", re.ASCII)
 _LONGEST = 64
 
-_OURS = frozenset("b h s i j Lq Lk offset and or xor not true false inf nan tl triton math std lacuna".split()) | FUNCTION_NAMES
-_CPP = frozenset(
-    """
+_OURS = "b h s i j Lq Lk offset and or xor not true false inf nan tl triton math std lacuna"
+_CPP = """
     alignas alignof and_eq asm atomic_cancel atomic_commit atomic_noexcept auto bitand bitor bool break case catch char char8_t char16_t
     char32_t class compl concept const consteval constexpr constinit const_cast continue contract_assert co_await co_return co_yield
     decltype default delete do double dynamic_cast else enum explicit export extern false final float for friend goto if import inline int
     long module mutable namespace new noexcept not_eq nullptr operator or_eq override private protected public reflexpr register
     reinterpret_cast requires restrict return short signed sizeof static static_assert static_cast struct switch synchronized template
     this thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t while xor_eq
-    """.split()
-)
+"""
+_RESERVED = FUNCTION_NAMES | set(_OURS.split())
+_KEYWORDS = {*keyword.kwlist, *_CPP.split()}
 
 
 def misnamed(name: str) -> str | None:
@@ -30,8 +30,8 @@ def misnamed(name: str) -> str | None:
         return "is not a plain identifier: ASCII letters, digits and `_`, not starting with a digit or `__`"
     if len(name) > _LONGEST:
         return f"is longer than {_LONGEST} characters"
-    if name in _OURS or _POSITIONS.fullmatch(name):
+    if name in _RESERVED or _POSITIONS.fullmatch(name):
         return "is reserved: it already means something in every program"
-    if name in _CPP or keyword.iskeyword(name):
+    if name in _KEYWORDS:
         return "is a keyword of C++ or Python, and the name appears in generated code"
     return None

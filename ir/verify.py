@@ -16,7 +16,6 @@ from .expr import (
     Lookup,
     Op,
     Select,
-    Symbol,
     Unary,
     Var,
     operands,
@@ -179,11 +178,12 @@ def score_is_a_real(program: Program) -> None:
 
 
 def mask_has_no_reals(program: Program) -> None:
-    for node in walk(program.mask):
+    reals = [node for node in walk(program.mask) if node.kind is Kind.FLOAT]
+    for node in reals:
         if isinstance(node, Binary) and node.op is Op.DIV:
             raise _refuse(program, f"`{show(node)}` in the mask is a real", "`//`: a mask is integer arithmetic")
-        if node.kind is Kind.FLOAT and not isinstance(node, Unary):
-            raise _refuse(program, f"`{show(node)}` in the mask is a real", "integers: multiply both sides, or round before binding")
+    for node in sorted(reals, key=lambda node: isinstance(node, Unary)):  # conversions last: what made them necessary is the cause
+        raise _refuse(program, f"`{show(node)}` in the mask is a real", "integers: multiply both sides, or round before binding")
 
 
 def constants_fit_64_bits(program: Program) -> None:

@@ -1,0 +1,145 @@
+"""What may be bound to a parameter, and what it becomes: a number a symbol, a tensor a table, anything else part of the program."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .build import refusal
+from .expr import Kind, Symbol, Table, names
+from .segments import Segments
+from .trace import TensorLike, Traced, TracedTable
+
+_DTYPES = {
+    "int8": "i8",
+    "int16": "i16",
+    "int32": "i32",
+    "int64": "i64",
+    "bool": "bool",
+    "float16": "f16",
+    "bfloat16": "bf16",
+    "float32": "f32",
+    "float64": "f64",
+}
+
+
+class Unbound:
+    """The value of a parameter that has none yet."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+UNBOUND = Unbound()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Argument:
+    """One parameter with its value. Two uses of one argument are one parameter, however patterns are combined; so identity counts."""
+
+    value: object = UNBOUND
+
+
+def require_bindable(owner: str, name: str, value: object) -> None:
+    """TypeError or ValueError unless `value` may be bound to the parameter `name` of `owner`."""
+    if isinstance(value, list):
+        raise refusal(
+            f"`{owner}` binds `{name}` to a list", f"`{name}=torch.tensor({_beginning(value)})`, or a tuple for a few fixed numbers"
+        )
+    if isinstance(value, Traced):
+        if names(value.expr):
+            raise refusal(
+                f"`{owner}` binds `{name}` to `{value}`, which depends on the position", "a combination of numbers and `lacuna.q_len`"
+            )
+    elif isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        if not -(2**63) <= int(value) < 2**63:
+            raise ValueError(f"`{owner}` binds `{name}` to {value}, which does not fit in 64 bits\n  write an integer below 2 ** 63")
+    elif isinstance(value, TensorLike) and not isinstance(value, numbers.Real):
+        _require_table(owner, name, value)
+    elif not _is_static(value) and not isinstance(value, numbers.Real | Segments):
+        raise refusal(
+            f"`{owner}` binds `{name}` to {value!r} of type {type(value).__name__}",
+            "an int, float, bool, str, None, a tuple of those, a tensor, or `lacuna.segments(offsets)`",
+        )
+
+
+def _beginning(values: list[object]) -> str:
+    return repr(values) if len(values) < 5 else f"[{', '.join(repr(value) for value in values[:3])}, ...]"
+
+
+def _require_table(owner: str, name: str, value: TensorLike) -> None:
+    if len(value.shape) == 0:
+        raise refusal(
+            f"`{owner}` binds `{name}` to a tensor without axes", f"`{name}=int(...)` or `{name}=float(...)` of it: a number is an argument"
+        )
+    if _dtype_name(value) not in _DTYPES:
+        raise refusal(f"`{owner}` binds `{name}` to a tensor of {value.dtype}", f"one of {', '.join(_DTYPES)}, such as `{name}.int()`")
+
+
+def _dtype_name(value: TensorLike) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _is_static(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_static(each) or isinstance(each, int | float) for each in value)
+    return value is None or isinstance(value, bool | str)
+
+
+def declaration(name: str, value: object) -> Symbol | Table | None:
+    """How a bound value is declared in the program; None for one that is part of the program's text."""
+    if _is_static(value) or isinstance(value, Traced):
+        return None
+    if isinstance(value, Segments):
+        return Table(name, "i32", 1, monotone=True)
+    if isinstance(value, numbers.Real):
+        return Symbol(name, Kind.INT if isinstance(value, numbers.Integral) else Kind.FLOAT)
+    assert isinstance(value, TensorLike)
+    return Table(name, _DTYPES[_dtype_name(value)], len(value.shape))
+
+
+def met_as(name: str, value: object) -> object:
+    """What a traced function sees of a bound value."""
+    declared = declaration(name, value)
+    if declared is None:
+        return value
+    return TracedTable(declared) if isinstance(declared, Table) else Traced(declared)
+
+
+def plain(value: object) -> object:
+    """Numbers as Python's own, everything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def form(values: Mapping[str, object]) -> tuple[object, ...]:
+    """What decides the traced program: declarations, and the values that are part of the text. Hashable."""
+    return tuple((name, declaration(name, value) or _static_form(value)) for name, value in values.items())
+
+
+def identity(value: object) -> object:
+    """A hashable stand-in: numbers by type and value, tensors by which object they are."""
+    if isinstance(value, Segments):
+        return ("segments", id(value.offsets))
+    if isinstance(value, TensorLike) and not isinstance(value, numbers.Real):
+        return ("tensor", id(value))
+    return _static_form(value)
+
+
+def _static_form(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(_static_form(each) for each in value)
+    if isinstance(value, Traced):
+        return value.expr
+    return (type(value).__name__, value.hex() if isinstance(value, float) else value)
+
+
+def shown(value: object) -> str:
+    """A bound value as a `repr` has it."""
+    if isinstance(value, Segments):
+        return f"segments({shown(value.offsets)})"
+    if isinstance(value, TensorLike) and not isinstance(value, numbers.Real):
+        return f"{_DTYPES.get(_dtype_name(value), '?')}[{', '.join(str(size) for size in value.shape)}]"
+    return repr(value)

@@ -1,0 +1,76 @@
+"""Two programs in one: names that collide are changed, declarations are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import replace
+
+from .binding import Argument
+from .build import refusal
+from .expr import Binary, Const, Expr, K, Lookup, Op, Q, Symbol, Table, fold, rebuilt
+from .program import Program, Space
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """`name`, or `name_2`, `name_3`, ...: the first that is not taken."""
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}_{count}"
+    return candidate
+
+
+def names_beside(taken: Mapping[str, Argument], added: Mapping[str, Argument]) -> dict[str, str]:
+    """What the arguments `added` are called beside those of `taken`: the name the same argument has there, or a free one."""
+    held = dict(taken)
+    names: dict[str, str] = {}
+    for name, argument in added.items():
+        names[name] = next((each for each, known in held.items() if known is argument), None) or free_name(name, held)
+        held[names[name]] = argument
+    return names
+
+
+def renamed(program: Program, names: Mapping[str, str]) -> Program:
+    """The same program with parameters and tables renamed, all at once."""
+    if all(old == new for old, new in names.items()):
+        return program
+    parameters = {symbol: Symbol(names.get(symbol.name, symbol.name), symbol.of) for symbol in program.parameters}
+    tables = {table: replace(table, name=names.get(table.name, table.name)) for table in program.tables}
+
+    def visit(node: Expr, parts: tuple[Expr, ...]) -> Expr:
+        match node:
+            case Symbol():
+                return parameters.get(node, node)
+            case Lookup(table=table):
+                return Lookup(tables.get(table, table), parts)
+            case _:
+                return rebuilt(node, parts)
+
+    return replace(
+        program,
+        mask=fold(program.mask, visit),
+        score=fold(program.score, visit),
+        parameters=tuple(parameters.values()),
+        tables=tuple(tables.values()),
+    )
+
+
+def joined_declarations(left: Program, right: Program) -> tuple[tuple[Symbol, ...], tuple[Table, ...]]:
+    """Parameters and tables of both, the left ones first; what both declare is declared once."""
+    return tuple(dict.fromkeys((*left.parameters, *right.parameters))), tuple(dict.fromkeys((*left.tables, *right.tables)))
+
+
+def on_grid(program: Program, space: Space) -> Program:
+    """A program of flat positions, on a grid that counts them row-major."""
+    if not space.extents:
+        raise refusal(f"`{program.name}` has flat positions and meets a grid of unknown extents", "`.on(rows, columns)` for the grid first")
+    return replace(program.substituted({Q: _flat("q", space), K: _flat("k", space)}), space=space)
+
+
+def _flat(side: str, space: Space) -> Expr:
+    """The flat position of the coordinates of one side: Horner's scheme over the extents."""
+    first, *rest = space.coordinates(side)
+    position: Expr = first
+    for coordinate, extent in zip(rest, space.extents[1:], strict=True):
+        position = Binary(Op.ADD, Binary(Op.MUL, position, Const(extent)), coordinate)
+    return position

@@ -1,0 +1,172 @@
+"""What patterns and scores share: a recipe, its arguments, and the program that comes of them once everything is bound."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Self
+
+from .binding import UNBOUND, Argument, identity, plain, require_bindable, shown
+from .build import refusal
+from .parse import parse_program
+from .program import InvalidProgram, Program, Space
+from .recipe import FromFunction, Given, Recipe
+from .reserved import misnamed
+from .text import show_program
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Parametric:
+    """Immutable. Calling it binds parameters; with nothing left unbound it is ready to use."""
+
+    recipe: Recipe
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    space: Space = field(default_factory=Space)
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @cached_property
+    def unbound(self) -> tuple[str, ...]:
+        """Parameters that have no value yet."""
+        return tuple(name for name, argument in self.arguments.items() if argument.value is UNBOUND)
+
+    @cached_property
+    def program(self) -> Program:
+        """The program, traced on first use. TypeError while a parameter is unbound."""
+        self.require_bound()
+        return self.recipe.trace({name: argument.value for name, argument in self.arguments.items()}, self.space)
+
+    @cached_property
+    def bindings(self) -> Mapping[str, object]:
+        """What the program's parameters and tables are bound to, in its order: int, float, tensor or `Segments`."""
+        program = self.program
+        return MappingProxyType({entry.name: plain(self.arguments[entry.name].value) for entry in (*program.parameters, *program.tables)})
+
+    def require_bound(self) -> None:
+        """TypeError that names what is missing, if anything is."""
+        if self.unbound:
+            missing = ", ".join(f"`{name}`" for name in self.unbound)
+            raise refusal(
+                f"`{self.recipe.label}` is used before {missing} {'is' if len(self.unbound) == 1 else 'are'} bound",
+                f"`{self.recipe.label}({', '.join(f'{name}=...' for name in self.unbound)})`",
+            )
+
+    def __call__(self, *positional: object, **bindings: object) -> Self:
+        label = self.recipe.label
+        if positional:
+            raise refusal(
+                f"`{label}` is called with a positional argument",
+                f"parameters by name, `{label}({', '.join(f'{name}=...' for name in self.arguments)})`; combine patterns with `& | ^ ~ -`",
+            )
+        for name, value in bindings.items():
+            self._require_parameter(name)
+            require_bindable(label, name, value)
+        return replace(self, arguments={**self.arguments, **{name: Argument(value) for name, value in bindings.items()}})
+
+    def _require_parameter(self, name: str) -> None:
+        if name not in self.arguments:
+            known = ", ".join(f"`{each}`" for each in self.arguments) or "none"
+            close = difflib.get_close_matches(name, self.arguments, n=1)
+            raise refusal(
+                f"`{self.recipe.label}` has no parameter `{name}`", f"`{close[0]}=...`" if close else f"one of its parameters: {known}"
+            )
+
+    @cached_property
+    def _identity(self) -> tuple[object, ...]:
+        if self.unbound:
+            return (self.recipe, self.space, tuple((name, identity(each.value)) for name, each in self.arguments.items()))
+        return (self.program, tuple(identity(value) for value in self.bindings.values()))
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._identity == other._identity
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((type(self), self._identity))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        values = [f"{name}={shown(argument.value)}" for name, argument in self.arguments.items()]
+        grid = f".on({', '.join(str(extent) for extent in self.space.extents)})" if self.space.extents else ""
+        return f"{self.recipe.label}({', '.join(values)}){grid}"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        """By name where a module holds it; else the program and what is bound to it, without the function."""
+        name = self._global_name()
+        if name:
+            return name
+        if self.unbound:
+            raise refusal(
+                f"`{self.recipe.label}` cannot be pickled before it is bound: its function would have to be traced again", f"`{self!r}`"
+            )
+        return _restored, (type(self), show_program(self.program), self.recipe.label, dict(self.bindings))
+
+    def _global_name(self) -> str | None:
+        if not isinstance(self.recipe, FromFunction):
+            return None
+        found: object = sys.modules.get(self.recipe.function.__module__)
+        for part in self.recipe.function.__qualname__.split("."):
+            found = getattr(found, part, None)
+        return self.recipe.function.__qualname__ if found is self else None
+
+    @classmethod
+    def of(cls, program: Program, bindings: Mapping[str, object] | None = None, label: str = "") -> Self:
+        """A finished program with values for its parameters and tables."""
+        values = bindings or {}
+        arguments = {entry.name: Argument(values.get(entry.name, UNBOUND)) for entry in (*program.parameters, *program.tables)}
+        return cls(Given(program, label or program.name), arguments, program.space)
+
+
+def _restored(cls: type[Parametric], text: str, label: str, bindings: dict[str, object]) -> Parametric:
+    return cls.of(parse_program(text), bindings, label)
+
+
+def from_function(cls: type[Parametric], function: Callable[..., object], rank: int, takes: str) -> Parametric:
+    """A `cls` of a user's function, whose positional parameters are some of the letters in `takes`."""
+    signature = inspect.signature(function)
+    name = function.__name__ if function.__name__.isidentifier() else "anonymous"
+    positional, arguments = [], dict[str, Argument]()
+    for each in signature.parameters.values():
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD):
+            _require_position(name, each, takes)
+            positional.append(each.name)
+        elif each.kind is each.KEYWORD_ONLY:
+            arguments[each.name] = _argument(name, each)
+        else:
+            raise refusal(f"`{name}` takes `{each}`", "each parameter by name, after a `*`: `def f(q, k, *, window)`")
+    recipe = FromFunction(function, name, rank, tuple(positional), "s" in takes)
+    made = cls(recipe, arguments, Space(rank))
+    for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
+        made.__dict__[attribute] = getattr(function, attribute)
+    made.__dict__["__wrapped__"] = function
+    return made
+
+
+def _require_position(name: str, parameter: inspect.Parameter, takes: str) -> None:
+    if parameter.name not in takes or parameter.default is not parameter.empty:
+        letters = ", ".join(takes)
+        raise refusal(
+            f"`{name}` takes `{parameter}`, which is none of the positions {letters}",
+            f"parameters after a `*`: `def {name if name != 'anonymous' else 'f'}({letters}, *, {parameter.name})`; positions have no default",
+        )
+
+
+def _argument(name: str, parameter: inspect.Parameter) -> Argument:
+    complaint = misnamed(parameter.name)
+    if complaint:
+        raise InvalidProgram(f"`{name}`: the parameter `{parameter.name}` {complaint}\n  write another name, such as `window`")
+    if parameter.default is parameter.empty:
+        return Argument()
+    require_bindable(name, parameter.name, parameter.default)
+    return Argument(parameter.default)

@@ -1,0 +1,156 @@
+"""Patterns: which pairs (q, k) are attended, as a Python function of the two positions.
+
+>>> @pattern
+... def sliding(q, k, *, window):
+...     return (k <= q) & (q - k < window)
+>>> print(sliding(window=256).program.mask)
+k <= q and q - k < window
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import overload
+
+from .binding import Argument, require_bindable
+from .build import refusal
+from .combine import free_name, names_beside
+from .expr import Op, Var
+from .parametric import Parametric, from_function
+from .program import Space
+from .recipe import Inverted, Joined, Moved
+
+_POSITIONS = "qkbh"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Pattern(Parametric):
+    """A mask with parameters. `p & r`, `p | r`, `p ^ r`, `~p`, `p - r` combine; `p[q0:q1, k0:k1]` and `p.shift(q=, k=)` move."""
+
+    def on(self, *extents: int) -> Pattern:
+        """On a row-major grid with that many tokens along each axis, outermost first."""
+        if self.recipe.rank == 1:
+            raise refusal(f"`{self.recipe.label}` has flat positions and no grid", "`@lacuna.pattern(rank=2)` for coordinates")
+        if len(extents) != self.recipe.rank:
+            wanted = ", ".join("..." for _ in range(self.recipe.rank))
+            raise refusal(f"`{self.recipe.label}` is on a grid of rank {self.recipe.rank}, got {len(extents)} extents", f"`.on({wanted})`")
+        for extent in extents:
+            if not isinstance(extent, int) or isinstance(extent, bool) or extent < 1:
+                raise ValueError(f"an extent of the grid is {extent!r}\n  write positive integers, `.on(64, 64)`")
+        return replace(self, space=Space(self.recipe.rank, extents))
+
+    def require_ready(self) -> None:
+        """TypeError that names what is missing: a parameter, or the extents of the grid."""
+        self.require_bound()
+        if self.space.rank > 1 and not self.space.extents:
+            raise refusal(f"`{self!r}` is used before its grid is bound", f"`{self!r}.on({', '.join(['...'] * self.space.rank)})`")
+
+    def __and__(self, other: object) -> Pattern:
+        return _joined(Op.AND, self, other)
+
+    def __or__(self, other: object) -> Pattern:
+        return _joined(Op.OR, self, other)
+
+    def __xor__(self, other: object) -> Pattern:
+        return _joined(Op.XOR, self, other)
+
+    def __sub__(self, other: object) -> Pattern:
+        return _joined(Op.AND, self, ~other if isinstance(other, Pattern) else other)
+
+    def __invert__(self) -> Pattern:
+        recipe = self.recipe
+        return replace(self, recipe=recipe.inner if isinstance(recipe, Inverted) else Inverted(recipe))
+
+    def __bool__(self) -> bool:
+        raise refusal(f"`{self!r}` has no truth value", "`&`, `|`, `~` instead of `and`, `or`, `not`")
+
+    def shift(self, *, q: int | tuple[int, ...] = 0, k: int | tuple[int, ...] = 0) -> Pattern:
+        """The pattern read at (q + a, k + b): query row 0 becomes its row `a`. On a grid a tuple, one shift per axis."""
+        variables = [variable for side in "qk" for variable in self.space.coordinates(side)]
+        shifts = [*self._per_axis("q", q), *self._per_axis("k", k)]
+        return self._moved([(variable, shift, None) for variable, shift in zip(variables, shifts, strict=True) if shift], "shift")
+
+    def _per_axis(self, side: str, shift: int | tuple[int, ...]) -> tuple[int, ...]:
+        shifts = shift if isinstance(shift, tuple) else (shift,) if self.space.rank == 1 or shift else (0,) * self.space.rank
+        if len(shifts) != self.space.rank:
+            raise refusal(f"`shift({side}={shift})` of a pattern of rank {self.space.rank}", f"{self.space.rank} integers, one per axis")
+        return shifts
+
+    def __getitem__(self, index: object) -> Pattern:
+        """The rows and columns of a slice, counted from 0 again. Nothing outside it is attended."""
+        if self.space.rank > 1:
+            raise NotImplementedError(f"a slice of `{self!r}`, which is on a grid\n  write `.shift(q=(...), k=(...))`")
+        rows, columns = _slices(index)
+        moves = [(Var(side), each.start or 0, each.stop) for side, each in (("q", rows), ("k", columns))]
+        return self._moved([move for move in moves if move[1] or move[2] is not None], "start")
+
+    def _moved(self, moves: list[tuple[Var, int, int | None]], word: str) -> Pattern:
+        if not moves:
+            return self
+        arguments = dict(self.arguments)
+        named: list[tuple[Var, str | None, str | None]] = []
+
+        def add(name: str, value: int) -> str:
+            name = free_name(name, arguments)
+            require_bindable(self.recipe.label, name, value)
+            arguments[name] = Argument(value)
+            return name
+
+        for variable, start, stop in moves:
+            prefix = variable.name[0] if self.space.rank == 1 else f"{variable.name[0]}_{variable.name[1:]}"
+            start_name = add(f"{prefix}_{word}", start) if start else None
+            named.append((variable, start_name, None if stop is None else add(f"{prefix}_stop", stop)))
+        return replace(self, recipe=Moved(self.recipe, tuple(named)), arguments=arguments)
+
+
+def _slices(index: object) -> tuple[slice, slice]:
+    """The two slices of `p[rows, columns]`; ranges with steps and negative ends are refused."""
+    parts = index if isinstance(index, tuple) else (index, slice(None))
+    if len(parts) != 2 or not all(isinstance(part, slice) for part in parts):
+        raise refusal(f"a pattern is sliced with {index!r}", "`p[q0:q1, k0:k1]`")
+    for part in parts:
+        if part.step not in (None, 1):
+            raise refusal(f"a pattern is sliced with a step of {part.step}", "a pattern of `step * q`, or slices without a step")
+        if any(end is not None and (not isinstance(end, int) or end < 0) for end in (part.start, part.stop)):
+            raise refusal(
+                f"a pattern is sliced from {part.start} to {part.stop}", "ends counted from the front: the length is not part of it"
+            )
+    return parts
+
+
+def _joined(op: Op, left: Pattern, right: object) -> Pattern:
+    if not isinstance(right, Pattern):
+        raise refusal(f"`{left!r}` is combined with {right!r}, which is no pattern", "`@lacuna.pattern` above the function")
+    space = _common_space(left, right)
+    names = names_beside(left.arguments, right.arguments)
+    arguments = {**left.arguments, **{names[name]: argument for name, argument in right.arguments.items()}}
+    return Pattern(Joined(op, left.recipe, right.recipe, tuple(left.arguments), tuple(names.items())), arguments, space)
+
+
+def _common_space(left: Pattern, right: Pattern) -> Space:
+    """The grid of whichever side has one."""
+    a, b = left.space, right.space
+    if (a.rank == b.rank and a.extents and b.extents and a.extents != b.extents) or (a.rank != b.rank and min(a.rank, b.rank) > 1):
+        raise refusal(f"`{left!r}` and `{right!r}` are on different grids", "both on one grid, `.on(rows, columns)`")
+    return max(a, b, key=lambda space: (space.rank, bool(space.extents)))
+
+
+@overload
+def pattern(function: Callable[..., object], /) -> Pattern: ...
+@overload
+def pattern(*, rank: int = 1) -> Callable[[Callable[..., object]], Pattern]: ...
+def pattern(function: Callable[..., object] | None = None, /, *, rank: int = 1) -> Pattern | Callable[[Callable[..., object]], Pattern]:
+    """A pattern from a function of `q`, `k` and optionally `b`, `h`, found by name; keyword-only parameters are the pattern's.
+
+    rank: 1 for flat positions; otherwise `q` and `k` are tuples of that many coordinates, outermost first.
+    """
+
+    def decorate(function: Callable[..., object]) -> Pattern:
+        made = from_function(Pattern, function, rank, _POSITIONS)
+        assert isinstance(made, Pattern)
+        return made
+
+    if not isinstance(rank, int) or rank < 1:
+        raise ValueError(f"a pattern of rank {rank!r}\n  write `rank=1` for flat positions, `rank=2` for a plane")
+    return decorate if function is None else decorate(function)

@@ -1,0 +1,251 @@
+"""How a program comes about: traced from a function, combined from others, moved along the sequence, or given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NoReturn, Protocol
+
+from .binding import declaration, form, met_as
+from .build import as_real, quoted, refusal
+from .combine import joined_declarations, on_grid, renamed
+from .expr import TRUE, Binary, Expr, Kind, Lookup, Op, S, Symbol, Table, Var, negated, walk
+from .program import InvalidProgram, Program, Space
+from .rewrite import rewritten
+from .trace import Traced, TracedTable, lifted
+from .verify import verify
+
+_REMEMBERED = 256  # programs per function; values that are part of the text are few
+
+
+class Recipe(Protocol):
+    """name: an identifier; label: as a person writes it, in parentheses where it needs them; rank: 1 for flat positions."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def rank(self) -> int: ...
+    def trace(self, values: Mapping[str, object], space: Space) -> Program: ...
+
+
+class Coordinates(tuple[Traced, ...]):
+    """The coordinates of a position on a grid, outermost first; `extents` are the tokens along each axis, once bound."""
+
+    space: Space
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        if not self.space.extents:
+            raise refusal("the extents of the grid are read before they are bound", "`pattern.on(rows, columns)` first")
+        return self.space.extents
+
+
+def positions(side: str, space: Space) -> Traced | Coordinates:
+    """What a traced function gets for `q` or `k`."""
+    coordinates = tuple(Traced(variable) for variable in space.coordinates(side))
+    if space.rank == 1:
+        return coordinates[0]
+    found = Coordinates(coordinates)
+    found.space = space
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FromFunction:
+    """A user's function, run once per form of its values: numbers stay symbols, so a new window is the same program.
+
+    takes: the names of its positional parameters, in order.
+    """
+
+    function: Callable[..., object]
+    name: str
+    rank: int
+    takes: tuple[str, ...]
+    is_score: bool
+    programs: dict[object, Program] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    def trace(self, values: Mapping[str, object], space: Space) -> Program:
+        key = (form(values), space)
+        if key not in self.programs:
+            if len(self.programs) >= _REMEMBERED:
+                self.programs.clear()
+            self.programs[key] = self._traced(values, space)
+        return self.programs[key]
+
+    def _traced(self, values: Mapping[str, object], space: Space) -> Program:
+        sides = {"q": positions("q", space), "k": positions("k", space), "b": Traced(Var("b")), "h": Traced(Var("h")), "s": Traced(S)}
+        try:
+            result = rewritten(self.function)(
+                *(sides[name] for name in self.takes), **{name: met_as(name, value) for name, value in values.items()}
+            )
+            mask, score = (TRUE, self._score(result)) if self.is_score else (self._mask(result), S)
+            program = _declared(Program(self.name, mask, score, space=space), values)
+            verify(program)
+        except (TypeError, InvalidProgram) as error:
+            error.add_note(f"while tracing `{self.name}`, {_place(self.function)}")
+            raise
+        return program
+
+    def _mask(self, result: object) -> Expr:
+        expr = self._lifted(result, "a condition, such as `return k <= q`")
+        if expr.kind is not Kind.BOOL:
+            raise refusal(f"`{self.name}` returns the number `{quoted(expr)}`", f"a condition, such as `return {quoted(expr)} != 0`")
+        return expr
+
+    def _score(self, result: object) -> Expr:
+        expr = self._lifted(result, "a number, such as `return s`")
+        if expr.kind is Kind.BOOL:
+            raise refusal(
+                f"`{self.name}` returns the truth value `{quoted(expr)}`", f"`lacuna.where({quoted(expr)}, s, 0.0)`; masks are patterns"
+            )
+        return as_real(expr)
+
+    def _lifted(self, result: object, instead: str) -> Expr:
+        if result is None or isinstance(result, TracedTable | tuple | list | str):
+            raise refusal(f"`{self.name}` returns {'nothing' if result is None else repr(result)}", instead)
+        return lifted(result)
+
+
+def _place(function: Callable[..., object]) -> str:
+    code = function.__code__ if inspect.isfunction(function) else None
+    return f'File "{code.co_filename}", line {code.co_firstlineno}' if code else repr(function)
+
+
+def _declared(program: Program, values: Mapping[str, object]) -> Program:
+    """With the parameters and tables that it reads, in the order of `values`."""
+    nodes = tuple(walk(program.mask, program.score))
+    read = {node for node in nodes if isinstance(node, Symbol)} | {node.table for node in nodes if isinstance(node, Lookup)}
+    entries = [entry for name, value in values.items() if (entry := declaration(name, value)) in read]
+    parameters = tuple(entry for entry in entries if isinstance(entry, Symbol))
+    return replace(program, parameters=parameters, tables=tuple(entry for entry in entries if isinstance(entry, Table)))
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A program that is there already: parsed, unpickled, or traced by another front end."""
+
+    program: Program
+    label: str
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+    @property
+    def rank(self) -> int:
+        return self.program.space.rank
+
+    def trace(self, values: Mapping[str, object], space: Space) -> Program:
+        for entry in (*self.program.parameters, *self.program.tables):
+            found = declaration(entry.name, values[entry.name])
+            if found != entry:
+                _refuse_other_form(self.label, entry)
+        return self.program
+
+
+def _refuse_other_form(label: str, entry: Symbol | Table) -> NoReturn:
+    wanted = f"a tensor of {entry.dtype} with {entry.rank} axes" if isinstance(entry, Table) else f"a number of type {entry.of.value}"
+    raise refusal(f"`{label}` is a finished program, in which `{entry.name}` is {wanted}", f"`{entry.name}=` {wanted}")
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Two patterns under one operator. `names` says what the right one's parameters are called in the whole."""
+
+    op: Op
+    left: Recipe
+    right: Recipe
+    left_names: tuple[str, ...]
+    names: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.left.name}_{self.op.value}_{self.right.name}"[:60]
+
+    @property
+    def label(self) -> str:
+        return f"({self.left.label} {_SPELLING[self.op]} {self.right.label})"
+
+    @property
+    def rank(self) -> int:
+        return max(self.left.rank, self.right.rank)
+
+    def trace(self, values: Mapping[str, object], space: Space) -> Program:
+        left = _traced_on(self.left, {name: values[name] for name in self.left_names}, space)
+        inner = _traced_on(self.right, {inner: values[outer] for inner, outer in self.names}, space)
+        right = renamed(inner, dict(self.names))
+        parameters, tables = joined_declarations(left, right)
+        return Program(self.name, Binary(self.op, left.mask, right.mask), S, parameters, tables, space)
+
+
+_SPELLING = {Op.AND: "&", Op.OR: "|", Op.XOR: "^"}
+
+
+def _traced_on(recipe: Recipe, values: Mapping[str, object], space: Space) -> Program:
+    if recipe.rank == space.rank:
+        return recipe.trace(values, space)
+    return on_grid(recipe.trace(values, Space()), space)
+
+
+@dataclass(frozen=True, slots=True)
+class Inverted:
+    """The pairs that a pattern leaves out."""
+
+    inner: Recipe
+
+    @property
+    def name(self) -> str:
+        return f"not_{self.inner.name}"[:60]
+
+    @property
+    def label(self) -> str:
+        return f"~{self.inner.label}"
+
+    @property
+    def rank(self) -> int:
+        return self.inner.rank
+
+    def trace(self, values: Mapping[str, object], space: Space) -> Program:
+        program = self.inner.trace(values, space)
+        return replace(program, name=self.name, mask=negated(program.mask))
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A pattern read at `variable + start`, and where there is a `stop` only below it.
+
+    moves: (variable, name of the start or None, name of the stop or None).
+    """
+
+    inner: Recipe
+    moves: tuple[tuple[Var, str | None, str | None], ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.inner.name}_moved"[:60]
+
+    @property
+    def label(self) -> str:
+        return f"{self.inner.label}.moved"
+
+    @property
+    def rank(self) -> int:
+        return self.inner.rank
+
+    def trace(self, values: Mapping[str, object], space: Space) -> Program:
+        added = {name for _, start, stop in self.moves for name in (start, stop)}
+        program = self.inner.trace({name: value for name, value in values.items() if name not in added}, space)
+        places = {variable: Binary(Op.ADD, variable, Symbol(start)) if start else variable for variable, start, _ in self.moves}
+        moved = program.substituted(places)
+        mask = moved.mask
+        for variable, _, stop in self.moves:
+            mask = Binary(Op.AND, mask, Binary(Op.LT, places[variable], Symbol(stop))) if stop else mask
+        parameters = (*moved.parameters, *(Symbol(name) for name in values if name in added))
+        return replace(moved, name=self.name, mask=mask, parameters=parameters)

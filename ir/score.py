@@ -1,0 +1,130 @@
+"""Scores: what becomes of `scale * query . key` before the softmax, as a Python function of it and the positions.
+
+>>> from lacuna.ir.functions import tanh
+>>> @score
+... def capped(s, *, cap):
+...     return cap * tanh(s / cap)
+>>> capped(cap=30.0).expr
+cap * tanh(s / cap)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import overload
+
+from .build import refusal
+from .combine import joined_declarations, names_beside, on_grid, renamed
+from .expr import Expr, S, Symbol, Table, substitute
+from .parametric import Parametric, from_function
+from .pattern import Pattern
+from .program import Program, Space
+from .recipe import Recipe
+
+_POSITIONS = "sbhqk"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Score(Parametric):
+    """A function of a score with parameters. `f.then(g)` is g of what f returns."""
+
+    @property
+    def expr(self) -> Expr:
+        """A real expression over `s`, `b`, `h`, `q`, `k`, parameters and tables."""
+        return self.program.score
+
+    @property
+    def parameters(self) -> tuple[Symbol, ...]:
+        return self.program.parameters
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return self.program.tables
+
+    def then(self, after: object) -> Score:
+        """`after` applied to what this one returns; parameters of `after` whose names are taken get a number."""
+        if not isinstance(after, Score):
+            raise refusal(f"`{self!r}` is followed by {after!r}, which is no score", "`@lacuna.score` above the function")
+        if self.space.rank != after.space.rank:
+            raise refusal(f"`{self!r}` and `{after!r}` have different ranks", "both with the same `rank=`")
+        names = names_beside(self.arguments, after.arguments)
+        arguments = {**self.arguments, **{names[name]: argument for name, argument in after.arguments.items()}}
+        return Score(Chained(self.recipe, after.recipe, tuple(self.arguments), tuple(names.items())), arguments, self.space)
+
+
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """One score after another. `names` says what the second one's parameters are called in the whole."""
+
+    first: Recipe
+    second: Recipe
+    first_names: tuple[str, ...]
+    names: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.first.name}_then_{self.second.name}"[:60]
+
+    @property
+    def label(self) -> str:
+        return f"{self.first.label}.then({self.second.label})"
+
+    @property
+    def rank(self) -> int:
+        return self.first.rank
+
+    def trace(self, values: Mapping[str, object], space: Space) -> Program:
+        first = self.first.trace({name: values[name] for name in self.first_names}, space)
+        inner = self.second.trace({inner: values[outer] for inner, outer in self.names}, space)
+        second = renamed(inner, dict(self.names))
+        parameters, tables = joined_declarations(first, second)
+        whole = substitute(second.score, {S: first.score})
+        return replace(first, name=self.name, score=whole, parameters=parameters, tables=tables)
+
+
+def combined(pattern: Pattern, score: Score | None) -> tuple[Program, dict[str, object]]:
+    """One program of a pattern and a score, and what its parameters and tables are bound to.
+
+    The score's names that the pattern has too get a number, unless both are the same argument.
+    """
+    pattern.require_ready()
+    if score is None:
+        return pattern.program, dict(pattern.bindings)
+    mask, function = pattern.program, _on_the_grid_of(pattern, score)
+    names = names_beside(pattern.arguments, score.arguments)
+    second = renamed(function, names)
+    parameters, tables = joined_declarations(mask, second)
+    program = replace(mask, name=f"{mask.name}_{second.name}"[:60], score=second.score, parameters=parameters, tables=tables)
+    values = {**pattern.bindings, **{names[name]: value for name, value in score.bindings.items()}}
+    return program, {entry.name: values[entry.name] for entry in (*parameters, *tables)}
+
+
+def _on_the_grid_of(pattern: Pattern, score: Score) -> Program:
+    if score.space.rank == pattern.space.rank:
+        return score.recipe.trace(_values(score), pattern.space)
+    if score.space.rank > 1:
+        raise refusal(f"`{score!r}` is on a grid of rank {score.space.rank}, `{pattern!r}` is not", "a pattern with the same `rank=`")
+    return on_grid(score.program, pattern.space)
+
+
+def _values(score: Score) -> dict[str, object]:
+    score.require_bound()
+    return {name: argument.value for name, argument in score.arguments.items()}
+
+
+@overload
+def score(function: Callable[..., object], /) -> Score: ...
+@overload
+def score(*, rank: int = 1) -> Callable[[Callable[..., object]], Score]: ...
+def score(function: Callable[..., object] | None = None, /, *, rank: int = 1) -> Score | Callable[[Callable[..., object]], Score]:
+    """A score from a function of `s` and any of `b`, `h`, `q`, `k`, found by name; keyword-only parameters are the score's."""
+
+    def decorate(function: Callable[..., object]) -> Score:
+        made = from_function(Score, function, rank, _POSITIONS)
+        assert isinstance(made, Score)
+        return made
+
+    if not isinstance(rank, int) or rank < 1:
+        raise ValueError(f"a score of rank {rank!r}\n  write `rank=1` for flat positions, `rank=2` for a plane")
+    return decorate if function is None else decorate(function)

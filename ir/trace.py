@@ -1,0 +1,218 @@
+"""Operators: a `Traced` value builds the expression that the same Python would compute.
+
+Users' functions run once, on `Traced` positions. Wherever Python would need a number (a loop, an `if`, an `int()`) there is none, and the
+error says what to write instead.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+from typing import NoReturn, Protocol, runtime_checkable
+
+from . import build
+from .build import quoted, refusal
+from .expr import Const, Expr, Kind, Lookup, Op, Table
+
+
+@runtime_checkable
+class TensorLike(Protocol):
+    """What is known of a tensor here: torch's and numpy's both have it."""
+
+    @property
+    def dtype(self) -> object: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def lifted(value: object) -> Expr:
+    """The expression that `value` is: a traced one, or a constant."""
+    if isinstance(value, Traced):
+        return value.expr
+    if isinstance(value, bool):
+        return Const(value)
+    if isinstance(value, numbers.Integral):
+        return Const(int(value))
+    if isinstance(value, numbers.Real):
+        return Const(float(value))
+    if isinstance(value, TracedTable):
+        raise refusal(f"the table `{value.table.name}` is used as a number", f"which of its entries is meant: `{value.table.name}[q]`")
+    if isinstance(value, TensorLike):
+        raise refusal(f"a tensor of shape {tuple(value.shape)} meets an index directly", _TENSOR_FIX)
+    raise refusal(f"{value!r} cannot be part of an expression", "integers or truth values, and in scores reals")
+
+
+_TENSOR_FIX = "it as a keyword-only parameter, bind it by name, and look it up: `def f(q, k, *, table): ... table[q]`"
+
+_Operator = Callable[["Traced", object], "Traced"]
+
+
+def _left(make: Callable[[Expr, Expr], Expr]) -> _Operator:
+    return lambda self, other: Traced(make(self.expr, lifted(other)))
+
+
+def _right(make: Callable[[Expr, Expr], Expr]) -> _Operator:
+    return lambda self, other: Traced(make(lifted(other), self.expr))
+
+
+def _of(op: Op) -> Callable[[Expr, Expr], Expr]:
+    return lambda a, b: build.binary(op, a, b)
+
+
+class Traced:
+    """A value that stands for every (q, k) at once."""
+
+    __slots__ = ("expr",)
+    __array_ufunc__ = None  # numpy arrays leave operators to us, which refuse them with the fix
+
+    def __init__(self, expr: Expr) -> None:
+        self.expr = expr
+
+    def __repr__(self) -> str:
+        return quoted(self.expr)
+
+    __add__, __radd__ = _left(_of(Op.ADD)), _right(_of(Op.ADD))
+    __sub__, __rsub__ = _left(_of(Op.SUB)), _right(_of(Op.SUB))
+    __mul__, __rmul__ = _left(_of(Op.MUL)), _right(_of(Op.MUL))
+    __truediv__, __rtruediv__ = _left(_of(Op.DIV)), _right(_of(Op.DIV))
+    __floordiv__, __rfloordiv__ = _left(_of(Op.FLOORDIV)), _right(_of(Op.FLOORDIV))
+    __mod__, __rmod__ = _left(_of(Op.MOD)), _right(_of(Op.MOD))
+    __pow__, __rpow__ = _left(build.power), _right(build.power)
+    __and__, __rand__ = _left(_of(Op.BITAND)), _right(_of(Op.BITAND))
+    __or__, __ror__ = _left(_of(Op.BITOR)), _right(_of(Op.BITOR))
+    __xor__, __rxor__ = _left(_of(Op.BITXOR)), _right(_of(Op.BITXOR))
+    __lshift__, __rlshift__ = _left(_of(Op.SHL)), _right(_of(Op.SHL))
+    __rshift__, __rrshift__ = _left(_of(Op.SHR)), _right(_of(Op.SHR))
+    __lt__, __gt__ = _left(_of(Op.LT)), _right(_of(Op.LT))
+    __le__, __ge__ = _left(_of(Op.LE)), _right(_of(Op.LE))
+
+    def __eq__(self, other: object) -> Traced:  # pyright: ignore[reportIncompatibleMethodOverride] (builds an expression)
+        return Traced(build.binary(Op.EQ, self.expr, lifted(other)))
+
+    def __ne__(self, other: object) -> Traced:  # pyright: ignore[reportIncompatibleMethodOverride] (builds an expression)
+        return Traced(build.binary(Op.NE, self.expr, lifted(other)))
+
+    def __hash__(self) -> int:
+        raise refusal(f"the expression `{self}` cannot be a dictionary key or a member of a set", "a table, bound as a tensor: `table[q]`")
+
+    def __divmod__(self, other: object) -> tuple[Traced, Traced]:
+        return self // other, self % other
+
+    def __neg__(self) -> Traced:
+        return Traced(build.unary(Op.NEG, self.expr))
+
+    def __pos__(self) -> Traced:
+        return self
+
+    def __abs__(self) -> Traced:
+        return Traced(build.unary(Op.ABS, self.expr))
+
+    def __invert__(self) -> Traced:
+        return Traced(build.inverted(self.expr))
+
+    # -- where Python wants a number
+
+    def __bool__(self) -> NoReturn:
+        raise refusal(
+            f"the expression `{self}` has no truth value: it stands for every (q, k) at once",
+            "`&`, `|`, `~` instead of `and`, `or`, `not`; `(a <= x) & (x <= b)` instead of `a <= x <= b`; "
+            "`lacuna.where(condition, a, b)` instead of `if`; `lacuna.minimum`, `lacuna.maximum` instead of `min`, `max`",
+        )
+
+    def __index__(self) -> NoReturn:
+        raise refusal(
+            f"the expression `{self}` is no single integer: it cannot count a `range`, index a list or a captured tensor",
+            "a condition on `k` instead of a loop; for a number that is part of the program bind a tuple, `sizes=(4,)`; "
+            f"for a tensor write {_TENSOR_FIX}",
+        )
+
+    def __int__(self) -> NoReturn:
+        raise refusal(
+            f"`int()` of the expression `{self}`, which already is one for every (q, k)", "the expression itself, or `//` to round down"
+        )
+
+    def __float__(self) -> NoReturn:
+        raise refusal(
+            f"`float()` of the expression `{self}`, which is no single number",
+            "integers in a mask; in a score the expression itself, and `lacuna.exp`, `lacuna.sqrt` ... instead of `math.exp`, `math.sqrt`",
+        )
+
+    def __len__(self) -> NoReturn:
+        raise refusal(f"`len()` of the expression `{self}`, which is one number", "`lacuna.q_len`, `lacuna.kv_len` for the lengths")
+
+    def __iter__(self) -> NoReturn:
+        raise refusal(
+            f"a loop over the expression `{self}`, which is one number",
+            "a condition on `k` instead; on a grid `@lacuna.pattern(rank=2)` makes `q` and `k` tuples of coordinates",
+        )
+
+    def __getitem__(self, index: object) -> NoReturn:
+        raise refusal(
+            f"`{self}[...]`: the expression is one number",
+            "`@lacuna.pattern(rank=2)` for coordinates; a tensor is a keyword-only parameter",
+        )
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)  # protocols are asked for, not used
+        raise AttributeError(
+            f"an expression has no attribute `{name}`: `{self}` is {_SORTS[self.expr.kind]}, not a tensor\n"
+            "  write operators `+ - * // % ** min max abs & | ^ << >>` and comparisons, `lacuna.where`, `lacuna.minimum` ..."
+        )
+
+
+_SORTS = {Kind.INT: "an integer index", Kind.BOOL: "a condition", Kind.FLOAT: "a real"}
+
+
+class TracedTable:
+    """A tensor parameter inside a traced function: it can be looked up, and nothing else."""
+
+    __slots__ = ("table",)
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def __repr__(self) -> str:
+        return f"{self.table.name}[{', '.join('*' * self.table.rank)}]"
+
+    def __getitem__(self, index: object) -> Traced:
+        indices = tuple(lifted(each) for each in _indices(self.table, index))
+        if len(indices) != self.table.rank:
+            letters = ", ".join("qkbh"[axis % 4] for axis in range(self.table.rank))
+            raise refusal(
+                f"the table `{self.table.name}` has rank {self.table.rank} and is read with {len(indices)} "
+                f"{'index' if len(indices) == 1 else 'indices'}",
+                f"`{self.table.name}[{letters}]`",
+            )
+        for each in indices:
+            if each.kind is not Kind.INT:
+                raise refusal(f"`{self.table.name}` is read at `{quoted(each)}`, which is no integer", "an integer index")
+            if isinstance(each, Const) and each.value < 0:
+                raise refusal(f"`{self.table.name}` is read at {each.value}; negative indices do not wrap", "the index from the front")
+        return Traced(Lookup(self.table, indices))
+
+    def __iter__(self) -> NoReturn:
+        raise refusal(f"a loop over the table `{self.table.name}`, whose size is not known", f"a look-up, `{self.table.name}[q]`")
+
+    def __bool__(self) -> NoReturn:
+        raise refusal(
+            f"the truth value of the table `{self.table.name}`", f"a look-up, `{self.table.name}[q]`, or `is None` for a parameter left out"
+        )
+
+    def __len__(self) -> NoReturn:
+        raise refusal(f"the size of the table `{self.table.name}`, which is not part of the program", "the size as a parameter of its own")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"the table `{self.table.name}` has no attribute `{name}`: the program knows its name, type and rank only\n"
+            f"  write a look-up, `{self.table.name}[q]`; bind sizes as parameters and compute tensors before binding them"
+        )
+
+
+def _indices(table: Table, index: object) -> tuple[object, ...]:
+    indices = index if isinstance(index, tuple) else (index,)
+    if any(each is None or each is Ellipsis or isinstance(each, slice) for each in indices):
+        raise refusal(f"a slice of the table `{table.name}`", "one index per axis; slice the tensor before binding it")
+    return tuple(indices)
