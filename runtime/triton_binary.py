@@ -1,0 +1,134 @@
+"""Triton kernels compiled for a GPU that need not be here, and what they use of it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import triton
+import triton.backends.nvidia
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from ..codegen.triton import LENGTHS, SCALARS, STRIDES, argument_names
+from ..ir.expr import Kind
+from ..ir.plan import Plan
+from .triton_call import ALIGNMENT_BYTES, TYPES, Kernel, options
+
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+POINTERS = {"f32": "*fp32", "bf16": "*bf16", "f16": "*fp16", "f64": "*fp64", "bool": "*i1"}
+BYTES = {"f32": 4, "bf16": 2, "f16": 2, "f64": 8}
+ALIGNED = ("query", "key", "value", "out")
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one program takes.
+
+    registers: per thread. shared_bytes: per program.
+    spills:    NVIDIA: bytes of local memory per thread; AMD: vector registers spilled.
+    """
+
+    registers: int
+    spills: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled kernel: `code` is what the driver loads, `assembly` is PTX or AMD GCN."""
+
+    code: bytes
+    assembly: str
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What a launch decides of a kernel's text, as in `triton_call.Call`."""
+
+    narrow: bool = True
+    aligned: bool = True
+    lse: bool = True
+    lengths: frozenset[str] = frozenset()
+
+
+def cross_compile(kernel: Kernel, plan: Plan, target: str, variant: Variant | None = None) -> Compiled:
+    """Compile a kernel that was loaded with `interpret=False`.
+
+    Raises:
+        KeyError: `target` is not one of TARGETS.
+    """
+    variant = variant or Variant()
+    fixed = constants(plan, variant)
+    signature = {name: "constexpr" if name in fixed else kind for name, kind in types(plan).items()}
+    order = kernel.function.arg_names
+    attributes = {(order.index(name),): [["tt.divisibility", ALIGNMENT_BYTES]] for name in ALIGNED} if variant.aligned else {}
+    source = ASTSource(fn=kernel.function, signature={name: signature[name] for name in order}, constexprs=fixed, attrs=attributes)
+    compiled: Any = triton.compile(source, target=TARGETS[target], options=options(kernel.signature))
+    read = _of_nvidia if TARGETS[target].backend == "cuda" else _of_amd
+    return read(compiled)
+
+
+def constants(plan: Plan, variant: Variant) -> dict[str, Any]:
+    """Arguments that are part of the kernel's text."""
+    absent = {name: None for name in LENGTHS if name not in variant.lengths} | ({} if variant.lse else {"lse": None})
+    return {
+        **absent,
+        "INDEX": tl.int32 if variant.narrow else tl.int64,
+        "UNIT": ALIGNMENT_BYTES // BYTES[plan.dtype] if variant.aligned else 1,
+        "OPERAND": TYPES[plan.dtype],
+        "PRECISION": "ieee",
+    }
+
+
+def types(plan: Plan) -> dict[str, str]:
+    """Triton's type of every argument."""
+    parameters, tables = argument_names(plan)
+    real = "fp64" if plan.dtype == "f64" else "fp32"
+    found = dict.fromkeys(ALIGNED, POINTERS[plan.dtype]) | {"lse": f"*{real}"} | dict.fromkeys(LENGTHS, "*i64")
+    found |= dict.fromkeys((*SCALARS, *STRIDES), "i64") | {"scale": real}
+    for table, name in tables.items():
+        found[name] = POINTERS.get(table.dtype, f"*{table.dtype}")
+        found |= {f"{name}_{what}{axis}": "i64" for what in ("stride", "size") for axis in range(table.rank)}
+    found |= {name: real if symbol.kind is Kind.FLOAT else "i64" for symbol, name in zip(plan.parameters, parameters, strict=True)}
+    return found | dict.fromkeys(("INDEX", "UNIT", "OPERAND", "PRECISION"), "constexpr")
+
+
+def _of_nvidia(compiled: Any) -> Compiled:
+    cubin: bytes = compiled.asm["cubin"]
+    usage = _cuobjdump("-res-usage", cubin)
+    registers, stack = (int(_found(rf"{what}:(\d+)", usage)) for what in ("REG", "STACK"))
+    return Compiled(cubin, compiled.asm["ptx"], Resources(registers, stack, compiled.metadata.shared))
+
+
+def _of_amd(compiled: Any) -> Compiled:
+    assembly: str = compiled.asm["amdgcn"]
+    registers, spilled = (int(_found(rf"\.{what}:\s*(\d+)", assembly)) for what in ("vgpr_count", "vgpr_spill_count"))
+    return Compiled(compiled.asm["hsaco"], assembly, Resources(registers, spilled, compiled.metadata.shared))
+
+
+def _cuobjdump(option: str, cubin: bytes) -> str:
+    """The report of the tool that comes with Triton."""
+    tool = Path(triton.backends.nvidia.__path__[0], "bin", "cuobjdump")
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        return subprocess.run([tool, option, file.name], check=True, capture_output=True, text=True).stdout
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    if match is None:
+        raise ValueError(f"the report of the binary says nothing of `{pattern}`:\n{text[:2000]}")
+    return match[1]
