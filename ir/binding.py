@@ -43,23 +43,20 @@ class Argument:
 
 def require_bindable(owner: str, name: str, value: object) -> None:
     """TypeError or ValueError unless `value` may be bound to the parameter `name` of `owner`."""
+    what = f"`{owner}` binds `{name}` to"
     if isinstance(value, list):
-        raise refusal(
-            f"`{owner}` binds `{name}` to a list", f"`{name}=torch.tensor({_beginning(value)})`, or a tuple for a few fixed numbers"
-        )
+        raise refusal(f"{what} a list", f"`{name}=torch.tensor({_beginning(value)})`, or a tuple for a few fixed numbers")
     if isinstance(value, Traced):
         if names(value.expr):
-            raise refusal(
-                f"`{owner}` binds `{name}` to `{value}`, which depends on the position", "a combination of numbers and `lacuna.q_len`"
-            )
+            raise refusal(f"{what} `{value}`, which depends on the position", "numbers, `lacuna.q_len` and `lacuna.kv_len` only")
     elif isinstance(value, numbers.Integral) and not isinstance(value, bool):
         if not -(2**63) <= int(value) < 2**63:
-            raise ValueError(f"`{owner}` binds `{name}` to {value}, which does not fit in 64 bits\n  write an integer below 2 ** 63")
+            raise ValueError(f"{what} {value}, which does not fit in 64 bits\n  write an integer below 2 ** 63")
     elif isinstance(value, TensorLike) and not isinstance(value, numbers.Real):
-        _require_table(owner, name, value)
+        _require_table(what, name, value)
     elif not _is_static(value) and not isinstance(value, numbers.Real | Segments):
         raise refusal(
-            f"`{owner}` binds `{name}` to {value!r} of type {type(value).__name__}",
+            f"{what} {value!r} of type {type(value).__name__}",
             "an int, float, bool, str, None, a tuple of those, a tensor, or `lacuna.segments(offsets)`",
         )
 
@@ -68,13 +65,11 @@ def _beginning(values: list[object]) -> str:
     return repr(values) if len(values) < 5 else f"[{', '.join(repr(value) for value in values[:3])}, ...]"
 
 
-def _require_table(owner: str, name: str, value: TensorLike) -> None:
+def _require_table(what: str, name: str, value: TensorLike) -> None:
     if len(value.shape) == 0:
-        raise refusal(
-            f"`{owner}` binds `{name}` to a tensor without axes", f"`{name}=int(...)` or `{name}=float(...)` of it: a number is an argument"
-        )
+        raise refusal(f"{what} a tensor without axes", f"`{name}=int(...)` or `{name}=float(...)` of it: a number is an argument")
     if _dtype_name(value) not in _DTYPES:
-        raise refusal(f"`{owner}` binds `{name}` to a tensor of {value.dtype}", f"one of {', '.join(_DTYPES)}, such as `{name}.int()`")
+        raise refusal(f"{what} a tensor of {value.dtype}", f"one of {', '.join(_DTYPES)}, such as `{name}.int()`")
 
 
 def _dtype_name(value: TensorLike) -> str:

@@ -74,9 +74,8 @@ class Parametric:
         if name not in self.arguments:
             known = ", ".join(f"`{each}`" for each in self.arguments) or "none"
             close = difflib.get_close_matches(name, self.arguments, n=1)
-            raise refusal(
-                f"`{self.recipe.label}` has no parameter `{name}`", f"`{close[0]}=...`" if close else f"one of its parameters: {known}"
-            )
+            fix = f"`{close[0]}=...`" if close else f"one of its parameters: {known}"
+            raise refusal(f"`{self.recipe.label}` has no parameter `{name}`", fix)
 
     @cached_property
     def _identity(self) -> tuple[object, ...]:
@@ -158,7 +157,7 @@ def _require_position(name: str, parameter: inspect.Parameter, takes: str) -> No
         letters = ", ".join(takes)
         raise refusal(
             f"`{name}` takes `{parameter}`, which is none of the positions {letters}",
-            f"parameters after a `*`: `def {name if name != 'anonymous' else 'f'}({letters}, *, {parameter.name})`; positions have no default",
+            f"parameters after a `*`: `def f({letters}, *, {parameter.name})`; positions have no default",
         )
 
 

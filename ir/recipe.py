@@ -12,7 +12,7 @@ from .build import as_real, quoted, refusal
 from .combine import joined_declarations, on_grid, renamed
 from .expr import TRUE, Binary, Expr, Kind, Lookup, Op, S, Symbol, Table, Var, negated, walk
 from .program import InvalidProgram, Program, Space
-from .rewrite import rewritten
+from .read_source import rewritten
 from .trace import Traced, TracedTable, lifted
 from .verify import verify
 

@@ -138,7 +138,10 @@ class Traced:
         )
 
     def __len__(self) -> NoReturn:
-        raise refusal(f"`len()` of the expression `{self}`, which is one number", "`lacuna.q_len`, `lacuna.kv_len` for the lengths")
+        raise refusal(
+            f"`len()` of the expression `{self}`, which is one number",
+            f"`lacuna.q_len`, `lacuna.kv_len` for lengths; for a tensor {_TENSOR_FIX}",
+        )
 
     def __iter__(self) -> NoReturn:
         raise refusal(
