@@ -11,21 +11,10 @@ from . import build
 from .build import quoted, refusal
 from .expr import Const, Expr, Kind, Op
 from .functions import maximum, minimum, where
-from .trace import Traced, lifted
+from .trace import Traced, Unassigned, lifted
 
 DONE = "_lacuna_done"  # whether the rewritten function has returned: True, False, or where it has
 VALUE = "_lacuna_value"  # what it has returned
-
-
-class Unassigned:
-    """A local variable that has no value on some path."""
-
-    def __init__(self, name: str, where: str) -> None:
-        self.name = name
-        self.where = where
-
-    def __repr__(self) -> str:
-        return f"`{self.name}`, which is assigned {self.where},"
 
 
 NOTHING = Unassigned(VALUE, "nowhere")

@@ -54,9 +54,10 @@ def _compiled(node: ast.FunctionDef | ast.Lambda, free: tuple[str, ...], origina
     inner: ast.stmt = node if isinstance(node, ast.FunctionDef) else ast.copy_location(ast.Return(node), node)
     if isinstance(inner, ast.FunctionDef):
         inner.decorator_list = []
-    parameters = ast.arguments(posonlyargs=[], args=[ast.arg(name) for name in free], kwonlyargs=[], kw_defaults=[], defaults=[])
-    factory = ast.copy_location(ast.FunctionDef(_FACTORY, parameters, [inner], []), node)
-    module = ast.fix_missing_locations(ast.Module([factory], []))
+    module = ast.parse(f"def {_FACTORY}({', '.join(free)}): pass")
+    factory = ast.increment_lineno(module, node.lineno - 1).body[0]
+    assert isinstance(factory, ast.FunctionDef)
+    factory.body = [ast.fix_missing_locations(inner)]
     code = compile(module, original.co_filename, "exec", original.co_flags & _FUTURES, dont_inherit=True)
     outer = next(each for each in code.co_consts if isinstance(each, types.CodeType) and each.co_name == _FACTORY)
     return next(each for each in outer.co_consts if isinstance(each, types.CodeType) and each.co_name == original.co_name)

@@ -12,18 +12,39 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from typing import cast
+from typing import TypeVar, cast
 
 from .control import DONE, VALUE
 
 HELPER = "_lacuna_control"
+_Node = TypeVar("_Node", bound=ast.AST)
 _BUILTINS = frozenset({"min", "max", "any", "all", "float", "int", "bool"})
 _BITS = (ast.BitAnd, ast.BitOr, ast.BitXor)
 
 
+_PLACE = ("lineno", "col_offset", "end_lineno", "end_col_offset")
+
+
+def _statements(text: str) -> list[ast.stmt]:
+    """Generated statements, which stand nowhere yet."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        for attribute in _PLACE:
+            node.__dict__.pop(attribute, None)
+    return tree.body
+
+
 def parsed(text: str) -> ast.expr:
-    """An expression of generated code."""
-    return ast.parse(text, mode="eval").body
+    """A generated expression."""
+    return cast(ast.Expr, _statements(text)[0]).value
+
+
+def place(new: _Node, old: ast.AST) -> _Node:
+    """`new`, with what was generated in it put where `old` stands: errors point at the user's line."""
+    for node in ast.walk(new):
+        if not hasattr(node, "lineno"):
+            ast.copy_location(node, old)
+    return new
 
 
 def _thunk(body: ast.expr) -> ast.Lambda:
@@ -47,12 +68,9 @@ class RewriteExpressions(ast.NodeTransformer):
         self.lines = lines
         self.changed = False
 
-    def _placed(self, new: ast.AST, old: ast.expr) -> ast.expr:
+    def _placed(self, new: ast.expr, old: ast.expr) -> ast.expr:
         self.changed = True
-        for node in ast.walk(new):
-            if isinstance(node, ast.expr) and not hasattr(node, "lineno"):
-                ast.copy_location(node, old)
-        return cast(ast.expr, new)
+        return place(new, old)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         if _binds(node):
@@ -121,16 +139,19 @@ class RewriteStatements(RewriteExpressions):
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         node.args = self.visit(node.args)
         if any(isinstance(each, ast.Global | ast.Nonlocal) for each in ast.walk(node)):
-            return cast(ast.FunctionDef, self.generic_visit(node))
+            return self._only_expressions(node)
         single_exit = any(isinstance(each, ast.If) and is_plain(each, True) and _returns([each]) for each in node.body)
-        body = self._block(node.body, single_exit)
+        node.body = self._block(node.body, single_exit)
         if single_exit:
-            body = [
-                *_statements(f"{DONE}, {VALUE} = False, {HELPER}.NOTHING"),
-                *body,
-                *_statements(f"return {HELPER}.finish({DONE}, {VALUE})"),
-            ]
-        node.body = body
+            node.body[:0] = _statements(f"{DONE}, {VALUE} = False, {HELPER}.NOTHING")
+            node.body += _statements(f"return {HELPER}.finish({DONE}, {VALUE})")
+        return node
+
+    def _only_expressions(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        """Where names may belong to another scope, statements stay as they are."""
+        expressions = RewriteExpressions(self.lines)
+        node = cast(ast.FunctionDef, expressions.generic_visit(node))
+        self.changed |= expressions.changed
         return node
 
     def visit_For(self, node: ast.For) -> ast.For:
@@ -158,7 +179,8 @@ class RewriteStatements(RewriteExpressions):
             if not isinstance(statement, ast.If) or not is_plain(statement, single_exit):
                 result.append(self.visit(statement))
                 continue
-            result += self._branch(self.visit(statement.test), statement.body, statement.orelse, single_exit)
+            branch = self._branch(self.visit(statement.test), statement.body, statement.orelse, single_exit)
+            result += [place(each, statement) for each in branch]
             rest = body[position + 1 :]
             if single_exit and rest and _returns([statement]):
                 return [*result, *self._unless_done(rest)]
@@ -167,7 +189,7 @@ class RewriteStatements(RewriteExpressions):
     def _remembered(self, statement: ast.Return) -> list[ast.stmt]:
         value = self.visit(statement.value) if statement.value else ast.Constant(None)
         assigned = ast.Assign(targets=[ast.Name(VALUE, ast.Store())], value=value)
-        return [ast.copy_location(assigned, statement), *_statements(f"{DONE} = True")]
+        return [place(each, statement) for each in (assigned, *_statements(f"{DONE} = True"))]
 
     def _unless_done(self, rest: list[ast.stmt]) -> list[ast.stmt]:
         test = parsed(f"{HELPER}.negation({DONE})")
@@ -187,10 +209,6 @@ class RewriteStatements(RewriteExpressions):
         second = ast.If(test=parsed(f"{branch}.otherwise()"), body=self._block(otherwise, single_exit) or [ast.Pass()], orelse=[])
         between, after = _statements(f"{stored}{branch}.between(locals())"), _statements(f"{stored}{branch}.merged(locals())")
         return [*made, first, *between, second, *after]
-
-
-def _statements(text: str) -> list[ast.stmt]:
-    return ast.parse(text).body
 
 
 def is_plain(statement: ast.stmt, may_return: bool) -> bool:

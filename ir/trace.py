@@ -25,6 +25,17 @@ class TensorLike(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
+class Unassigned:
+    """A local variable of a traced function that has no value on some path."""
+
+    def __init__(self, name: str, where: str) -> None:
+        self.name = name
+        self.where = where
+
+    def __repr__(self) -> str:
+        return f"`{self.name}`, which is assigned {self.where},"
+
+
 def lifted(value: object) -> Expr:
     """The expression that `value` is: a traced one, or a constant."""
     if isinstance(value, Traced):
@@ -35,6 +46,8 @@ def lifted(value: object) -> Expr:
         return Const(int(value))
     if isinstance(value, numbers.Real):
         return Const(float(value))
+    if isinstance(value, Unassigned):
+        raise refusal(f"{value!r} is used", "an `else` that assigns it, or a value before the `if`")
     if isinstance(value, TracedTable):
         raise refusal(f"the table `{value.table.name}` is used as a number", f"which of its entries is meant: `{value.table.name}[q]`")
     if isinstance(value, TensorLike):
@@ -42,7 +55,7 @@ def lifted(value: object) -> Expr:
     raise refusal(f"{value!r} cannot be part of an expression", "integers or truth values, and in scores reals")
 
 
-_TENSOR_FIX = "it as a keyword-only parameter, bind it by name, and look it up: `def f(q, k, *, table): ... table[q]`"
+_TENSOR_FIX = "a tensor as a keyword-only parameter, bind it by name, and look it up: `def f(q, k, *, table): ... table[q]`"
 
 _Operator = Callable[["Traced", object], "Traced"]
 
@@ -116,14 +129,14 @@ class Traced:
         raise refusal(
             f"the expression `{self}` has no truth value: it stands for every (q, k) at once",
             "`&`, `|`, `~` instead of `and`, `or`, `not`; `(a <= x) & (x <= b)` instead of `a <= x <= b`; "
-            "`lacuna.where(condition, a, b)` instead of `if`; `lacuna.minimum`, `lacuna.maximum` instead of `min`, `max`",
+            "`lacuna.where(condition, a, b)` instead of `if`, a condition on `k` instead of `while`; "
+            "`lacuna.minimum`, `lacuna.maximum` instead of `min`, `max`",
         )
 
     def __index__(self) -> NoReturn:
         raise refusal(
             f"the expression `{self}` is no single integer: it cannot count a `range`, index a list or a captured tensor",
-            "a condition on `k` instead of a loop; for a number that is part of the program bind a tuple, `sizes=(4,)`; "
-            f"for a tensor write {_TENSOR_FIX}",
+            f"a condition on `k` instead of a loop; for a number that is part of the program bind a tuple, `sizes=(4,)`; {_TENSOR_FIX}",
         )
 
     def __int__(self) -> NoReturn:
@@ -140,7 +153,7 @@ class Traced:
     def __len__(self) -> NoReturn:
         raise refusal(
             f"`len()` of the expression `{self}`, which is one number",
-            f"`lacuna.q_len`, `lacuna.kv_len` for lengths; for a tensor {_TENSOR_FIX}",
+            f"`lacuna.q_len`, `lacuna.kv_len` for lengths; {_TENSOR_FIX}",
         )
 
     def __iter__(self) -> NoReturn:
