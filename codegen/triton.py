@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from ..ir.expr import S, Expr, Kind, Table
+from ..ir.expr import TRUE, Expr, Kind, S, Table
 from ..ir.plan import Plan
 from ..ir.schedule import Piece
 from ..ir.source import Source
@@ -223,8 +223,6 @@ def _loop(kind: str, pieces: Sequence[Piece], names: Names, scores: Sequence[str
 
 def guarded(pieces: Sequence[Piece]) -> bool:
     """Whether some tile is visited only on a condition: an `if` that Triton's pipeliner does not see through."""
-    from ..ir.expr import TRUE
-
     return any(piece.where is not TRUE for piece in pieces)
 
 

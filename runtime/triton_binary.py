@@ -13,7 +13,7 @@ import triton
 import triton.backends.nvidia
 import triton.language as tl
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, CompiledKernel
 
 from ..codegen.triton import LENGTHS, SCALARS, STRIDES, argument_names
 from ..ir.expr import Kind
@@ -75,7 +75,7 @@ def cross_compile(kernel: Kernel, plan: Plan, target: str, variant: Variant | No
     order = kernel.function.arg_names
     attributes = {(order.index(name),): [["tt.divisibility", ALIGNMENT_BYTES]] for name in ALIGNED} if variant.aligned else {}
     source = ASTSource(fn=kernel.function, signature={name: signature[name] for name in order}, constexprs=fixed, attrs=attributes)
-    compiled: Any = triton.compile(source, target=TARGETS[target], options=options(kernel.signature))
+    compiled = triton.compile(source, target=TARGETS[target], options=options(kernel.signature))
     read = _of_nvidia if TARGETS[target].backend == "cuda" else _of_amd
     return read(compiled)
 
@@ -105,14 +105,14 @@ def types(plan: Plan) -> dict[str, str]:
     return found | dict.fromkeys(("INDEX", "UNIT", "OPERAND", "PRECISION"), "constexpr")
 
 
-def _of_nvidia(compiled: Any) -> Compiled:
+def _of_nvidia(compiled: CompiledKernel) -> Compiled:
     cubin: bytes = compiled.asm["cubin"]
     usage = _cuobjdump("-res-usage", cubin)
     registers, stack = (int(_found(rf"{what}:(\d+)", usage)) for what in ("REG", "STACK"))
     return Compiled(cubin, compiled.asm["ptx"], Resources(registers, stack, compiled.metadata.shared))
 
 
-def _of_amd(compiled: Any) -> Compiled:
+def _of_amd(compiled: CompiledKernel) -> Compiled:
     assembly: str = compiled.asm["amdgcn"]
     registers, spilled = (int(_found(rf"\.{what}:\s*(\d+)", assembly)) for what in ("vgpr_count", "vgpr_spill_count"))
     return Compiled(compiled.asm["hsaco"], assembly, Resources(registers, spilled, compiled.metadata.shared))

@@ -13,7 +13,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -157,8 +157,14 @@ def _interpreter() -> Generator[None]:
         yield
 
 
+class _Scope(Protocol):
+    """Triton's record of what it patched."""
+
+    def set_attr(self, obj: object, name: str, value: object) -> None: ...
+
+
 @contextlib.contextmanager
-def _swapped(owner: Any, name: str, member: Any) -> Generator[None]:
+def _swapped(owner: ModuleType, name: str, member: object) -> Generator[None]:
     before = getattr(owner, name)
     setattr(owner, name, member)
     try:
@@ -167,7 +173,7 @@ def _swapped(owner: Any, name: str, member: Any) -> Generator[None]:
         setattr(owner, name, before)
 
 
-def _patch_tensor(tensor: Any, scope: Any) -> None:
+def _patch_tensor(tensor: type, scope: _Scope) -> None:
     """What Triton does, and bounds of loops that numpy from 2.4 on can read: it no longer takes int() of an array of one entry."""
     _PATCH_TENSOR(tensor, scope)
     scope.set_attr(tensor, "__index__", lambda number: number.handle.data.item())
@@ -221,12 +227,17 @@ def arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
         "scale": call.scale,
         **strides,
         **_of_tables(signature, call.tables),
-        **{each.argument: call.parameters[each.name] for each in signature.parameters},
+        **{each.argument: _number(call.parameters[each.name]) for each in signature.parameters},
         "INDEX": tl.int32 if call.narrow else tl.int64,
         "UNIT": unit,
         "OPERAND": operand,
         "PRECISION": "tf32" if call.tf32 else "ieee",
     }
+
+
+def _number(value: float) -> int | float:
+    """`value` as Triton takes it: a truth value is an integer."""
+    return int(value) if isinstance(value, bool) else value
 
 
 def strides_of(call: Call) -> tuple[int, dict[str, int]]:

@@ -1,0 +1,103 @@
+"""Plans and loaded Triton kernels for tests, from programs as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from lacuna.codegen.triton import render
+from lacuna.ir.parse import parse_program
+from lacuna.ir.plan import Plan, Target
+from lacuna.ir.schedule import Schedule
+from lacuna.passes.derive import derive
+from lacuna.passes.lower import plan_of
+from lacuna.runtime.request import UNIFORM, Ragged
+from lacuna.runtime.triton_call import Call, Kernel, Signature, launch, load
+from torch import Tensor
+
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "f64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a problem; `value_dim` and `kv_heads` are `head_dim` and `heads` where they are 0."""
+
+    q_len: int
+    k_len: int
+    head_dim: int = 16
+    value_dim: int = 0
+    batch: int = 1
+    heads: int = 1
+    kv_heads: int = 0
+    kv_batch: int = 0
+    dtype: str = "f32"
+
+    def tensors(self, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        kv = (self.kv_batch or self.batch, self.kv_heads or self.heads, self.k_len)
+        sizes = ((self.batch, self.heads, self.q_len, self.head_dim), (*kv, self.head_dim), (*kv, self.value_dim or self.head_dim))
+        query, key, value = (torch.randn(size, generator=generator, dtype=torch.float64).to(DTYPES[self.dtype]) for size in sizes)
+        return query, key, value
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a launch adds to its tensors."""
+
+    parameters: Mapping[str, int | float] = field(default_factory=dict)
+    tables: Mapping[str, Tensor] = field(default_factory=dict)
+    ragged: Ragged = UNIFORM
+    scale: float = 0.3
+    offset: int = 0
+    narrow: bool = False
+
+
+def plan(text: str, block: tuple[int, int] = (32, 16), dims: tuple[int, int] = (16, 16), dtype: str = "f32") -> Plan:
+    return plan_of(derive(parse_program(text), *block).schedule, Target("triton", "interpreter"), dtype, dims)
+
+
+def given(schedule: Schedule, dims: tuple[int, int] = (16, 16), dtype: str = "f32") -> Plan:
+    return plan_of(schedule, Target("triton", "interpreter"), dtype, dims)
+
+
+def loaded(plan: Plan, folder: Path, *, interpret: bool = True) -> Kernel:
+    source = render(plan)
+    path = folder / f"{source.entry}.py"
+    path.write_text(source.text)
+    return load(path, Signature.of(plan, source), interpret=interpret)
+
+
+def call_of(tensors: tuple[Tensor, Tensor, Tensor], options: Options | None = None) -> Call:
+    """A launch on unpacked tensors; outputs start as NaN, so that what is not written shows."""
+    options = options or Options()
+    query, key, value = tensors
+    exact = torch.float64 if query.dtype is torch.float64 else torch.float32
+    return Call(
+        query=query,
+        key=key,
+        value=value,
+        out=torch.full((*query.shape[:3], value.shape[3]), torch.nan, dtype=query.dtype),
+        lse=torch.full(query.shape[:3], torch.nan, dtype=exact),
+        batch=query.shape[0],
+        q_len=query.shape[2],
+        k_len=key.shape[2],
+        offset=options.offset,
+        scale=options.scale,
+        ragged=options.ragged,
+        parameters=options.parameters,
+        tables=options.tables,
+        narrow=options.narrow,
+    )
+
+
+def attend(kernel: Kernel, tensors: tuple[Tensor, Tensor, Tensor], options: Options | None = None) -> tuple[Tensor, Tensor]:
+    call = call_of(tensors, options)
+    launch(kernel, call)
+    assert call.lse is not None
+    return call.out, call.lse
+
+
+def without_loops(plan: Plan) -> Plan:
+    return replace(plan, schedule=replace(plan.schedule, full_loops=(), partial_loops=()))
