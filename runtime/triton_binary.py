@@ -67,8 +67,11 @@ def cross_compile(kernel: Kernel, plan: Plan, target: str, variant: Variant | No
     """Compile a kernel that was loaded with `interpret=False`.
 
     Raises:
-        KeyError: `target` is not one of TARGETS.
+        NotImplementedError: `target` is not one of TARGETS.
     """
+    if target not in TARGETS:
+        known = ", ".join(f"`{name}`" for name in TARGETS)
+        raise NotImplementedError(f"there are no kernels for `{target}`, a GPU that nothing was compiled for yet.\n  write one of {known}")
     variant = variant or Variant()
     fixed = constants(plan, variant)
     signature = {name: "constexpr" if name in fixed else kind for name, kind in types(plan).items()}

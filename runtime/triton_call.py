@@ -143,7 +143,7 @@ def _interpret(module: ModuleType) -> None:
 
 
 @contextlib.contextmanager
-def _interpreter() -> Generator[None]:
+def interpreter_ready() -> Generator[None]:
     """Triton's own library as TRITON_INTERPRET=1 would have loaded it, and numpy as quiet as a GPU. Not for several threads."""
     library = {name: getattr(tl, name) for name in LIBRARY}
     with contextlib.ExitStack() as stack:
@@ -189,7 +189,7 @@ def launch(kernel: Kernel, call: Call) -> None:
         return
     grid, given = (programs,), arguments(kernel, call)
     if kernel.interpreted:
-        with _interpreter():
+        with interpreter_ready():
             kernel.function[grid](**given)
     else:
         with torch.cuda.device(call.query.device):

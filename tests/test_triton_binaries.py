@@ -1,0 +1,154 @@
+"""Triton kernels compiled for GPUs that are not here: what they take, which instructions they use, how often they are compiled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import triton
+from lacuna.ir.expr import TRUE, B, Binary, Const, I, J, Lookup, Op, Table
+from lacuna.ir.plan import Plan
+from lacuna.ir.program import Program
+from lacuna.ir.schedule import Piece, Schedule
+from lacuna.runtime.request import Ragged
+from lacuna.runtime.triton_binary import TARGETS, Variant, cross_compile
+from lacuna.runtime.triton_call import arguments, options
+from triton_kernels import Options, Shape, call_of, given, loaded, plan
+
+WINDOW = "program @window(q < Lq, k < Lk; W: i64) {\n  mask = k <= q and q - k < W\n  score = s\n  normalise = softmax\n}"
+CAPPED = """program @capped(q < Lq, k < Lk; cap: f64, slopes: f32[*], doc: i32[*]) {
+  mask = k <= q and doc[q] == doc[k]
+  score = cap * tanh((s + slopes[h] * float(k - q)) / cap)
+  normalise = softmax
+}"""
+DIMS = {64: (128, 64, 4, 3), 128: (128, 64, 8, 3)}  # block_q, block_k, warps, stages
+
+
+@pytest.fixture(autouse=True)
+def triton_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
+
+
+def sized(text: str, dim: int, dtype: str = "bf16") -> Plan:
+    block_q, block_k, warps, stages = DIMS[dim]
+    return replace(plan(text, (block_q, block_k), (dim, dim), dtype), num_warps=warps, num_stages=stages)
+
+
+@pytest.mark.parametrize("dim", [64, 128])
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+def test_a_window_takes_no_more_registers_than_there_are(tmp_path: Path, dim: int, target: str) -> None:
+    window = sized(WINDOW, dim)
+    made = cross_compile(loaded(window, tmp_path, interpret=False), window, target)
+    assert made.resources.spills == 0
+    assert made.resources.registers <= 255
+    assert made.resources.shared_bytes <= 160 * 1024
+    assert "cp.async" in made.assembly
+    assert ("wgmma.mma_async" in made.assembly) == (target == "sm_90")
+
+
+@pytest.mark.parametrize(("target", "instruction"), [("sm_100", "tcgen05.mma"), ("gfx942", "v_mfma")])
+def test_newer_and_other_gpus_multiply_matrices_too(tmp_path: Path, target: str, instruction: str) -> None:
+    window = sized(WINDOW, 128)
+    made = cross_compile(loaded(window, tmp_path, interpret=False), window, target)
+    assert instruction in made.assembly
+    assert made.resources.spills == 0
+    assert made.code
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_scores_tables_lengths_and_wide_indices_compile_everywhere(tmp_path: Path, target: str) -> None:
+    low, listed = Table("low", "i64", 3), Table("listed", "i32", 1)
+    condition = Binary(Op.LE, Lookup(low, (B, Const(0), I)), J)
+    program = plan(CAPPED).schedule.program
+    pieces = (Piece(Const(0), I, where=condition), Piece(Const(0), Const(2), through=listed), Piece(I, Const(9), 2))
+    all_kinds = replace(given(Schedule(program, 32, 32, pieces, (), (), pieces), (40, 24), "f16"), num_stages=1)
+    variant = Variant(narrow=False, aligned=False, lengths=frozenset({"q_start", "q_lens", "k_start", "k_lens", "offsets"}))
+    assert cross_compile(loaded(all_kinds, tmp_path, interpret=False), all_kinds, target, variant).resources.registers > 0
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_wide_floats_compile(tmp_path: Path, dtype: str) -> None:
+    wide = replace(plan(WINDOW, (32, 32), (32, 32), dtype), num_stages=1)
+    made = cross_compile(loaded(wide, tmp_path, interpret=False), wide, "sm_80")
+    assert made.resources.spills == 0
+    assert "tf32" not in made.assembly
+
+
+def test_code_does_not_grow_with_the_number_of_pieces(tmp_path: Path) -> None:
+    def products(count: int) -> int:
+        pieces = tuple(Piece(Const(n), I, 2) for n in range(count))
+        schedule = Schedule(Program("many", TRUE), 64, 64, pieces, (), (), pieces)
+        many = given(schedule, (64, 64), "bf16")
+        return cross_compile(loaded(many, tmp_path, interpret=False), many, "sm_80").assembly.count("mma.sync")
+
+    assert products(1) == products(9)
+
+
+# -- one compilation --------------------------------------------------------------------------------------------------
+
+
+class AbsentGpu:
+    """What Triton asks of a driver before it launches."""
+
+    def get_current_target(self) -> object:
+        return TARGETS["sm_80"]
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return device
+
+
+@pytest.fixture
+def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The kernels that Triton compiles, as it goes."""
+    made: list[str] = []
+
+    def note(**event: Any) -> None:  # noqa: ANN401 (Triton's own)
+        made.append(event["repr"])
+
+    monkeypatch.setattr(triton.knobs.runtime, "jit_post_compile_hook", note)
+    monkeypatch.setattr(triton.runtime.driver, "_active", AbsentGpu())  # `reset_active` needs a GPU
+    return made
+
+
+def test_windows_lengths_and_offsets_share_one_compilation(tmp_path: Path, compilations: list[str]) -> None:
+    kernel = loaded(plan(WINDOW, dtype="bf16"), tmp_path, interpret=False)
+    for width in (0, 1, -1, 16, 100, 160, 10_000, 2**31 - 1, 2**40):
+        for length in (1, 15, 16, 100, 128):
+            call = call_of(Shape(length, length + 1, 16, batch=2, heads=4, dtype="bf16").tensors(), Options({"W": width}, offset=length))
+            kernel.function.warmup(grid=(1,), **arguments(kernel, call), **options(kernel.signature))
+    assert len(compilations) == 1
+
+
+def test_tables_of_any_size_and_place_share_one_compilation(tmp_path: Path, compilations: list[str]) -> None:
+    kernel = loaded(plan(CAPPED, dtype="bf16"), tmp_path, interpret=False)
+    tensors = Shape(32, 32, 16, batch=2, heads=2, dtype="bf16").tensors()
+    bounds = {table.name: torch.zeros(1, 1, 2, dtype=torch.int64) for table in plan(CAPPED).tables}
+    for length in (1, 16, 37, 64):
+        for first in (0, 1):
+            lens = torch.full((3,), length)[first : first + 2]
+            tables = bounds | {"slopes": torch.ones(3)[first:], "doc": torch.zeros(2 * length + 1, dtype=torch.int32)[first::2]}
+            call = call_of(tensors, Options({"cap": float(length)}, tables, Ragged(k_lens=lens), scale=1.0 / length))
+            kernel.function.warmup(grid=(1,), **arguments(kernel, call), **options(kernel.signature))
+    assert len(compilations) == 1
+
+
+def test_narrow_indices_and_unaligned_rows_are_the_only_other_compilations(tmp_path: Path, compilations: list[str]) -> None:
+    kernel = loaded(plan(WINDOW, dtype="bf16"), tmp_path, interpret=False)
+    for narrow in (False, True):
+        for dim in (16, 17):
+            wide = (torch.zeros(1, 2, 32, dim, dtype=torch.bfloat16)[..., :16] for _ in range(3))
+            call = call_of(tuple(wide), Options({"W": 5}, narrow=narrow))  # pyright: ignore[reportArgumentType]
+            kernel.function.warmup(grid=(1,), **arguments(kernel, call), **options(kernel.signature))
+    assert len(compilations) == 4
+
+
+def test_an_unknown_gpu_is_refused(tmp_path: Path) -> None:
+    window = plan(WINDOW)
+    with pytest.raises(NotImplementedError, match=r"no kernels for `sm_75`.*\n  write one of `sm_80`"):
+        cross_compile(loaded(window, tmp_path, interpret=False), window, "sm_75")
