@@ -16,6 +16,7 @@ from .tokens import Cursor
 __all__ = ["parse_expression", "parse_program", "parse_schedule"]
 
 T = TypeVar("T")
+D = TypeVar("D", bound=Symbol | Table)
 _KINDS = {kind.value: kind for kind in Kind}
 _LARGEST_RANK = 64
 
@@ -45,14 +46,17 @@ class _Declared:
     symbols: list[Symbol] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
 
-    def add(self, cursor: Cursor, entry: Symbol | Table) -> None:
-        known = {each.name: each for each in (*self.symbols, *self.tables)}
-        if entry.name in known:
-            cursor.refuse(f"`{entry.name}` is declared twice")
+    def add(self, cursor: Cursor, read: Callable[[Cursor], D]) -> D:
+        """Read one declaration."""
+        token = cursor.token
+        entry = read(cursor)
+        if any(entry.name == each.name for each in (*self.symbols, *self.tables)):
+            cursor.refuse(f"`{entry.name}` is declared twice", token)
         if isinstance(entry, Table):
             self.tables.append(entry)
         else:
             self.symbols.append(entry)
+        return entry
 
     def scope(self) -> Scope:
         return Scope.of(self.symbols, self.tables)
@@ -81,9 +85,9 @@ def _program(cursor: Cursor) -> Program:
 def _declarations(cursor: Cursor) -> _Declared:
     declared = _Declared()
     if cursor.accept(";"):
-        declared.add(cursor, _declaration(cursor))
+        declared.add(cursor, _declaration)
         while cursor.accept(","):
-            declared.add(cursor, _declaration(cursor))
+            declared.add(cursor, _declaration)
     return declared
 
 
@@ -150,7 +154,7 @@ def _schedule(cursor: Cursor) -> Schedule:
     declared = _Declared(list(program.parameters), list(program.tables))
     while cursor.at("symbol", "table"):
         keyword = cursor.advance().text
-        declared.add(cursor, _table(cursor) if keyword == "table" else _declaration(cursor))
+        declared.add(cursor, _table if keyword == "table" else _declaration)
     terms = _terms(cursor, declared)
     some, full, full_loops, partial_loops = (_pieces(cursor, name, declared) for name in ("some", "full", "full_loops", "partial_loops"))
     cursor.expect("}")
@@ -184,11 +188,9 @@ def _terms(cursor: Cursor, declared: _Declared) -> tuple[Term, ...]:
         cursor.expect("=")
         expr = read_expression(cursor, declared.scope())
         cursor.expect("within")
-        low = _table(cursor)
+        low = declared.add(cursor, _table)
         cursor.expect(",")
-        terms.append(Term(name, expr, axis, low, _table(cursor)))
-        declared.add(cursor, low)
-        declared.add(cursor, terms[-1].high)
+        terms.append(Term(name, expr, axis, low, declared.add(cursor, _table)))
     return tuple(terms)
 
 
