@@ -10,6 +10,7 @@ import pytest
 import torch
 import triton
 from lacuna.ir.expr import TRUE, B, Binary, Const, I, J, Lookup, Op, Table
+from lacuna.ir.parse import parse_program
 from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
@@ -62,7 +63,7 @@ def test_newer_and_other_gpus_multiply_matrices_too(tmp_path: Path, target: str,
 def test_scores_tables_lengths_and_wide_indices_compile_everywhere(tmp_path: Path, target: str) -> None:
     low, listed = Table("low", "i64", 3), Table("listed", "i32", 1)
     condition = Binary(Op.LE, Lookup(low, (B, Const(0), I)), J)
-    program = plan(CAPPED).schedule.program
+    program = parse_program(CAPPED)
     pieces = (Piece(Const(0), I, where=condition), Piece(Const(0), Const(2), through=listed), Piece(I, Const(9), 2))
     all_kinds = replace(given(Schedule(program, 32, 32, pieces, (), (), pieces), (40, 24), "f16"), num_stages=1)
     variant = Variant(narrow=False, aligned=False, lengths=frozenset({"q_start", "q_lens", "k_start", "k_lens", "offsets"}))
@@ -126,13 +127,14 @@ def test_windows_lengths_and_offsets_share_one_compilation(tmp_path: Path, compi
 
 
 def test_tables_of_any_size_and_place_share_one_compilation(tmp_path: Path, compilations: list[str]) -> None:
-    kernel = loaded(plan(CAPPED, dtype="bf16"), tmp_path, interpret=False)
+    pieces = (Piece(Const(0), I),)
+    program = parse_program(CAPPED)
+    kernel = loaded(given(Schedule(program, 32, 16, pieces, (), (), pieces), dtype="bf16"), tmp_path, interpret=False)
     tensors = Shape(32, 32, 16, batch=2, heads=2, dtype="bf16").tensors()
-    bounds = {table.name: torch.zeros(1, 1, 2, dtype=torch.int64) for table in plan(CAPPED).tables}
     for length in (1, 16, 37, 64):
         for first in (0, 1):
             lens = torch.full((3,), length)[first : first + 2]
-            tables = bounds | {"slopes": torch.ones(3)[first:], "doc": torch.zeros(2 * length + 1, dtype=torch.int32)[first::2]}
+            tables = {"slopes": torch.ones(3)[first:], "doc": torch.zeros(2 * length + 1, dtype=torch.int32)[first::2]}
             call = call_of(tensors, Options({"cap": float(length)}, tables, Ragged(k_lens=lens), scale=1.0 / length))
             kernel.function.warmup(grid=(1,), **arguments(kernel, call), **options(kernel.signature))
     assert len(compilations) == 1
