@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from .build import refusal
 from .expr import Kind, Symbol, Table, names
@@ -45,11 +46,12 @@ def require_bindable(owner: str, name: str, value: object) -> None:
     """TypeError or ValueError unless `value` may be bound to the parameter `name` of `owner`."""
     what = f"`{owner}` binds `{name}` to"
     if isinstance(value, list):
-        raise refusal(f"{what} a list", f"`{name}=torch.tensor({_beginning(value)})`, or a tuple for a few fixed numbers")
+        beginning = _beginning(cast(list[object], value))
+        raise refusal(f"{what} a list", f"`{name}=torch.tensor({beginning})`, or a tuple for a few fixed numbers")
     if isinstance(value, Traced):
         if names(value.expr):
             raise refusal(f"{what} `{value}`, which depends on the position", "numbers, `lacuna.q_len` and `lacuna.kv_len` only")
-    elif isinstance(value, numbers.Integral) and not isinstance(value, bool):
+    elif not isinstance(value, bool) and isinstance(value, numbers.Integral):
         if not -(2**63) <= int(value) < 2**63:
             raise ValueError(f"{what} {value}, which does not fit in 64 bits\n  write an integer below 2 ** 63")
     elif isinstance(value, TensorLike) and not isinstance(value, numbers.Real):
@@ -78,7 +80,7 @@ def _dtype_name(value: TensorLike) -> str:
 
 def _is_static(value: object) -> bool:
     if isinstance(value, tuple):
-        return all(_is_static(each) or isinstance(each, int | float) for each in value)
+        return all(_is_static(each) or isinstance(each, int | float) for each in cast(tuple[object, ...], value))
     return value is None or isinstance(value, bool | str)
 
 
@@ -125,7 +127,7 @@ def identity(value: object) -> object:
 
 def _static_form(value: object) -> object:
     if isinstance(value, tuple):
-        return tuple(_static_form(each) for each in value)
+        return tuple(_static_form(each) for each in cast(tuple[object, ...], value))
     if isinstance(value, Traced):
         return value.expr
     return (type(value).__name__, value.hex() if isinstance(value, float) else value)

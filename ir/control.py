@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import builtins
 import operator
-from collections.abc import Callable, Iterable, Mapping
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping, Sized
+from typing import Any, cast
 
 from . import build
 from .build import quoted, refusal
@@ -59,7 +59,7 @@ def choose(test: object, then: Callable[[], object], otherwise: Callable[[], obj
     return merged(test, then(), otherwise(), "the selection")
 
 
-_COMPARISONS: dict[str, Callable[[object, object], object]] = {
+_COMPARISONS: dict[str, Callable[[Any, Any], object]] = {
     "Lt": operator.lt,
     "LtE": operator.le,
     "Gt": operator.gt,
@@ -174,11 +174,10 @@ def merged(test: Traced, a: object, b: object, name: str) -> object:
         return a if b is NOTHING else b
     if isinstance(a, Unassigned) or isinstance(b, Unassigned):
         return Unassigned(name, f"on one side of `if {test}` only")
-    if isinstance(a, tuple) and isinstance(b, tuple):
-        pair = cast("tuple[tuple[object, ...], tuple[object, ...]]", (a, b))
-        if len(pair[0]) == len(pair[1]):
-            return tuple(merged(test, each, other, name) for each, other in zip(*pair, strict=True))
-    return _plain(build.select(condition(test), lifted(a), lifted(b)))
+    if isinstance(a, tuple) and isinstance(b, tuple) and len(cast(Sized, a)) == len(cast(Sized, b)):
+        pairs = zip(cast(Iterable[object], a), cast(Iterable[object], b), strict=True)
+        return tuple(merged(test, each, other, name) for each, other in pairs)
+    return _plain(build.select(condition(test), lifted(cast(object, a)), lifted(cast(object, b))))
 
 
 class Branch:

@@ -17,9 +17,10 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, cast
 
 T = TypeVar("T")
+E = TypeVar("E", bound="Expr")
 
 
 class Kind(enum.Enum):
@@ -108,17 +109,17 @@ class Interned(type):
     _nodes: ClassVar[weakref.WeakValueDictionary[tuple[object, ...], Expr]] = weakref.WeakValueDictionary()
     _adding: ClassVar[threading.Lock] = threading.Lock()
 
-    def __call__(cls, *arguments: object) -> Expr:
+    def __call__(cls: type[E], *arguments: object) -> E:  # pyright: ignore[reportGeneralTypeIssues] (a metaclass: cls is the node class)
         if cls is Symbol and len(arguments) == 1:
             arguments = (*arguments, Kind.INT)  # the default, spelled out: Symbol("Lq") is Symbol("Lq", Kind.INT)
         parts = tuple(part.hex() if isinstance(part, float) else part for part in arguments)  # -0.0 == 0.0, nan != nan
         key = (cls, *parts, *(type(argument) for argument in arguments))  # types: hash(1) == hash(True) == hash(1.0)
         node = Interned._nodes.get(key)
         if node is None:
-            made = super().__call__(*arguments)
+            made: Expr = type.__call__(cls, *arguments)
             with Interned._adding:
                 node = Interned._nodes.setdefault(key, made)
-        return node
+        return cast(E, node)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, weakref_slot=True)

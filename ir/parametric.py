@@ -25,7 +25,7 @@ class Parametric:
     """Immutable. Calling it binds parameters; with nothing left unbound it is ready to use."""
 
     recipe: Recipe
-    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    arguments: Mapping[str, Argument] = field(default_factory=dict[str, Argument])
     space: Space = field(default_factory=Space)
 
     @property
@@ -135,7 +135,7 @@ def from_function(cls: type[Parametric], function: Callable[..., object], rank: 
     """A `cls` of a user's function, whose positional parameters are some of the letters in `takes`."""
     signature = inspect.signature(function)
     name = function.__name__ if function.__name__.isidentifier() else "anonymous"
-    positional, arguments = [], dict[str, Argument]()
+    positional, arguments = list[str](), dict[str, Argument]()
     for each in signature.parameters.values():
         if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD):
             _require_position(name, each, takes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from .expr import TRUE, Expr, Kind, Symbol, Table
 from .parse_expression import Scope, parse_expression, read_expression
@@ -17,6 +17,7 @@ __all__ = ["parse_expression", "parse_program", "parse_schedule"]
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Symbol | Table)
+F = TypeVar("F", int, str, bool)
 _KINDS = {kind.value: kind for kind in Kind}
 _LARGEST_RANK = 64
 
@@ -43,8 +44,8 @@ def _whole(text: str, read: Callable[[Cursor], T]) -> T:
 class _Declared:
     """Symbols and tables in the order they are declared; a name means one thing."""
 
-    symbols: list[Symbol] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
+    symbols: list[Symbol] = field(default_factory=list[Symbol])
+    tables: list[Table] = field(default_factory=list[Table])
 
     def add(self, cursor: Cursor, read: Callable[[Cursor], D]) -> D:
         """Read one declaration."""
@@ -161,22 +162,22 @@ def _schedule(cursor: Cursor) -> Schedule:
     return Schedule(program, block_q, block_k, some, full, full_loops, partial_loops, terms, exact, closed_form, route, order)
 
 
-def _fact(cursor: Cursor, name: str, kind: type[T], last: bool = False) -> T:
+def _fact(cursor: Cursor, name: str, kind: type[F], last: bool = False) -> F:
     """`name = value`, the value written as JSON."""
     cursor.expect(name, "=")
     token = cursor.advance()
     try:
-        value = json.loads(token.text)
+        value: object = json.loads(token.text)
     except ValueError:
         value = None
-    if type(value) is not kind or (kind is int and value < 1):
+    if type(value) is not kind or (value == 0 and kind is int):
         cursor.refuse(f"`{name}` must be {_FACTS[kind]}, found `{token.text}`", token)
     if not last:
         cursor.expect(",")
-    return value
+    return cast(F, value)
 
 
-_FACTS = {int: "a positive integer", str: "a string in double quotes", bool: "true or false"}
+_FACTS: dict[type, str] = {int: "a positive integer", str: "a string in double quotes", bool: "true or false"}
 
 
 def _terms(cursor: Cursor, declared: _Declared) -> tuple[Term, ...]:

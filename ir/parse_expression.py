@@ -24,8 +24,8 @@ FUNCTION_NAMES = frozenset({*_FUNCTIONS, "where"})
 class Scope:
     """What names mean, beyond the variables and the symbols that every program knows."""
 
-    symbols: dict[str, Symbol] = field(default_factory=dict)
-    tables: dict[str, Table] = field(default_factory=dict)
+    symbols: dict[str, Symbol] = field(default_factory=dict[str, Symbol])
+    tables: dict[str, Table] = field(default_factory=dict[str, Table])
 
     @staticmethod
     def of(symbols: Iterable[Symbol] = (), tables: Iterable[Table] = ()) -> Scope:
@@ -51,8 +51,8 @@ class _Pending:
 class _Reader:
     cursor: Cursor
     scope: Scope
-    operands: list[Expr] = field(default_factory=list)
-    pending: list[_Pending] = field(default_factory=list)
+    operands: list[Expr] = field(default_factory=list[Expr])
+    pending: list[_Pending] = field(default_factory=list[_Pending])
 
     def read(self) -> Expr:
         """The longest expression that starts here."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import TypeAlias, TypeGuard, cast, overload
 
 from .binding import Argument, require_bindable
 from .build import refusal
@@ -22,6 +22,7 @@ from .program import Space
 from .recipe import Inverted, Joined, Moved
 
 _POSITIONS = "qkbh"
+_Slice: TypeAlias = "slice[int | None, int | None, int | None]"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,7 +37,7 @@ class Pattern(Parametric):
             wanted = ", ".join("..." for _ in range(self.recipe.rank))
             raise refusal(f"`{self.recipe.label}` is on a grid of rank {self.recipe.rank}, got {len(extents)} extents", f"`.on({wanted})`")
         for extent in extents:
-            if not isinstance(extent, int) or isinstance(extent, bool) or extent < 1:
+            if not is_count(extent) or extent == 0:
                 raise ValueError(f"an extent of the grid is {extent!r}\n  write positive integers, `.on(64, 64)`")
         return replace(self, space=Space(self.recipe.rank, extents))
 
@@ -104,19 +105,23 @@ class Pattern(Parametric):
         return replace(self, recipe=Moved(self.recipe, tuple(named)), arguments=arguments)
 
 
-def _slices(index: object) -> tuple[slice, slice]:
+def _slices(index: object) -> tuple[_Slice, _Slice]:
     """The two slices of `p[rows, columns]`; ranges with steps and negative ends are refused."""
-    parts = index if isinstance(index, tuple) else (index, slice(None))
+    parts = cast(tuple[object, ...], index if isinstance(index, tuple) else (index, slice(None)))
     if len(parts) != 2 or not all(isinstance(part, slice) for part in parts):
         raise refusal(f"a pattern is sliced with {index!r}", "`p[q0:q1, k0:k1]`")
-    for part in parts:
+    rows, columns = cast("tuple[_Slice, _Slice]", parts)
+    for part in (rows, columns):
         if part.step not in (None, 1):
             raise refusal(f"a pattern is sliced with a step of {part.step}", "a pattern of `step * q`, or slices without a step")
-        if any(end is not None and (not isinstance(end, int) or end < 0) for end in (part.start, part.stop)):
-            raise refusal(
-                f"a pattern is sliced from {part.start} to {part.stop}", "ends counted from the front: the length is not part of it"
-            )
-    return parts
+        if not all(is_count(end) for end in (part.start, part.stop) if end is not None):
+            raise refusal(f"a pattern is sliced from {part.start} to {part.stop}", "ends counted from the front")
+    return rows, columns
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether `value` is an integer from 0 on, as a user may or may not have given it."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _joined(op: Op, left: Pattern, right: object) -> Pattern:
@@ -151,6 +156,6 @@ def pattern(function: Callable[..., object] | None = None, /, *, rank: int = 1) 
         assert isinstance(made, Pattern)
         return made
 
-    if not isinstance(rank, int) or rank < 1:
+    if not is_count(rank) or rank == 0:
         raise ValueError(f"a pattern of rank {rank!r}\n  write `rank=1` for flat positions, `rank=2` for a plane")
     return decorate if function is None else decorate(function)

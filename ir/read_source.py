@@ -71,7 +71,7 @@ def _same(node: ast.FunctionDef | ast.Lambda, function: types.FunctionType) -> b
 
 
 def _content(code: types.CodeType) -> tuple[object, ...]:
-    constants = tuple(_content(each) if isinstance(each, types.CodeType) else (type(each), repr(each)) for each in code.co_consts)
+    constants = tuple(_content(each) if isinstance(each, types.CodeType) else (type(each).__name__, repr(each)) for each in code.co_consts)
     return code.co_code, code.co_names, code.co_varnames, code.co_freevars, constants
 
 

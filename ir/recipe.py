@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, cast
 
 from .binding import declaration, form, met_as
 from .build import as_real, quoted, refusal
@@ -65,7 +65,7 @@ class FromFunction:
     rank: int
     takes: tuple[str, ...]
     is_score: bool
-    programs: dict[object, Program] = field(default_factory=dict)
+    programs: dict[object, Program] = field(default_factory=dict[object, Program])
 
     @property
     def label(self) -> str:
@@ -109,7 +109,7 @@ class FromFunction:
 
     def _lifted(self, result: object, instead: str) -> Expr:
         if result is None or isinstance(result, TracedTable | tuple | list | str):
-            raise refusal(f"`{self.name}` returns {'nothing' if result is None else repr(result)}", instead)
+            raise refusal(f"`{self.name}` returns {'nothing' if result is None else repr(cast(object, result))}", instead)
         return lifted(result)
 
 
@@ -242,10 +242,11 @@ class Moved:
     def trace(self, values: Mapping[str, object], space: Space) -> Program:
         added = {name for _, start, stop in self.moves for name in (start, stop)}
         program = self.inner.trace({name: value for name, value in values.items() if name not in added}, space)
-        places = {variable: Binary(Op.ADD, variable, Symbol(start)) if start else variable for variable, start, _ in self.moves}
+        starts = {variable: start for variable, start, _ in self.moves if start}
+        places: dict[Expr, Expr] = {variable: Binary(Op.ADD, variable, Symbol(start)) for variable, start in starts.items()}
         moved = program.substituted(places)
         mask = moved.mask
         for variable, _, stop in self.moves:
-            mask = Binary(Op.AND, mask, Binary(Op.LT, places[variable], Symbol(stop))) if stop else mask
+            mask = Binary(Op.AND, mask, Binary(Op.LT, places.get(variable, variable), Symbol(stop))) if stop else mask
         parameters = (*moved.parameters, *(Symbol(name) for name in values if name in added))
         return replace(moved, name=self.name, mask=mask, parameters=parameters)

@@ -201,7 +201,8 @@ class RewriteStatements(RewriteExpressions):
         self.changed = True
         self.branches += 1
         branch = f"_lacuna_branch_{self.branches}"
-        names = list(dict.fromkeys([*assigned_names([*then, *otherwise]), *([DONE, VALUE] if _returns([*then, *otherwise]) else [])]))
+        names = list(dict.fromkeys(assigned_names([*then, *otherwise])))
+        names += [name for name in (DONE, VALUE) if _returns([*then, *otherwise]) and name not in names]
         made = _statements(f"{branch} = {HELPER}.Branch(None, {tuple(names)!r})")
         cast(ast.Call, cast(ast.Assign, made[0]).value).args[0] = test
         stored = f"{', '.join(names)}, = " if names else ""

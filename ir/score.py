@@ -18,7 +18,7 @@ from .build import refusal
 from .combine import joined_declarations, names_beside, on_grid, renamed
 from .expr import Expr, S, Symbol, Table, substitute
 from .parametric import Parametric, from_function
-from .pattern import Pattern
+from .pattern import Pattern, is_count
 from .program import Program, Space
 from .recipe import Recipe
 
@@ -125,6 +125,6 @@ def score(function: Callable[..., object] | None = None, /, *, rank: int = 1) ->
         assert isinstance(made, Score)
         return made
 
-    if not isinstance(rank, int) or rank < 1:
+    if not is_count(rank) or rank == 0:
         raise ValueError(f"a score of rank {rank!r}\n  write `rank=1` for flat positions, `rank=2` for a plane")
     return decorate if function is None else decorate(function)

@@ -19,15 +19,18 @@ class Segments:
     offsets: TensorLike
 
     def __post_init__(self) -> None:
-        if not isinstance(self.offsets, TensorLike):
-            raise refusal(
-                f"`lacuna.segments` of {type(self.offsets).__name__}", "`lacuna.segments(torch.tensor([0, ...], dtype=torch.int32))`"
-            )
-        if len(self.offsets.shape) != 1 or "int" not in str(self.offsets.dtype):
-            raise refusal(
-                f"`lacuna.segments` of {self.offsets.dtype} with shape {tuple(self.offsets.shape)}: offsets are integers along one axis",
-                "`offsets.int()`, one sequence at a time",
-            )
+        _require_offsets(self.offsets)
+
+
+def _require_offsets(offsets: object) -> None:
+    if not isinstance(offsets, TensorLike):
+        fix = "`lacuna.segments(torch.tensor([0, ...], dtype=torch.int32))`"
+        raise refusal(f"`lacuna.segments` of {type(offsets).__name__}", fix)
+    if len(offsets.shape) != 1 or "int" not in str(offsets.dtype):
+        raise refusal(
+            f"`lacuna.segments` of {offsets.dtype} with shape {tuple(offsets.shape)}: offsets are integers along one axis",
+            "`offsets.int()`, one sequence at a time",
+        )
 
 
 def segments(offsets: TensorLike) -> Segments:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable
-from typing import NoReturn, Protocol, runtime_checkable
+from typing import NoReturn, Protocol, cast, runtime_checkable
 
 from . import build
 from .build import quoted, refusal
@@ -228,7 +228,7 @@ class TracedTable:
 
 
 def _indices(table: Table, index: object) -> tuple[object, ...]:
-    indices = index if isinstance(index, tuple) else (index,)
+    indices = cast(tuple[object, ...], index if isinstance(index, tuple) else (index,))
     if any(each is None or each is Ellipsis or isinstance(each, slice) for each in indices):
         raise refusal(f"a slice of the table `{table.name}`", "one index per axis; slice the tensor before binding it")
-    return tuple(indices)
+    return indices
