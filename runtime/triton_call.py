@@ -1,36 +1,29 @@
 """Triton kernels: rendered text loaded as a module and launched on tensors.
 
-CPU tensors are served by Triton's interpreter, one tile at a time in numpy: for tests and for looking. It is chosen per kernel, not by
-TRITON_INTERPRET, so that a process can interpret one kernel and compile another.
+CPU tensors are served by Triton's interpreter, one tile at a time in numpy: for tests and for looking.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 import triton.language as tl
 from torch import Tensor
-from triton.runtime import interpreter
 from triton.runtime.interpreter import InterpretedFunction
-from triton.runtime.jit import JITFunction
 
 from ..codegen.triton import LENGTHS, argument_names
 from ..ir.plan import Plan
 from ..ir.source import Source
 from .request import UNIFORM, Ragged
+from .triton_interpreter import interpret as interpret_module
+from .triton_interpreter import interpreting
 
 ALIGNMENT_BYTES = 16  # of the widest load
-LIBRARY = ("max", "sum")  # functions of triton.language that kernels call and that are jitted themselves
-_PATCH_TENSOR: Any = vars(interpreter)["_patch_lang_tensor"]
 TYPES = {"f32": tl.float32, "bf16": tl.bfloat16, "f16": tl.float16, "f64": tl.float64}
 
 
@@ -131,52 +124,8 @@ def load(path: Path, signature: Signature, *, interpret: bool) -> Kernel:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if interpret:
-        _interpret(module)
+        interpret_module(module)
     return Kernel(signature, getattr(module, signature.entry))
-
-
-def _interpret(module: ModuleType) -> None:
-    """Replace every jitted function by an interpreted one; they find each other through the module."""
-    for name, member in list(vars(module).items()):
-        if isinstance(member, JITFunction):
-            setattr(module, name, InterpretedFunction(member.fn))
-
-
-@contextlib.contextmanager
-def interpreter_ready() -> Generator[None]:
-    """Triton's own library as TRITON_INTERPRET=1 would have loaded it, and numpy as quiet as a GPU. Not for several threads."""
-    library = {name: getattr(tl, name) for name in LIBRARY}
-    with contextlib.ExitStack() as stack:
-        for name, function in library.items():
-            if isinstance(function, JITFunction):
-                stack.enter_context(_swapped(tl, name, InterpretedFunction(function.fn)))
-        stack.enter_context(_swapped(interpreter, "_patch_lang_tensor", _patch_tensor))
-        stack.enter_context(np.errstate(all="ignore"))
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore", RuntimeWarning)
-        yield
-
-
-class _Scope(Protocol):
-    """Triton's record of what it patched."""
-
-    def set_attr(self, obj: object, name: str, value: object) -> None: ...
-
-
-@contextlib.contextmanager
-def _swapped(owner: ModuleType, name: str, member: object) -> Generator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, member)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-def _patch_tensor(tensor: type, scope: _Scope) -> None:
-    """What Triton does, and bounds of loops that numpy from 2.4 on can read: it no longer takes int() of an array of one entry."""
-    _PATCH_TENSOR(tensor, scope)
-    scope.set_attr(tensor, "__index__", lambda number: number.handle.data.item())
 
 
 # -- launching --------------------------------------------------------------------------------------------------------
@@ -189,7 +138,7 @@ def launch(kernel: Kernel, call: Call) -> None:
         return
     grid, given = (programs,), arguments(kernel, call)
     if kernel.interpreted:
-        with interpreter_ready():
+        with interpreting():
             kernel.function[grid](**given)
     else:
         with torch.cuda.device(call.query.device):

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import triton.language as tl
 from hypothesis import given
 from hypothesis import strategies as st
 from lacuna.codegen.environment import ENVIRONMENT
 from lacuna.codegen.print_triton import bind, define, hoist, names_of
 from lacuna.ir.expr import COMPARISONS, FALSE, TRUE, Binary, Const, Expr, Kind, Lookup, Op, Q, S, Select, Symbol, Table, Unary, Var, walk
-from lacuna.runtime import triton_call
 from lacuna.runtime.triton_call import Kernel, Signature, load
+from lacuna.runtime.triton_interpreter import interpreting
 
 K = Var("k")
 QUERIES, KEYS = 16, 16
@@ -105,8 +106,8 @@ def interpreted(expr: Expr, folder: Path) -> torch.Tensor:
     kernel: Kernel = load(path, Signature("evaluated", "f32", 16, (), (), 4, 2), interpret=True)
     kinds = {Kind.INT: torch.int64, Kind.BOOL: torch.bool, Kind.FLOAT: torch.float32}
     out = torch.empty(QUERIES, KEYS, dtype=kinds[expr.kind])
-    with triton_call.interpreter_ready():
-        kernel.function[(1,)](out, SCORES, ENTRIES, 1, len(ENTRIES), INDEX=triton_call.tl.int64)
+    with interpreting():
+        kernel.function[(1,)](out, SCORES, ENTRIES, 1, len(ENTRIES), INDEX=tl.int64)
     return out
 
 

@@ -17,9 +17,8 @@ from lacuna.ir.schedule import Piece, Schedule
 from lacuna.runtime.request import Ragged
 from lacuna.runtime.triton_binary import TARGETS, Variant, cross_compile
 from lacuna.runtime.triton_call import arguments, options
-from triton_kernels import Options, Shape, call_of, given, loaded, plan
+from triton_kernels import WINDOW, Options, Shape, attend, call_of, given, loaded, plan
 
-WINDOW = "program @window(q < Lq, k < Lk; W: i64) {\n  mask = k <= q and q - k < W\n  score = s\n  normalise = softmax\n}"
 CAPPED = """program @capped(q < Lq, k < Lk; cap: f64, slopes: f32[*], doc: i32[*]) {
   mask = k <= q and doc[q] == doc[k]
   score = cap * tanh((s + slopes[h] * float(k - q)) / cap)
@@ -86,6 +85,12 @@ def test_code_does_not_grow_with_the_number_of_pieces(tmp_path: Path) -> None:
         return cross_compile(loaded(many, tmp_path, interpret=False), many, "sm_80").assembly.count("mma.sync")
 
     assert products(1) == products(9)
+
+
+def test_an_interpreted_launch_leaves_the_compiler_alone(tmp_path: Path) -> None:
+    small = plan(WINDOW)
+    attend(loaded(small, tmp_path), Shape(40, 40).tensors(), Options({"W": 5}))
+    assert cross_compile(loaded(small, tmp_path, interpret=False), small, "sm_80").code
 
 
 # -- one compilation --------------------------------------------------------------------------------------------------

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from jinja2 import meta, nodes
-from lacuna.codegen.environment import ENVIRONMENT
-from lacuna.codegen.triton import TEMPLATE, Forward, Loop, forward, render
-from lacuna.ir.expr import FALSE, TRUE, B, Binary, Const, Expr, I, J, K, Lookup, Op, Q, Symbol, Table
+from lacuna.codegen.triton import render
+from lacuna.ir.expr import FALSE, TRUE, B, Binary, Const, I, J, K, Lookup, Op, Q, Symbol, Table
 from lacuna.ir.plan import Plan
-from lacuna.ir.program import Program
-from lacuna.ir.schedule import Piece, Schedule
+from lacuna.ir.schedule import Piece
 from lacuna.runtime.request import Ragged
-from lacuna.runtime.triton_call import Signature, launch
+from lacuna.runtime.triton_call import launch
 from reference import assert_close, attention, tolerance
 from torch import Tensor
-from triton_kernels import Options, Shape, attend, call_of, given, loaded, plan
-
-WINDOW = "program @window(q < Lq, k < Lk; W: i64) {\n  mask = k <= q and q - k < W\n  score = s\n  normalise = softmax\n}"
-CAUSAL = "program @causal(q < Lq, k < Lk) {\n  mask = k <= q\n  score = s\n  normalise = softmax\n}"
-DENSE = "program @dense(q < Lq, k < Lk) {\n  mask = true\n  score = s\n  normalise = softmax\n}"
-
-
-def scored(score: str, parameters: str = "", mask: str = "k <= q") -> str:
-    head = f"; {parameters}" if parameters else ""
-    return f"program @scored(q < Lq, k < Lk{head}) {{\n  mask = {mask}\n  score = {score}\n  normalise = softmax\n}}"
+from triton_kernels import CAUSAL, DENSE, WINDOW, Options, Shape, attend, call_of, every_tile, given, loaded, plan, scored
 
 
 def rows(shape: Shape) -> Tensor:
@@ -198,13 +181,6 @@ def test_truth_values_come_from_tables_and_parameters(tmp_path: Path) -> None:
 # -- schedules --------------------------------------------------------------------------------------------------------
 
 
-def every_tile(mask: Expr, *pieces: Piece, full: tuple[Piece, ...] = (), block: tuple[int, int] = (32, 16)) -> Schedule:
-    """A schedule that is given: all key tiles of a sequence as one partial piece, or `pieces`."""
-    all_keys = Binary(Op.FLOORDIV, Binary(Op.ADD, Symbol("Lk"), Const(block[1] - 1)), Const(block[1]))
-    pieces = pieces or (Piece(Const(0), all_keys),)
-    return Schedule(Program("given", mask), *block, pieces, full, full, pieces)
-
-
 def test_several_pieces_share_one_loop_body(tmp_path: Path) -> None:
     tiles = [Const(n) for n in range(8)]
     pieces = (Piece(tiles[0], tiles[1]), Piece(tiles[2], tiles[2]), Piece(tiles[2], tiles[7], 2), Piece(tiles[5], tiles[3]))
@@ -245,14 +221,6 @@ def test_an_empty_list_visits_nothing(tmp_path: Path) -> None:
     shape = Shape(20, 20)
     options = Options(tables={"listed": torch.zeros(0, dtype=torch.int32)})
     check(given(every_tile(TRUE, piece)), tmp_path, shape, torch.zeros(20, 20, dtype=torch.bool), options)
-
-
-def test_full_tiles_run_without_mask_code() -> None:
-    full = (Piece(Const(0), Const(1)),)
-    text = render(given(every_tile(Binary(Op.LE, K, Q), Piece(Const(1), Const(2)), full=full))).text
-    body = text.split("# full tiles")[1].split("# partial tiles")[0]
-    assert "k <= q" not in body
-    assert "tl.where" not in body
 
 
 def test_a_schedule_without_tiles_gives_zero(tmp_path: Path) -> None:
@@ -312,53 +280,3 @@ def test_the_log_sum_exp_is_left_out_where_it_is_not_wanted(tmp_path: Path) -> N
     without = replace(call_of(tensors), lse=None)
     launch(kernel, without)
     assert torch.equal(without.out, attend(kernel, tensors)[0])
-
-
-def test_tile_edges_that_triton_cannot_multiply_by_are_refused() -> None:
-    with pytest.raises(NotImplementedError, match=r"`block_k` is 8.*\n  write a power of two, at least 16"):
-        render(given(every_tile(TRUE, block=(32, 8))))
-
-
-# -- text -------------------------------------------------------------------------------------------------------------
-
-
-def test_what_a_window_fills_into_the_template(golden: Callable[[str, str], None]) -> None:
-    context = forward(plan(WINDOW, (128, 64)))
-    loops = [f"for n in {loop.count}:  # {loop.kind}\n{loop.select}\nif {loop.where}:\n{loop.scores}" for loop in context.loops]
-    golden("window.triton", "\n\n".join([context.arguments, context.bindings, *loops]))
-
-
-def test_the_template_reads_exactly_its_context() -> None:
-    loader = ENVIRONMENT.loader
-    assert loader is not None
-    tree = ENVIRONMENT.parse(loader.get_source(ENVIRONMENT, TEMPLATE)[0])
-    assert meta.find_undeclared_variables(tree) == {field.name for field in fields(Forward)}
-    read = {node.attr for node in tree.find_all(nodes.Getattr) if isinstance(node.node, nodes.Name) and node.node.name == "body"}
-    assert read == {field.name for field in fields(Loop)}
-    assert len([*tree.find_all((nodes.For, nodes.If, nodes.Include))]) <= 3
-
-
-def test_a_kernel_divides_in_one_place_and_takes_remainders_in_one() -> None:
-    mask = Binary(Op.EQ, Binary(Op.FLOORDIV, Q, Symbol("n")), Binary(Op.MOD, K, Const(3)))
-    text = render(given(every_tile(mask))).text
-    code = "\n".join(line.split("#")[0] for line in text.split('"""')[2:] for line in line.splitlines())
-    assert code.count(" // ") == code.count(" % ") == 1
-
-
-def test_a_kernel_is_named_after_its_program_and_its_text() -> None:
-    first, again, other = (render(plan(scored(score))) for score in ("s", "s", "s + 1.0"))
-    assert first == again
-    assert first.entry != other.entry
-    assert re.fullmatch(r"scored_f32_q32_k16_[0-9a-f]{8}", first.entry)
-
-
-def test_the_text_does_not_depend_on_the_hash_seed() -> None:
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import test_triton_forward as t; print(t.render(t.plan(t.WINDOW)).entry)"
-    command = [sys.executable, "-c", script, str(Path(__file__).parent)]
-    made = {subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True).stdout for seed in "12"}
-    assert len(made) == 1
-
-
-def test_a_launch_manifest_survives_json(tmp_path: Path) -> None:
-    kernel = loaded(plan(scored("s + t[q] * c", "c: f64, t: f32[*]")), tmp_path)
-    assert Signature.of_json(json.loads(json.dumps(asdict(kernel.signature)))) == kernel.signature

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from lacuna.codegen.triton import render
+from lacuna.ir.expr import Binary, Const, Expr, Op, Symbol
 from lacuna.ir.parse import parse_program
 from lacuna.ir.plan import Plan, Target
-from lacuna.ir.schedule import Schedule
+from lacuna.ir.program import Program
+from lacuna.ir.schedule import Piece, Schedule
 from lacuna.passes.derive import derive
 from lacuna.passes.lower import plan_of
 from lacuna.runtime.request import UNIFORM, Ragged
 from lacuna.runtime.triton_call import Call, Kernel, Signature, launch, load
 from torch import Tensor
 
+WINDOW = "program @window(q < Lq, k < Lk; W: i64) {\n  mask = k <= q and q - k < W\n  score = s\n  normalise = softmax\n}"
+CAUSAL = "program @causal(q < Lq, k < Lk) {\n  mask = k <= q\n  score = s\n  normalise = softmax\n}"
+DENSE = "program @dense(q < Lq, k < Lk) {\n  mask = true\n  score = s\n  normalise = softmax\n}"
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "f64": torch.float64}
 
 
@@ -99,5 +104,13 @@ def attend(kernel: Kernel, tensors: tuple[Tensor, Tensor, Tensor], options: Opti
     return call.out, call.lse
 
 
-def without_loops(plan: Plan) -> Plan:
-    return replace(plan, schedule=replace(plan.schedule, full_loops=(), partial_loops=()))
+def scored(score: str, parameters: str = "", mask: str = "k <= q") -> str:
+    head = f"; {parameters}" if parameters else ""
+    return f"program @scored(q < Lq, k < Lk{head}) {{\n  mask = {mask}\n  score = {score}\n  normalise = softmax\n}}"
+
+
+def every_tile(mask: Expr, *pieces: Piece, full: tuple[Piece, ...] = (), block: tuple[int, int] = (32, 16)) -> Schedule:
+    """A schedule that is given: all key tiles of a sequence as one partial piece, or `pieces`."""
+    all_keys = Binary(Op.FLOORDIV, Binary(Op.ADD, Symbol("Lk"), Const(block[1] - 1)), Const(block[1]))
+    pieces = pieces or (Piece(Const(0), all_keys),)
+    return Schedule(Program("given", mask), *block, pieces, full, full, pieces)

@@ -1,0 +1,78 @@
+"""The text of Triton kernels: what a plan fills in, and that template and context agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+from jinja2 import meta, nodes
+from lacuna.codegen.environment import ENVIRONMENT
+from lacuna.codegen.triton import TEMPLATE, Forward, Loop, forward, render
+from lacuna.ir.expr import TRUE, Binary, Const, K, Op, Q, Symbol
+from lacuna.ir.schedule import Piece
+from lacuna.runtime.triton_call import Signature
+from triton_kernels import WINDOW, every_tile, given, loaded, plan, scored
+
+
+def test_full_tiles_run_without_mask_code() -> None:
+    full = (Piece(Const(0), Const(1)),)
+    text = render(given(every_tile(Binary(Op.LE, K, Q), Piece(Const(1), Const(2)), full=full))).text
+    body = text.split("# full tiles")[1].split("# partial tiles")[0]
+    assert "k <= q" not in body
+    assert "tl.where" not in body
+
+
+def test_tile_edges_that_triton_cannot_multiply_by_are_refused() -> None:
+    with pytest.raises(NotImplementedError, match=r"`block_k` is 8.*\n  write a power of two, at least 16"):
+        render(given(every_tile(TRUE, block=(32, 8))))
+
+
+def test_what_a_window_fills_into_the_template(golden: Callable[[str, str], None]) -> None:
+    context = forward(plan(WINDOW, (128, 64)))
+    loops = [f"for n in {loop.count}:  # {loop.kind}\n{loop.select}\nif {loop.where}:\n{loop.scores}" for loop in context.loops]
+    golden("window.triton", "\n\n".join([context.arguments, context.bindings, *loops]))
+
+
+def test_the_template_reads_exactly_its_context() -> None:
+    loader = ENVIRONMENT.loader
+    assert loader is not None
+    tree = ENVIRONMENT.parse(loader.get_source(ENVIRONMENT, TEMPLATE)[0])
+    assert meta.find_undeclared_variables(tree) == {field.name for field in fields(Forward)}
+    read = {node.attr for node in tree.find_all(nodes.Getattr) if isinstance(node.node, nodes.Name) and node.node.name == "body"}
+    assert read == {field.name for field in fields(Loop)}
+    assert len([*tree.find_all((nodes.For, nodes.If, nodes.Include))]) <= 3
+
+
+def test_a_kernel_divides_in_one_place_and_takes_remainders_in_one() -> None:
+    mask = Binary(Op.EQ, Binary(Op.FLOORDIV, Q, Symbol("n")), Binary(Op.MOD, K, Const(3)))
+    text = render(given(every_tile(mask))).text
+    code = "\n".join(line.split("#")[0] for line in text.split('"""')[2:] for line in line.splitlines())
+    assert code.count(" // ") == code.count(" % ") == 1
+
+
+def test_a_kernel_is_named_after_its_program_and_its_text() -> None:
+    first, again, other = (render(plan(scored(score))) for score in ("s", "s", "s + 1.0"))
+    assert first == again
+    assert first.entry != other.entry
+    assert re.fullmatch(r"scored_f32_q32_k16_[0-9a-f]{8}", first.entry)
+
+
+def test_the_text_does_not_depend_on_the_hash_seed() -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from triton_kernels import WINDOW, plan, render; print(render(plan(WINDOW)).entry)"
+    )
+    command = [sys.executable, "-c", script, str(Path(__file__).parent)]
+    made = {subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True).stdout for seed in "12"}
+    assert len(made) == 1
+
+
+def test_a_launch_manifest_survives_json(tmp_path: Path) -> None:
+    kernel = loaded(plan(scored("s + t[q] * c", "c: f64, t: f32[*]")), tmp_path)
+    assert Signature.of_json(json.loads(json.dumps(asdict(kernel.signature)))) == kernel.signature
