@@ -7,7 +7,7 @@ error says what to write instead.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol, cast, runtime_checkable
 
 from . import build
@@ -123,9 +123,9 @@ class Traced:
     def __invert__(self) -> Traced:
         return Traced(build.inverted(self.expr))
 
-    # -- where Python wants a number
+    # -- where Python wants a number: typed as if there were one, so that what is rewritten type-checks
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> bool:
         raise refusal(
             f"the expression `{self}` has no truth value: it stands for every (q, k) at once",
             "`&`, `|`, `~` instead of `and`, `or`, `not`; `(a <= x) & (x <= b)` instead of `a <= x <= b`; "
@@ -133,36 +133,36 @@ class Traced:
             "`lacuna.minimum`, `lacuna.maximum` instead of `min`, `max`",
         )
 
-    def __index__(self) -> NoReturn:
+    def __index__(self) -> int:
         raise refusal(
             f"the expression `{self}` is no single integer: it cannot count a `range`, index a list or a captured tensor",
             f"a condition on `k` instead of a loop; for a number that is part of the program bind a tuple, `sizes=(4,)`; {_TENSOR_FIX}",
         )
 
-    def __int__(self) -> NoReturn:
+    def __int__(self) -> int:
         raise refusal(
             f"`int()` of the expression `{self}`, which already is one for every (q, k)", "the expression itself, or `//` to round down"
         )
 
-    def __float__(self) -> NoReturn:
+    def __float__(self) -> float:
         raise refusal(
             f"`float()` of the expression `{self}`, which is no single number",
             "integers in a mask; in a score the expression itself, and `lacuna.exp`, `lacuna.sqrt` ... instead of `math.exp`, `math.sqrt`",
         )
 
-    def __len__(self) -> NoReturn:
+    def __len__(self) -> int:
         raise refusal(
             f"`len()` of the expression `{self}`, which is one number",
             f"`lacuna.q_len`, `lacuna.kv_len` for lengths; {_TENSOR_FIX}",
         )
 
-    def __iter__(self) -> NoReturn:
+    def __iter__(self) -> Iterator[Traced]:
         raise refusal(
             f"a loop over the expression `{self}`, which is one number",
             "a condition on `k` instead; on a grid `@lacuna.pattern(rank=2)` makes `q` and `k` tuples of coordinates",
         )
 
-    def __getitem__(self, index: object) -> NoReturn:
+    def __getitem__(self, index: object) -> Traced:
         raise refusal(
             f"`{self}[...]`: the expression is one number",
             "`@lacuna.pattern(rank=2)` for coordinates; a tensor is a keyword-only parameter",
@@ -207,15 +207,15 @@ class TracedTable:
                 raise refusal(f"`{self.table.name}` is read at {each.value}; negative indices do not wrap", "the index from the front")
         return Traced(Lookup(self.table, indices))
 
-    def __iter__(self) -> NoReturn:
+    def __iter__(self) -> Iterator[Traced]:
         raise refusal(f"a loop over the table `{self.table.name}`, whose size is not known", f"a look-up, `{self.table.name}[q]`")
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> bool:
         raise refusal(
             f"the truth value of the table `{self.table.name}`", f"a look-up, `{self.table.name}[q]`, or `is None` for a parameter left out"
         )
 
-    def __len__(self) -> NoReturn:
+    def __len__(self) -> int:
         raise refusal(f"the size of the table `{self.table.name}`, which is not part of the program", "the size as a parameter of its own")
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -1,5 +1,8 @@
 """Patterns: tracing, binding, combination, and what each mistake is answered with."""
 
+# users write their functions without types, and so do these tests:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import copy
@@ -14,12 +17,13 @@ from lacuna.ir.expr import Kind, Symbol, Table
 from lacuna.ir.functions import kv_len, maximum, minimum, q_len, where
 from lacuna.ir.pattern import Pattern, pattern
 from lacuna.ir.program import InvalidProgram, Space
+from lacuna.ir.recipe import Coordinates
 from lacuna.ir.segments import Segments, segments
 from lacuna.ir.trace import Traced, TracedTable
 
 
 @pattern
-def sliding(q, k, *, window):  # noqa: ANN001, ANN201 (as users write it)
+def sliding(q: Traced, k: Traced, *, window: int) -> Traced:
     """The last `window` keys."""
     return (k <= q) & (q - k < window)
 
@@ -183,7 +187,7 @@ def test_a_grid_pattern_takes_coordinates() -> None:
 
 
 def test_a_function_can_read_the_extents_once_they_are_bound() -> None:
-    def clamped(q: Traced, k: Traced, *, r: int) -> object:
+    def clamped(q: Coordinates, k: Coordinates, *, r: int) -> object:
         (row, _), (rows, _) = q, q.extents
         return abs(minimum(row, rows - 1 - r) - k[0]) <= r
 
@@ -280,7 +284,7 @@ def test_repr_shows_what_is_bound() -> None:
 
 
 def test_the_function_lends_its_name_and_its_words() -> None:
-    assert (sliding.name, sliding.__doc__, sliding.__name__) == ("sliding", "The last `window` keys.", "sliding")
+    assert (sliding.name, sliding.__doc__, vars(sliding)["__name__"]) == ("sliding", "The last `window` keys.", "sliding")
 
 
 def test_bound_patterns_pickle_without_their_function() -> None:

@@ -1,5 +1,8 @@
 """Scores: tracing, typing, composition, and their programs beside a pattern's."""
 
+# users write their functions without types, and so do these tests:
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import math

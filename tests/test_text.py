@@ -50,41 +50,37 @@ INTEGER_OPS = (*sorted(INTEGER, key=str), Op.ADD, Op.SUB, Op.MUL, Op.MIN, Op.MAX
 REAL_OPS = (Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.POW, Op.MIN, Op.MAX)
 
 
-def both(*parts: st.SearchStrategy[Expr]) -> st.SearchStrategy[tuple[Expr, ...]]:
-    return st.tuples(*parts)
-
-
 INTEGERS: st.SearchStrategy[Expr] = st.deferred(
     lambda: st.one_of(
         st.sampled_from([Q, K, H, I, J, Var("q0"), Var("k11"), W, Symbol("Lq"), Symbol("offset")]),
         st.integers(-(10**30), 10**30).map(Const),
-        both(INTEGERS).map(lambda parts: Lookup(DOC, parts)),
-        both(st.sampled_from([Op.NEG, Op.ABS]), INTEGERS).map(lambda parts: Unary(*parts)),
-        both(st.sampled_from(INTEGER_OPS), INTEGERS, INTEGERS).map(lambda parts: Binary(*parts)),
-        both(TRUTHS, INTEGERS, INTEGERS).map(lambda parts: Select(*parts)),
+        st.builds(Lookup, st.just(DOC), st.tuples(INTEGERS)),
+        st.builds(Unary, st.sampled_from([Op.NEG, Op.ABS]), INTEGERS),
+        st.builds(Binary, st.sampled_from(INTEGER_OPS), INTEGERS, INTEGERS),
+        st.builds(Select, TRUTHS, INTEGERS, INTEGERS),
     )
 )
 REALS: st.SearchStrategy[Expr] = st.deferred(
     lambda: st.one_of(
         st.sampled_from([S, SLOPE, Const(math.inf), Const(-math.inf), Const(math.nan), Const(-0.0)]),
         st.floats().map(Const),
-        both(INTEGERS, INTEGERS).map(lambda parts: Lookup(BIAS, parts)),
+        st.builds(Lookup, st.just(BIAS), st.tuples(INTEGERS, INTEGERS)),
         st.one_of(INTEGERS, TRUTHS).map(lambda part: Unary(Op.FLOAT, part)),
-        both(st.sampled_from([Op.NEG, Op.ABS, *UNARY_REAL]), REALS).map(lambda parts: Unary(*parts)),
-        both(st.sampled_from(REAL_OPS), REALS, st.one_of(REALS, INTEGERS)).map(lambda parts: Binary(*parts)),
-        both(TRUTHS, REALS, REALS).map(lambda parts: Select(*parts)),
+        st.builds(Unary, st.sampled_from([Op.NEG, Op.ABS, *UNARY_REAL]), REALS),
+        st.builds(Binary, st.sampled_from(REAL_OPS), REALS, st.one_of(REALS, INTEGERS)),
+        st.builds(Select, TRUTHS, REALS, REALS),
     )
 )
 TRUTHS: st.SearchStrategy[Expr] = st.deferred(
     lambda: st.one_of(
         st.sampled_from([TRUE, FALSE]),
-        both(INTEGERS, INTEGERS).map(lambda parts: Lookup(ALLOWED, parts)),
-        both(st.sampled_from(ORDERED), INTEGERS, INTEGERS).map(lambda parts: Binary(*parts)),
-        both(st.sampled_from(ORDERED), REALS, REALS).map(lambda parts: Binary(*parts)),
-        both(st.sampled_from([Op.EQ, Op.LE]), TRUTHS, TRUTHS).map(lambda parts: Binary(*parts)),
-        both(st.sampled_from(sorted(LOGIC - {Op.NOT}, key=str)), TRUTHS, TRUTHS).map(lambda parts: Binary(*parts)),
+        st.builds(Lookup, st.just(ALLOWED), st.tuples(INTEGERS, INTEGERS)),
+        st.builds(Binary, st.sampled_from(ORDERED), INTEGERS, INTEGERS),
+        st.builds(Binary, st.sampled_from(ORDERED), REALS, REALS),
+        st.builds(Binary, st.sampled_from([Op.EQ, Op.LE]), TRUTHS, TRUTHS),
+        st.builds(Binary, st.sampled_from(sorted(LOGIC - {Op.NOT}, key=str)), TRUTHS, TRUTHS),
         TRUTHS.map(lambda part: Unary(Op.NOT, part)),
-        both(TRUTHS, TRUTHS, TRUTHS).map(lambda parts: Select(*parts)),
+        st.builds(Select, TRUTHS, TRUTHS, TRUTHS),
     )
 )
 
