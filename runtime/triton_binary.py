@@ -1,5 +1,7 @@
 """Triton kernels compiled for a GPU that need not be here, and what they use of it."""
 
+# Triton comes without types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import re

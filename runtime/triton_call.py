@@ -3,6 +3,8 @@
 CPU tensors are served by Triton's interpreter, one tile at a time in numpy: for tests and for looking.
 """
 
+# Triton comes without types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import importlib.util
@@ -62,7 +64,7 @@ class Signature:
 
     @classmethod
     def of_json(cls, manifest: Mapping[str, Any]) -> Signature:
-        lists = {name: tuple(Argument(*each) for each in manifest[name]) for name in ("parameters", "tables")}
+        lists: dict[str, Any] = {name: tuple(Argument(*each) for each in manifest[name]) for name in ("parameters", "tables")}
         return cls(**{**manifest, **lists})
 
 

@@ -4,6 +4,8 @@ Triton decides by TRITON_INTERPRET when a function is decorated, and then for th
 call of a helper. Here a kernel is made interpreted after it was loaded, and everything is put back after a launch.
 """
 
+# Triton comes without types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import contextlib
@@ -32,7 +34,7 @@ _PATCH_TENSOR: Callable[[type, _Scope], None] = vars(interpreter)["_patch_lang_t
 _PATCH_LANGUAGE: Callable[[Any], _Scope] = vars(interpreter)["_patch_lang"]
 
 
-class Interpreted(InterpretedFunction):
+class Interpreted(InterpretedFunction[Any]):
     """A function that Triton's interpreter runs and that leaves the language as it found it."""
 
     def __call__(self, *arguments: object, **keywords: object) -> object:

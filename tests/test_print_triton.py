@@ -1,5 +1,7 @@
 """Triton text of expressions: what it says, and what it computes in the interpreter, against Python's own arithmetic."""
 
+# Triton comes without types; the lambdas are Python's operators, on values of any type.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
 from __future__ import annotations
 
 import math

@@ -1,5 +1,7 @@
 """Triton kernels compiled for GPUs that are not here: what they take, which instructions they use, how often they are compiled."""
 
+# Triton comes without types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportAttributeAccessIssue=false
 from __future__ import annotations
 
 from dataclasses import replace

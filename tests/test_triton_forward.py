@@ -87,12 +87,15 @@ def test_every_dtype_stays_within_its_tolerance(tmp_path: Path, dtype: str) -> N
     check(plan(WINDOW, dims=(32, 32), dtype=dtype), tmp_path, shape, window(shape, 40), Options({"W": 40}))
 
 
+def halved(s: Tensor) -> Tensor:
+    return s * 0.5 + 1.0
+
+
 @pytest.mark.parametrize("scale", [0.0, -0.7, -100.0, 1e-8, 20.0])
 @pytest.mark.parametrize("score", ["s", "s * 0.5 + 1.0"])
 def test_a_scale_of_any_sign_is_legal(tmp_path: Path, scale: float, score: str) -> None:
     shape = Shape(40, 40)
-    function = None if score == "s" else lambda s: s * 0.5 + 1.0
-    check(plan(scored(score)), tmp_path, shape, keys(shape) <= rows(shape), Options(scale=scale), function)
+    check(plan(scored(score)), tmp_path, shape, keys(shape) <= rows(shape), Options(scale=scale), None if score == "s" else halved)
 
 
 def test_query_heads_share_keys_and_batch_items_share_them_too(tmp_path: Path) -> None:
@@ -153,8 +156,9 @@ def test_nan_and_infinity_reach_the_rows_that_see_them_and_no_others(tmp_path: P
     tensors[0][0, 0, 33, 0] = odd
     tensors[1][0, 0, :, 0] = 1.0
     out, lse = attend(loaded(plan(CAUSAL), tmp_path), tensors)
-    assert out.isnan().any(-1).nonzero().tolist() == [[0, 0, 33]]
-    assert lse.isnan().nonzero().tolist() == [[0, 0, 33]]
+    row = torch.arange(60) == 33
+    assert torch.equal(out.isnan().any(-1)[0, 0], row)
+    assert torch.equal(lse.isnan()[0, 0], row)
 
 
 def test_a_bias_over_queries_and_keys_is_gathered(tmp_path: Path) -> None:
@@ -264,7 +268,7 @@ def test_packed_sequences_are_found_where_they_start(tmp_path: Path) -> None:
     launch(loaded(plan(CAUSAL), tmp_path), call)
     for n in range(3):
         q, k = (slice(int(start[n]), int(start[n] + lens[n])) for start, lens in ((q_start, q_lens), (k_start, k_lens)))
-        mask = torch.arange(k_lens[n])[None, :] <= torch.arange(q_lens[n])[:, None]
+        mask = torch.arange(int(k_lens[n]))[None, :] <= torch.arange(int(q_lens[n]))[:, None]
         parts = views[0][:, :, q], views[1][:, :, k], views[2][:, :, k]
         if not q_lens[n]:
             continue

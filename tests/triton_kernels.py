@@ -51,8 +51,8 @@ class Shape:
 class Options:
     """What a launch adds to its tensors."""
 
-    parameters: Mapping[str, int | float] = field(default_factory=dict)
-    tables: Mapping[str, Tensor] = field(default_factory=dict)
+    parameters: Mapping[str, int | float] = field(default_factory=dict[str, int | float])
+    tables: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     ragged: Ragged = UNIFORM
     scale: float = 0.3
     offset: int = 0
