@@ -16,7 +16,7 @@ from .build import refusal
 from .parse import parse_program
 from .program import InvalidProgram, Program, Space
 from .recipe import FromFunction, Given, Recipe
-from .reserved import misnamed
+from .reserved import is_plain, misnamed
 from .text import show_program
 
 
@@ -114,10 +114,11 @@ class Parametric:
     def _global_name(self) -> str | None:
         if not isinstance(self.recipe, FromFunction):
             return None
-        found: object = sys.modules.get(self.recipe.function.__module__)
-        for part in self.recipe.function.__qualname__.split("."):
+        module, name = (getattr(self.recipe.function, attribute, "") for attribute in ("__module__", "__qualname__"))
+        found: object = sys.modules.get(module)
+        for part in name.split("."):
             found = getattr(found, part, None)
-        return self.recipe.function.__qualname__ if found is self else None
+        return name if found is self else None
 
     @classmethod
     def of(cls, program: Program, bindings: Mapping[str, object] | None = None, label: str = "") -> Self:
@@ -134,7 +135,8 @@ def _restored(cls: type[Parametric], text: str, label: str, bindings: dict[str, 
 def from_function(cls: type[Parametric], function: Callable[..., object], rank: int, takes: str) -> Parametric:
     """A `cls` of a user's function, whose positional parameters are some of the letters in `takes`."""
     signature = inspect.signature(function)
-    name = function.__name__ if function.__name__.isidentifier() else "anonymous"
+    name: str = getattr(function, "__name__", "")
+    name = name if is_plain(name) else "anonymous"
     positional, arguments = list[str](), dict[str, Argument]()
     for each in signature.parameters.values():
         if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD):
@@ -147,7 +149,8 @@ def from_function(cls: type[Parametric], function: Callable[..., object], rank: 
     recipe = FromFunction(function, name, rank, tuple(positional), "s" in takes)
     made = cls(recipe, arguments, Space(rank))
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
-        made.__dict__[attribute] = getattr(function, attribute)
+        if hasattr(function, attribute):
+            made.__dict__[attribute] = getattr(function, attribute)
     made.__dict__["__wrapped__"] = function
     return made
 

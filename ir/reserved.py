@@ -24,9 +24,14 @@ _RESERVED = FUNCTION_NAMES | set(_OURS.split())
 _KEYWORDS = {*keyword.kwlist, *_CPP.split()}
 
 
+def is_plain(name: str) -> bool:
+    """Whether `name` is an identifier in every language that it may be printed in."""
+    return _IDENTIFIER.fullmatch(name) is not None
+
+
 def misnamed(name: str) -> str | None:
     """What is wrong with `name` for a parameter or table, or None."""
-    if not _IDENTIFIER.fullmatch(name):
+    if not is_plain(name):
         return "is not a plain identifier: ASCII letters, digits and `_`, not starting with a digit or `__`"
     if len(name) > _LONGEST:
         return f"is longer than {_LONGEST} characters"

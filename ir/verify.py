@@ -24,7 +24,7 @@ from .expr import (
     walk,
 )
 from .program import InvalidProgram, Program
-from .reserved import misnamed
+from .reserved import is_plain, misnamed
 from .text import IMPLICIT_SYMBOLS, show
 
 NORMALISERS = ("softmax",)
@@ -57,6 +57,11 @@ def expressions_can_be_written_out(program: Program) -> None:
             sizes[node] = 1 + sum(sizes[operand] for operand in operands(node))
         if sizes[root] > _LARGEST_TEXT:
             raise _refuse(program, f"an expression would be {sizes[root]} words long when written out", "it with fewer repeated parts")
+
+
+def program_name_is_plain(program: Program) -> None:
+    if not is_plain(program.name):
+        raise _refuse(program, "its own name is not a plain identifier", "ASCII letters, digits and `_`, not starting with a digit or `__`")
 
 
 def names_are_plain_and_free(program: Program) -> None:
@@ -212,6 +217,7 @@ def normalisation_is_known(program: Program) -> None:
 RULES: tuple[Callable[[Program], None], ...] = (
     constants_fit_64_bits,  # before anything is shown: Python refuses to write out huge integers
     expressions_can_be_written_out,
+    program_name_is_plain,
     names_are_plain_and_free,
     names_are_unique,
     space_is_a_grid,

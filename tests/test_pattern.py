@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import pickle
 from collections.abc import Callable
@@ -96,6 +97,13 @@ def test_positions_are_found_by_name_in_any_order() -> None:
 )
 def test_operators_build_what_they_say(function: Callable[..., object], text: str) -> None:
     assert traced(function) == text
+
+
+def test_any_callable_can_be_a_pattern() -> None:
+    def banded(width: int, q: Traced, k: Traced) -> Traced:
+        return q - k < width
+
+    assert mask(pattern(functools.partial(banded, 5))) == "q - k < 5"
 
 
 def test_a_square_shares_its_factor() -> None:
