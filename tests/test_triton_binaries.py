@@ -26,7 +26,7 @@ CAPPED = """program @capped(q < Lq, k < Lk; cap: f64, slopes: f32[*], doc: i32[*
   score = cap * tanh((s + slopes[h] * float(k - q)) / cap)
   normalise = softmax
 }"""
-DIMS = {64: (128, 64, 4, 3), 128: (128, 64, 8, 3)}  # block_q, block_k, warps, stages
+DIMS = {64: (128, 64, 8, 3), 128: (128, 64, 8, 3)}  # block_q, block_k, warps, stages
 
 
 @pytest.fixture(autouse=True)
