@@ -33,7 +33,7 @@ from ..ir.expr import (
     walk,
 )
 
-BUDGET = 50_000
+BUDGET = 100_000
 _SET, _PARAM, _DIV = isl.dim_type.set, isl.dim_type.param, isl.dim_type.div
 
 

@@ -25,6 +25,7 @@ from ..ir.expr import (
     Var,
     conjunction,
     disjunction,
+    names,
     substitute,
 )
 from ..ir.schedule import Piece
@@ -46,6 +47,11 @@ class Reading:
     parameters: tuple[Expr, ...]
     tiles: Expr
     meanings: Mapping[Expr, Expr]
+
+    @property
+    def per_tile(self) -> tuple[int, ...]:
+        """Positions of the parameters that stand for something that reads j."""
+        return tuple(at for at, leaf in enumerate(self.parameters) if "j" in names(self.meanings.get(leaf, leaf)))
 
 
 def add(a: Expr, b: Expr) -> Expr:
@@ -147,6 +153,9 @@ def piece(basic: isl.BasicSet, reading: Reading) -> Piece:
 def _sort(constraint: isl.Constraint, found: _Range, reading: Reading) -> None:
     aff = constraint.get_aff()
     equality = constraint.is_equality()
+    if any(not aff.get_coefficient_val(_PARAM, at).is_zero() for at in reading.per_tile) or _quotients_of(aff, reading.per_tile):
+        found.tests.append(_holds(aff, equality, reading))  # a bound that differs from tile to tile
+        return
     coefficient = _integer(aff.get_coefficient_val(_SET, 1), 1)
     inner = _quotients_of_j(aff)
     if inner:
@@ -201,6 +210,14 @@ def _stride(aff: isl.Aff, equality: bool, found: _Range, reading: Reading) -> bo
 def _quotients_of_j(aff: isl.Aff) -> list[int]:
     """Positions of the quotients in `aff` whose argument reads j, directly or through another quotient."""
     return [at for at in range(aff.dim(_DIV)) if not aff.get_coefficient_val(_DIV, at).is_zero() and _reads_j(aff.get_div(at))]
+
+
+def _quotients_of(aff: isl.Aff, parameters: Sequence[int]) -> bool:
+    """Whether a quotient in `aff` reads one of the parameters at these positions."""
+    inner = [aff.get_div(at) for at in range(aff.dim(_DIV)) if not aff.get_coefficient_val(_DIV, at).is_zero()]
+    return any(
+        any(not div.get_coefficient_val(_PARAM, at).is_zero() for at in parameters) or _quotients_of(div, parameters) for div in inner
+    )
 
 
 def _reads_j(aff: isl.Aff) -> bool:
