@@ -1,0 +1,166 @@
+"""From a program to a kernel: through memory, then the cache on disk, then the compiler.
+
+A warm start loads neither islpy, sympy, networkx nor jinja2: the cache holds the schedule as text and the compiled artefact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..ir.expr import K_LEN, OFFSET, Q_LEN, B, Binary, Expr, K, Lookup, Op, Q, Table, conjunction
+from ..ir.plan import Plan, Target
+from ..ir.program import Program
+from ..ir.schedule import Schedule
+from ..ir.source import Source
+from ..passes.binding import Bound, bound_values
+from ..passes.canonicalise import FlattenGrid
+from ..passes.launch import Launch
+from .cache import Key, Manifest, open_cache
+
+RAGGED = {Q_LEN: Table("ragged_Lq", "i64", 1), K_LEN: Table("ragged_Lk", "i64", 1), OFFSET: Table("ragged_offset", "i64", 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Everything that decides a kernel, apart from the values that its program must be bound to.
+
+    dtype: `f32 bf16 f16 f64`; dims: of query and key, and of value; block: tile edges in tokens.
+    shifted: holds for every offset, not only 0.
+    """
+
+    program: Program
+    target: Target
+    dtype: str
+    dims: tuple[int, int]
+    block: tuple[int, int]
+    shifted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """How a backend turns a plan into something to call.
+
+    identity: of the compiler, for the cache's key.
+    render:   plan to text.
+    compile:  text to the artefact at a path.
+    suffix:   of the artefact.
+    """
+
+    identity: str
+    render: Callable[[Plan], Source]
+    compile: Callable[[Source, Path], None]
+    suffix: str
+    tune: Callable[[Plan], Plan] = lambda plan: plan
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A built kernel and what it takes to launch it.
+
+    path:       its artefact; entry: the name of the function in it.
+    schedule:   as it was derived. Its arrays are computed for each launch.
+    parameters, tables: names, in the order of the launch arrays.
+    source:     its text, rendered anew.   key: digest that the cache knows it by.
+    """
+
+    variant: Variant
+    path: Path
+    entry: str
+    schedule: Schedule
+    parameters: tuple[str, ...]
+    tables: tuple[str, ...]
+    key: str
+    toolchain: Toolchain
+
+    @property
+    def plan(self) -> Plan:
+        from ..passes.lower import plan_of
+
+        return self.toolchain.tune(plan_of(self.schedule, self.variant.target, self.variant.dtype, self.variant.dims))
+
+    @property
+    def source(self) -> str:
+        return self.toolchain.render(self.plan).text
+
+
+_kernels: dict[tuple[Variant, str], Kernel] = {}
+
+
+def kernel_of(variant: Variant, launch: Launch, toolchain: Toolchain) -> Kernel:
+    """The kernel of a variant for the values of a launch; built when neither memory nor the cache has it."""
+    bound = bound_values(variant.program, launch)
+    known = (variant, repr(sorted(bound.items())))
+    found = _kernels.get(known)
+    if found is None:
+        found = _kernels[known] = _opened(variant, bound, launch, toolchain)
+    return found
+
+
+def forget_kernels() -> None:
+    """Drop every kernel of this process, as a new one would start."""
+    _kernels.clear()
+
+
+def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain) -> Kernel:
+    options = {
+        "dtype": variant.dtype,
+        "dims": f"{variant.dims}",
+        "block": f"{variant.block}",
+        "shifted": f"{variant.shifted}",
+        "bound": repr(sorted(bound.items())),
+    }
+    target = f"{variant.target.backend} {variant.target.name}"
+    key = Key(str(variant.program), target, toolchain.identity, tuple(options.items()))
+    entry = open_cache().get_or_build(key, lambda path: _built(variant, launch, toolchain, path), toolchain.suffix)
+    return _from_manifest(variant, entry.path, entry.manifest, (key.digest, toolchain))
+
+
+def _built(variant: Variant, launch: Launch, toolchain: Toolchain, path: Path) -> Manifest:
+    from ..passes.derive import derive_prepared  # islpy, networkx and jinja2 come with these
+    from ..passes.lower import plan_of
+    from ..passes.prepare import prepare
+
+    prepared = prepare(variant.program, launch, shifted=variant.shifted)
+    schedule = derive_prepared(prepared, variant.block, launch, bind_lengths=False).schedule
+    plan = toolchain.tune(plan_of(schedule, variant.target, variant.dtype, variant.dims))
+    source = toolchain.render(plan)
+    toolchain.compile(source, path)
+    return {
+        "entry": source.entry,
+        "schedule": str(schedule),
+        "parameters": [symbol.name for symbol in plan.parameters],
+        "tables": [table.name for table in plan.tables],
+        "warps": plan.num_warps,
+        "stages": plan.num_stages,
+    }
+
+
+def _from_manifest(variant: Variant, path: Path, manifest: Mapping[str, Any], made_by: tuple[str, Toolchain]) -> Kernel:
+    from ..ir.parse import parse_schedule
+
+    return Kernel(
+        variant,
+        path,
+        manifest["entry"],
+        parse_schedule(manifest["schedule"]),
+        tuple(manifest["parameters"]),
+        tuple(manifest["tables"]),
+        *made_by,
+    )
+
+
+def with_ragged_tables(variant: Variant) -> Variant:
+    """The variant whose program reads lengths and offsets from tables per batch item and checks them itself.
+
+    A refined schedule holds at one set of lengths, those of the tensors; this makes what differs between items part of the mask.
+    """
+    program = FlattenGrid()(variant.program)
+    read: dict[Expr, Expr] = {symbol: Lookup(table, (B,)) for symbol, table in RAGGED.items()}
+    moved: Expr = Binary(Op.ADD, Q, read[OFFSET])
+    program = program.substituted({**read, Q: moved})
+    inside = conjunction(Binary(Op.LT, Q, read[Q_LEN]), Binary(Op.LT, K, read[K_LEN]))
+    program = replace(program, mask=conjunction(program.mask, inside), tables=(*program.tables, *RAGGED.values()))
+    return replace(variant, program=program, shifted=False)
