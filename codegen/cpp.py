@@ -145,7 +145,7 @@ def _table_settings(name: str, number: int, axis: int, table: Table) -> list[str
 
 WEIGH = """\
 template <bool full, typename index>
-inline void weigh(workspace &w, const place &at, const index b, const index h, const int64_t row, const int64_t first, const int64_t keys) {{
+inline void weigh(workspace &w, const place &at, index b, index h, int64_t row, int64_t first, int64_t keys) {{
   for (int64_t n = 0; n < keys; ++n) {{
     real *line = w.score + n * BQ;
     const index k = index(first + n);

@@ -50,6 +50,7 @@ CALLS: dict[Op, str] = {
     Op.SIGMOID: "sigmoid",
     Op.ERF: "std::erf",
 }
+PREFIX: dict[Op, str] = {Op.NEG: "-", Op.NOT: "!", Op.FLOAT: "real"}
 TYPES: dict[Kind, str] = {Kind.INT: "index", Kind.BOOL: "bool", Kind.FLOAT: "real"}
 KNOWN = frozenset({"Lq", "Lk", "offset"})
 DEEPEST = 24
@@ -101,32 +102,32 @@ def _type(kind: Kind, index: str) -> str:
 
 
 def _node(node: Expr, parts: tuple[str, ...], slots: Slots, index: str) -> str:
+    kind = _type(node.kind, index)
     match node:
         case Const():
             return _literal(node, index)
         case Var(name=name):
             return name
         case Symbol(name=name):
-            return f"{_type(node.kind, index)}(at.{name if name in KNOWN else slots.symbols[name]})"
+            return f"{kind}(at.{name if name in KNOWN else slots.symbols[name]})"
         case Lookup(table=table):
-            return f"{_type(node.kind, index)}(at.{slots.tables[table]}.read({', '.join(parts)}))"
+            return f"{kind}(at.{slots.tables[table]}.read({', '.join(parts)}))"
         case Select():
-            kind = _type(node.kind, index)
             return f"({parts[0]} ? {kind}({parts[1]}) : {kind}({parts[2]}))"
-        case Unary(op=Op.NEG):
-            return f"(-{parts[0]})"
-        case Unary(op=Op.NOT):
-            return f"(!{parts[0]})"
-        case Unary(op=Op.FLOAT):
-            return f"real({parts[0]})"
         case Binary(op=op, b=b) if op in (Op.FLOORDIV, Op.MOD):
             return _division(op, parts, b, index)
-        case Binary(op=op) | Unary(op=op) if op in CALLS:
-            return f"{CALLS[op]}({', '.join(parts)})"
-        case Binary(op=op):
-            return f"({parts[0]} {INFIX[op]} {parts[1]})"
+        case Unary(op=op) | Binary(op=op):
+            return _operation(op, parts)
         case _:
             raise NotImplementedError(f"`{node}` has no C++ form")
+
+
+def _operation(op: Op, parts: tuple[str, ...]) -> str:
+    if op in PREFIX:
+        return f"{PREFIX[op]}({parts[0]})" if op is Op.FLOAT else f"({PREFIX[op]}{parts[0]})"
+    if op in CALLS:
+        return f"{CALLS[op]}({', '.join(parts)})"
+    return f"({parts[0]} {INFIX[op]} {parts[1]})"
 
 
 def _division(op: Op, parts: tuple[str, ...], by: Expr, index: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from ..ir.expr import B, Expr, H, I, J, K, Kind, Lookup, Q, Table, tables, walk
+from ..ir.expr import B, Expr, H, I, J, K, Kind, Lookup, Q, tables, walk
 from ..ir.program import Program
 from ..ir.schedule import Piece, Schedule
 from .intervals import RangeTable, Span, spans
@@ -101,7 +101,3 @@ def _lookup_indices(score: Expr) -> Iterator[Expr]:
 def _piece_expressions(pieces: Iterable[Piece]) -> Iterator[Expr]:
     for piece in pieces:
         yield from (piece.start, piece.stop, piece.where)
-
-
-def table_shapes(arrays: Mapping[str, np.ndarray], declared: Iterable[Table]) -> dict[str, tuple[int, ...]]:
-    return {table.name: tuple(arrays[table.name].shape) for table in declared if table.name in arrays}

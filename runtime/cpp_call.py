@@ -13,7 +13,7 @@ Triple = c_int64 * 3
 class Arguments(ctypes.Structure):
     """`lacuna_args` of templates/cpp/arguments.h, field by field."""
 
-    _fields_ = [  # noqa: RUF012 (ctypes reads it as it is)
+    _fields_ = [
         *((name, c_void_p) for name in ("q", "k", "v", "out", "lse")),
         *((name, c_int64) for name in ("batch", "heads", "kv_heads", "kv_batch", "q_len", "k_len")),
         *((name, Triple) for name in ("q_strides", "k_strides", "v_strides", "out_strides", "lse_strides")),
@@ -41,9 +41,11 @@ class CppKernel:
             MemoryError: a thread could not have its workspace.
         """
         if self._function(ctypes.byref(arguments)):
-            raise MemoryError("a thread of a C++ kernel could not have its workspace\n  write `torch.set_num_threads(...)` with fewer threads")
+            raise MemoryError(
+                "a thread of a C++ kernel could not have its workspace\n  write `torch.set_num_threads(...)` with fewer threads"
+            )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _library(path: str) -> ctypes.CDLL:
     return ctypes.CDLL(path)

@@ -56,7 +56,7 @@ class Toolchain:
     tune: Callable[[Plan], Plan] = lambda plan: plan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernel:
     """A built kernel and what it takes to launch it.
 
@@ -133,8 +133,6 @@ def _built(variant: Variant, launch: Launch, toolchain: Toolchain, path: Path) -
         "schedule": str(schedule),
         "parameters": [symbol.name for symbol in plan.parameters],
         "tables": [table.name for table in plan.tables],
-        "warps": plan.num_warps,
-        "stages": plan.num_stages,
     }
 
 
