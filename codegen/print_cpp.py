@@ -132,9 +132,10 @@ def _operation(op: Op, parts: tuple[str, ...]) -> str:
 
 def _division(op: Op, parts: tuple[str, ...], by: Expr, index: str) -> str:
     """Rounding towards minus infinity; powers of two are shifts and masks, which round that way by themselves."""
-    if isinstance(by, Const) and by.value > 0 and by.value & (by.value - 1) == 0:
-        shift = int(by.value).bit_length() - 1
-        return f"({parts[0]} >> {shift})" if op is Op.FLOORDIV else f"({parts[0]} & {_literal(Const(by.value - 1), index)})"
+    value = int(by.value) if isinstance(by, Const) else 0
+    if value > 0 and value & (value - 1) == 0:
+        shift = value.bit_length() - 1
+        return f"({parts[0]} >> {shift})" if op is Op.FLOORDIV else f"({parts[0]} & {_literal(Const(value - 1), index)})"
     return f"{CALLS[op]}({parts[0]}, {parts[1]})"
 
 

@@ -1,5 +1,8 @@
 """Put a mask into the one form the analyses read: flat positions, folded constants, negations at the leaves."""
 
+# Tables of one-line functions.
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -129,11 +132,11 @@ def _folded(node: Expr) -> Expr:
     return Const(bool(value)) if node.kind is Kind.BOOL else Const(int(value))
 
 
-def evaluate_exactly(node: Expr) -> int | bool:
+def evaluate_exactly(node: Expr) -> int | bool | float:
     """The value of a node whose operands are constants, in Python's unbounded integers."""
     match node:
         case Binary(op=op, a=Const(value=a), b=Const(value=b)):
-            return _EXACT[op](a, b)
+            return _EXACT[op](int(a), int(b)) if not isinstance(a, bool) else _EXACT[op](a, b)
         case _:
             return np.asarray(evaluate(node, {})).item()
 

@@ -53,8 +53,8 @@ class Derivation:
     """
 
     schedule: Schedule
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    bound: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    bound: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict[str, int | tuple[int, ...]])
 
 
 def derive(

@@ -83,7 +83,8 @@ def evaluate(expr: Expr, environment: Mapping[Expr, Value], read: Read = no_tabl
             case _:
                 raise NotImplementedError(f"`{node}` is a real function; schedules and masks are made of integers")
 
-    return fold(expr, visit)
+    result: Value = fold(expr, visit)
+    return result
 
 
 def reader(tables: Mapping[str, np.ndarray]) -> Read:
@@ -92,6 +93,9 @@ def reader(tables: Mapping[str, np.ndarray]) -> Read:
     def read(table: Table, indices: tuple[Value, ...]) -> Value:
         array = tables[table.name]
         clamped = tuple(np.clip(index, 0, max(0, size - 1)) for index, size in zip(indices, array.shape, strict=True))
-        return array[clamped] if array.size else np.zeros(np.broadcast_shapes(*(np.shape(index) for index in indices)), array.dtype)
+        if not array.size:
+            return np.zeros(np.broadcast_shapes(*(np.shape(index) for index in indices)), array.dtype)
+        found: Value = array[clamped]
+        return found
 
     return read

@@ -8,11 +8,15 @@ The projection is exact for affine masks with quotients and remainders by consta
 of its own with a budget of library operations.
 """
 
+# The set library's types are partly unknown.
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import islpy as isl
 
@@ -81,7 +85,7 @@ class Sets:
 
 
 @contextmanager
-def budgeted(context: isl.Context, operations: int) -> Iterator[None]:
+def budgeted(context: isl.Context, operations: int) -> Generator[None]:
     """Raise OverBudget when the library does more than `operations` steps inside."""
     context.set_max_operations(operations)
     context.reset_operations()
@@ -157,7 +161,7 @@ class _Builder:
         assert isinstance(result, isl.Set)
         return result
 
-    def _visit(self, node: Expr, parts: tuple[isl.PwAff | isl.Set, ...]) -> isl.PwAff | isl.Set:
+    def _visit(self, node: Expr, parts: tuple[Any, ...]) -> Any:
         match node:
             case Const(value=bool() as value):
                 universe = isl.Set.universe(self.space.get_space())
@@ -168,10 +172,12 @@ class _Builder:
                 return self.leaf(node)
             case Select():
                 return self._select(node, parts)
-            case Binary(op=op, b=b) if op in (Op.FLOORDIV, Op.MOD):
-                return self._divided(op, parts[0], b.value)
-            case Binary(op=Op.MUL, a=a, b=b):
-                return parts[1].scale_val(self.value(a.value)) if isinstance(a, Const) else parts[0].scale_val(self.value(b.value))
+            case Binary(op=op, b=Const(value=by)) if op in (Op.FLOORDIV, Op.MOD):
+                return self._divided(op, parts[0], int(by))
+            case Binary(op=Op.MUL, a=Const(value=by)):
+                return parts[1].scale_val(self.value(int(by)))
+            case Binary(op=Op.MUL, b=Const(value=by)):
+                return parts[0].scale_val(self.value(int(by)))
             case Binary(op=op, a=a) if op in COMPARISONS and a.kind is Kind.BOOL:
                 raise AssertionError(f"`{node}` compares truth values: simplify first")
             case Binary(op=op) | Unary(op=op):
@@ -179,7 +185,7 @@ class _Builder:
             case _:
                 raise AssertionError(f"`{node}` is not affine: abstract first")
 
-    def _select(self, node: Select, parts: tuple[isl.PwAff | isl.Set, ...]) -> isl.PwAff | isl.Set:
+    def _select(self, node: Select, parts: tuple[Any, ...]) -> Any:
         condition, a, b = parts
         if node.kind is Kind.BOOL:
             return condition.intersect(a).union(condition.complement().intersect(b))

@@ -4,9 +4,12 @@ Sound, not tight: operands are treated as independent. Integers are inclusive (l
 false) arrays. On boxes of one pair the answer is the value itself.
 """
 
+# Numpy's arrays carry no element type here.
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -130,7 +133,7 @@ def _select(node: Select, condition: Span, a: Span, b: Span) -> Span:
     return Span(low, high)
 
 
-def _corners(a: Span, b: Span, operation: np.ufunc) -> Span:
+def _corners(a: Span, b: Span, operation: Callable[[Array, Array], Array]) -> Span:
     """For operations that are monotone in each operand: the extrema are at the corners."""
     values = [operation(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
     return Span(np.minimum.reduce(np.broadcast_arrays(*values)), np.maximum.reduce(np.broadcast_arrays(*values)))
@@ -141,7 +144,7 @@ def _product(a: Span, b: Span) -> Span:
         size = np.multiply(x, y, dtype=np.float64)
         return np.where(np.abs(size) >= WIDE, np.where(size > 0, WIDE, -WIDE), np.multiply(x, np.where(np.abs(size) >= WIDE, 0, y)))
 
-    return _corners(a, b, saturated)  # type: ignore[arg-type]  # called as a ufunc is
+    return _corners(a, b, saturated)
 
 
 def _floordiv(a: Span, b: Span) -> Span:
@@ -168,7 +171,7 @@ def _absolute(a: Span) -> Span:
     return Span(low, np.maximum(np.abs(a.low), np.abs(a.high)))
 
 
-def _bits(operation: np.ufunc) -> object:
+def _bits(operation: np.ufunc) -> Callable[[Span, Span], Span]:
     def apply(a: Span, b: Span) -> Span:
         point = (a.low == a.high) & (b.low == b.high)
         exact = operation(a.low, b.low)
@@ -184,7 +187,7 @@ def _all_ones(value: Array) -> Array:
     return np.left_shift(1, np.ceil(np.log2(value.astype(np.float64) + 1)).astype(np.int64)) - 1
 
 
-def _shift(left: bool) -> object:
+def _shift(left: bool) -> Callable[[Span, Span], Span]:
     def apply(a: Span, b: Span) -> Span:
         amount = Span(np.clip(b.low, 0, 62), np.clip(b.high, 0, 62))
         if left:

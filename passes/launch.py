@@ -27,10 +27,10 @@ class Launch:
     offset: int = 0
     batch: int = 1
     heads: int = 1
-    parameters: Mapping[str, int | float] = field(default_factory=dict)
-    tables: Mapping[str, np.ndarray] = field(default_factory=dict)
+    parameters: Mapping[str, int | float] = field(default_factory=dict[str, int | float])
+    tables: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
     shifted: bool = False
-    ragged: Mapping[Expr, np.ndarray] = field(default_factory=dict)
+    ragged: Mapping[Expr, np.ndarray] = field(default_factory=dict[Expr, np.ndarray])
 
     @property
     def moves(self) -> bool:

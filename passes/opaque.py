@@ -11,6 +11,7 @@ Three things a formula over integers cannot hold, and what becomes of each:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ..ir.expr import (
     COMPARISONS,
@@ -59,8 +60,8 @@ class Abstraction:
     """
 
     mask: Expr
-    scalars: dict[Expr, Expr] = field(default_factory=dict)
-    terms: dict[Expr, tuple[Expr, str]] = field(default_factory=dict)
+    scalars: dict[Expr, Expr] = field(default_factory=dict[Expr, Expr])
+    terms: dict[Expr, tuple[Expr, str]] = field(default_factory=dict[Expr, tuple[Expr, str]])
 
 
 def powers_rewritten(expr: Expr) -> Expr:
@@ -69,13 +70,13 @@ def powers_rewritten(expr: Expr) -> Expr:
     def visit(node: Expr, parts: tuple[Expr, ...]) -> Expr:
         node = rebuilt(node, parts)
         match node:
-            case Binary(op=Op.SHL, a=a, b=Const(value=n)) if 0 <= n < 62:
+            case Binary(op=Op.SHL, a=a, b=Const(value=int(n))) if 0 <= n < 62:
                 return Binary(Op.MUL, a, Const(1 << n))
-            case Binary(op=Op.SHR, a=a, b=Const(value=n)) if 0 <= n < 62:
+            case Binary(op=Op.SHR, a=a, b=Const(value=int(n))) if 0 <= n < 62:
                 return Binary(Op.FLOORDIV, a, Const(1 << n))
-            case Binary(op=Op.BITAND, a=a, b=Const(value=m)) if m > 0 and m & (m + 1) == 0:
+            case Binary(op=Op.BITAND, a=a, b=Const(value=int(m))) if m > 0 and m & (m + 1) == 0:
                 return Binary(Op.MOD, a, Const(m + 1))
-            case Binary(op=Op.BITAND, a=Const(value=m), b=b) if m > 0 and m & (m + 1) == 0:
+            case Binary(op=Op.BITAND, a=Const(value=int(m)), b=b) if m > 0 and m & (m + 1) == 0:
                 return Binary(Op.MOD, b, Const(m + 1))
             case _:
                 return node
@@ -206,7 +207,7 @@ class _Replacement:
             operand in self.affine or not names(operand) & SIDES or self._scalar_only(operand) for operand in operands(node)
         )
 
-    def _named(self, node: Expr, store: dict[Expr, object], axis: str) -> Expr:
+    def _named(self, node: Expr, store: dict[Any, Any], axis: str) -> Expr:
         as_integer = node if node.kind is Kind.INT else Select(node, ONE, ZERO)
         meaning = as_integer if axis == "scalar" else (as_integer, axis)
         name = next((name for name, known in store.items() if known == meaning), None)
@@ -221,7 +222,7 @@ def on_a_diagonal(node: Expr) -> bool:
     if not isinstance(node, Lookup):
         return False
     shift = Symbol("shift")
-    moved = {Var("q"): Binary(Op.ADD, Var("q"), shift), K: Binary(Op.ADD, K, shift)}
+    moved: dict[Expr, Expr] = {Var("q"): Binary(Op.ADD, Var("q"), shift), K: Binary(Op.ADD, K, shift)}
     for index in node.indices:
         if names(index) & SIDES:
             form = linear_form(index)
@@ -248,9 +249,9 @@ def linear_form(expr: Expr) -> dict[Expr | None, int] | None:
             case Unary(op=Op.NEG):
                 return _sum({}, parts[0], -1)
             case Binary(op=Op.MUL, a=Const(value=value)):
-                return _sum({}, parts[1], value)
+                return _sum({}, parts[1], int(value))
             case Binary(op=Op.MUL, b=Const(value=value)):
-                return _sum({}, parts[0], value)
+                return _sum({}, parts[0], int(value))
             case _:
                 return None
 

@@ -4,6 +4,9 @@ A basic set becomes one range: constraints that bound j become start and stop, `
 becomes `where`. Nothing is dropped, so a piece is exactly its set.
 """
 
+# The set library's types are partly unknown.
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -147,7 +150,8 @@ def piece(basic: isl.BasicSet, reading: Reading) -> Piece:
     if found.guards:
         stop = Select(conjunction(*found.guards), stop, ZERO)
     where = conjunction(*found.tests)
-    return Piece(*(substitute(part, reading.meanings) for part in (start, stop)), found.step, substitute(where, reading.meanings))
+    start, stop, where = (substitute(part, reading.meanings) for part in (start, stop, where))
+    return Piece(start, stop, found.step, where)
 
 
 def _sort(constraint: isl.Constraint, found: _Range, reading: Reading) -> None:
@@ -159,7 +163,8 @@ def _sort(constraint: isl.Constraint, found: _Range, reading: Reading) -> None:
     coefficient = _integer(aff.get_coefficient_val(_SET, 1), 1)
     inner = _quotients_of_j(aff)
     if inner:
-        _stride(aff, equality, found, reading) or found.tests.append(_holds(aff, equality, reading))
+        if not _stride(aff, equality, found, reading):
+            found.tests.append(_holds(aff, equality, reading))
     elif coefficient == 0:
         found.guards.append(_holds(aff, equality, reading))
     else:

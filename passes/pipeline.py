@@ -45,7 +45,8 @@ def ordered(passes: Iterable[Pass]) -> tuple[Pass, ...]:
     try:
         return tuple(given[name] for name in nx.lexicographical_topological_sort(graph, key=position.__getitem__))
     except nx.NetworkXUnfeasible:
-        cycle = " -> ".join(source for source, _ in nx.find_cycle(graph))
+        edges: list[tuple[str, str]] = list(nx.find_cycle(graph))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] (untyped)
+        cycle = " -> ".join(source for source, _ in edges)
         raise ValueError(f"these passes need each other: {cycle}\n  write `needs` so that one of them can come first") from None
 
 
@@ -83,7 +84,7 @@ def dump_to(folder: Path) -> Observer:
 class Trace:
     """Remembers every step: its program, the seconds since the step before, and what changed."""
 
-    steps: list[tuple[str, Program, float]] = field(default_factory=list)
+    steps: list[tuple[str, Program, float]] = field(default_factory=list[tuple[str, Program, float]])
     started: float = field(default_factory=time.perf_counter)
 
     def __call__(self, step: int, name: str, program: Program) -> None:

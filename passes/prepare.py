@@ -55,7 +55,7 @@ class Prepared:
 
     program: Program
     mask: Expr
-    bound: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+    bound: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict[str, int | tuple[int, ...]])
 
 
 def standard_passes(program: Program, launch: Launch | None, *, shifted: bool) -> tuple[Pass, ...]:

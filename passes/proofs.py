@@ -72,7 +72,7 @@ def _check_index(look: Lookup, axis: int, reach: Span, size: int) -> None:
 
 
 def fits_int32(program: Program, schedule: Schedule, launch: Launch, arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether every integer that mask, score indices and schedule compute is proved to fit 32 bits, rows and keys of ragged tiles included."""
+    """Whether every integer that mask, look-ups and schedule compute is proved to fit 32 bits, ragged tiles included."""
     ranges = _ranges(launch, schedule)
     for side, block in ((Q, schedule.block_q), (K, schedule.block_k)):
         ranges[side] = Span(ranges[side].low, ranges[side].high + block)

@@ -61,7 +61,8 @@ class Boxes:
         """Each box cut in up to four at multiples of the units, and which box each part came from."""
         middle_q = self.q0 + unit_q * -(-((self.q1 - self.q0) // unit_q + 1) // 2)
         middle_k = self.k0 + unit_k * -(-((self.k1 - self.k0) // unit_k + 1) // 2)
-        parts, source = [], []
+        parts: list[Boxes] = []
+        source: list[Array] = []
         for q0, q1 in ((self.q0, np.minimum(self.q1, middle_q - 1)), (middle_q, self.q1)):
             for k0, k1 in ((self.k0, np.minimum(self.k1, middle_k - 1)), (middle_k, self.k1)):
                 keep = (q0 <= q1) & (k0 <= k1)
@@ -158,11 +159,11 @@ class _Tiles:
             boxes = stack.pop()
             can_true, can_false = self.evaluation.of(boxes, *self.at)
             for box in zip(*(side[can_true & ~can_false] for side in (boxes.q0, boxes.q1, boxes.k0, boxes.k1)), strict=True):
-                inside = np.meshgrid(
-                    np.arange(box[0] // block_q, box[1] // block_q + 1), np.arange(box[2] // block_k, box[3] // block_k + 1)
-                )
-                rows.append(inside[0].ravel())
-                columns.append(inside[1].ravel())
+                q0, q1, k0, k1 = (int(side) for side in box)
+                i: Array = np.arange(q0 // block_q, q1 // block_q + 1)
+                j: Array = np.arange(k0 // block_k, k1 // block_k + 1)
+                rows.append(np.repeat(i, len(j)))
+                columns.append(np.tile(j, len(i)))
             open_boxes = boxes[can_true & can_false]
             single = (open_boxes.q1 - open_boxes.q0 < block_q) & (open_boxes.k1 - open_boxes.k0 < block_k)
             undecided.append(open_boxes[single])

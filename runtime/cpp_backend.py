@@ -84,7 +84,8 @@ def _arguments(request: Request, values: Values, outputs: tuple[Tensor, Tensor])
     ragged = request.ragged
     tables = [values.tables[name] for name in values.kernel.tables]
     pointers = (ctypes.c_void_p * max(1, len(tables)))(*(table.data_ptr() for table in tables))
-    strides, sizes = (np.array([n for table in tables for n in each(table)], np.int64) for each in (_strides, lambda table: table.shape))
+    strides = np.array([n for table in tables for n in _strides(table)], np.int64)
+    sizes = np.array([n for table in tables for n in table.shape], np.int64)
     integers, reals = _numbers(values)
     kept: list[object] = [pointers, strides, sizes, integers, reals, tables, ragged]
     return Arguments(

@@ -20,7 +20,11 @@ from ..passes.canonicalise import FlattenGrid
 from ..passes.launch import Launch
 from .cache import Key, Manifest, open_cache
 
-RAGGED = {Q_LEN: Table("ragged_Lq", "i64", 1), K_LEN: Table("ragged_Lk", "i64", 1), OFFSET: Table("ragged_offset", "i64", 1)}
+RAGGED: dict[Expr, Table] = {
+    Q_LEN: Table("ragged_Lq", "i64", 1),
+    K_LEN: Table("ragged_Lk", "i64", 1),
+    OFFSET: Table("ragged_offset", "i64", 1),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
     arrays = _schedule_arrays(kernel, launch)
     narrow = not launch.ragged and fits_int32(kernel.schedule.program, kernel.schedule, launch, {**launch.tables, **arrays})
     device = request.query.device
-    return Values(kernel, parameters, {**tables, **{name: torch.from_numpy(array).to(device) for name, array in arrays.items()}}, narrow)
+    return Values(kernel, parameters, {**tables, **{name: torch.as_tensor(array, device=device) for name, array in arrays.items()}}, narrow)
 
 
 def request_positions(request: Request) -> Program:

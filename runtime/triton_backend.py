@@ -46,7 +46,7 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
         parameters=values.parameters,
         tables=values.tables,
         narrow=values.narrow,
-        tf32=torch.backends.cuda.matmul.allow_tf32,
+        tf32=bool(torch.backends.cuda.matmul.allow_tf32),
     )
     launch(_loaded(values.kernel), call)
     return out, lse
