@@ -9,14 +9,13 @@ from torch import Tensor
 from .advice import advice
 from .backends import backend as backend_of
 from .keywords import unknown
-from .merging import Bindings, resolved
+from .merging import Meaning, resolved
 from .ragged import Lengths, lengths, packed_lengths
 from .request import LAYOUTS, Request, check_scale, check_shapes, check_tensors, readable
 from .table_checks import check_bound_tensors, check_grid, check_tables
 
 if TYPE_CHECKING:
     from ..ir.pattern import Pattern
-    from ..ir.program import Program
     from ..ir.score import Score
 
 
@@ -113,9 +112,7 @@ def _heads_first(tensor: Tensor, layout: str) -> Tensor:
     return tensor.transpose(1, 2)
 
 
-def _request(
-    qkv: tuple[Tensor, Tensor, Tensor], meaning: tuple[Program, Bindings], spans: Lengths, options: tuple[float | None, str, bool]
-) -> Request:
+def _request(qkv: tuple[Tensor, Tensor, Tensor], meaning: Meaning, spans: Lengths, options: tuple[float | None, str, bool]) -> Request:
     """The request, once the program is seen to fit the lengths."""
     query, key, value = qkv
     program, bindings = meaning

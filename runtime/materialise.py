@@ -64,9 +64,9 @@ def entries(table: Table, value: object, length: int) -> Tensor:
         ValueError: `value` has another rank than the program was written for.
     """
     offsets = getattr(value, "offsets", None)
-    tensor = value if offsets is None else segment_ids(torch.as_tensor(offsets), length)
-    if not isinstance(tensor, Tensor):
+    if offsets is None and not hasattr(value, "shape"):
         raise TypeError(advice(f"table `{table.name}` is bound to a {type(value).__name__}", "a tensor: `torch.as_tensor(...)`"))
+    tensor = torch.as_tensor(value) if offsets is None else segment_ids(torch.as_tensor(offsets), length)
     if tensor.dim() != table.rank:
         raise ValueError(
             advice(

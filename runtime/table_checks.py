@@ -87,17 +87,17 @@ def check_tables(program: Program, bindings: Mapping[str, object], ranges: Mappi
         ValueError: a table is shorter than its index reaches, or is read before its beginning.
     """
     for reach in reaches(program):
-        tensor = bindings[reach.table]
+        shape: tuple[int, ...] | None = getattr(bindings[reach.table], "shape", None)  # segments have none, and answer everywhere
         start, stop = ranges[reach.variable]
-        if isinstance(tensor, Tensor) and start < stop:
+        if shape is not None and start < stop:
             lo, hi = start + reach.shift, stop - 1 + reach.shift
-            if lo < 0 or hi >= tensor.shape[reach.axis]:
-                raise ValueError(_too_short(reach, tensor, lo, hi))
+            if lo < 0 or hi >= shape[reach.axis]:
+                raise ValueError(_too_short(reach, shape, (lo, hi)))
 
 
-def _too_short(reach: Reach, tensor: Tensor, lo: int, hi: int) -> str:
-    size = tensor.shape[reach.axis]
-    along = f" along axis {reach.axis}" if tensor.dim() > 1 else ""
+def _too_short(reach: Reach, shape: tuple[int, ...], reached: tuple[int, int]) -> str:
+    (lo, hi), size = reached, shape[reach.axis]
+    along = f" along axis {reach.axis}" if len(shape) > 1 else ""
     holds = f"table `{reach.table}` holds {size} {'entry' if size == 1 else 'entries'}{along}"
     if lo < 0:
         return advice(
