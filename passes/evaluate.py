@@ -1,5 +1,7 @@
 """The value of an expression on integers or numpy arrays. Python's semantics: division rounds down; a zero divisor gives 0."""
 
+# Values are of any type that numpy broadcasts.
+# pyright: reportUnknownVariableType=false
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -83,8 +85,7 @@ def evaluate(expr: Expr, environment: Mapping[Expr, Value], read: Read = no_tabl
             case _:
                 raise NotImplementedError(f"`{node}` is a real function; schedules and masks are made of integers")
 
-    result: Value = fold(expr, visit)
-    return result
+    return fold(expr, visit)
 
 
 def reader(tables: Mapping[str, np.ndarray]) -> Read:

@@ -161,7 +161,7 @@ class _Builder:
         assert isinstance(result, isl.Set)
         return result
 
-    def _visit(self, node: Expr, parts: tuple[Any, ...]) -> Any:
+    def _visit(self, node: Expr, parts: tuple[Any, ...]) -> Any:  # noqa: ANN401 (a set or an affine function)
         match node:
             case Const(value=bool() as value):
                 universe = isl.Set.universe(self.space.get_space())
@@ -185,7 +185,7 @@ class _Builder:
             case _:
                 raise AssertionError(f"`{node}` is not affine: abstract first")
 
-    def _select(self, node: Select, parts: tuple[Any, ...]) -> Any:
+    def _select(self, node: Select, parts: tuple[Any, ...]) -> Any:  # noqa: ANN401 (a set or an affine function)
         condition, a, b = parts
         if node.kind is Kind.BOOL:
             return condition.intersect(a).union(condition.complement().intersect(b))
