@@ -1,0 +1,160 @@
+"""FlexAttention's functions with its signatures: a `mask_mod` and a `score_mod` written for it run here unchanged.
+
+>>> from lacuna.interop.flex import create_block_mask, flex_attention
+>>> block_mask = create_block_mask(lambda b, h, q_idx, kv_idx: q_idx >= kv_idx, None, None, 1024, 1024)
+>>> out = flex_attention(query, key, value, block_mask=block_mask)
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from .. import attention, dense
+from ..ir.build import refusal
+from ..ir.pattern import Pattern
+from ..ir.score import Score
+from .flex_trace import Function, traced
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMask:
+    """What `create_block_mask` returns: the traced mask and its lengths. No mask is ever built from it, unless it is asked for.
+
+    shape:      (B or 1, H or 1, Q_LEN, KV_LEN).
+    block_size: tokens of a query and a key block, for `to_dense` and `sparsity`; the compiler chooses its own tiles.
+    """
+
+    mask_mod: Function
+    pattern: Pattern
+    shape: tuple[int, int, int, int]
+    block_size: tuple[int, int]
+
+    def to_dense(self) -> Tensor:
+        """int32[B, H, query blocks, key blocks]: 1 where a block holds a pair that is attended. Evaluates every pair."""
+        return self._blocks.int()
+
+    def sparsity(self) -> float:
+        """Percentage of blocks without any attended pair. Evaluates every pair."""
+        return 100.0 * (1.0 - self._blocks.float().mean().item()) if self._blocks.numel() else 0.0
+
+    @cached_property
+    def _blocks(self) -> Tensor:
+        batch, heads, rows, columns = self.shape
+        mask = dense(self.pattern, rows, columns, batch=batch, heads=heads)
+        (block_q, block_k), edge = self.block_size, (-columns % self.block_size[1], -rows % self.block_size[0])
+        padded = torch.nn.functional.pad(mask, (0, edge[0], 0, edge[1]))
+        return padded.unflatten(3, (-1, block_k)).unflatten(2, (-1, block_q)).any(-1).any(3)
+
+    def __repr__(self) -> str:
+        return f"BlockMask(shape={self.shape}, mask={self.pattern.program.mask})"
+
+
+def create_block_mask(
+    mask_mod: Function,
+    B: int | None,  # noqa: N803 (FlexAttention's name, as the next three)
+    H: int | None,  # noqa: N803
+    Q_LEN: int,  # noqa: N803
+    KV_LEN: int,  # noqa: N803
+    device: torch.device | str | None = None,
+    BLOCK_SIZE: int | tuple[int, int] = 128,  # noqa: N803
+) -> BlockMask:
+    """The mask that `mask_mod(b, h, q_idx, kv_idx)` says, traced once; no pair is evaluated.
+
+    Args:
+        mask_mod:   written with operators, torch functions and captured tensors; what it closes over is read now.
+        B, H:       batch size and query heads, None for any.
+        device:     taken and not needed: captured tensors are where they are.
+        BLOCK_SIZE: the blocks of `to_dense` and `sparsity`.
+
+    Raises:
+        TypeError, InvalidProgram: `mask_mod` does something that is no expression; the message says what to write.
+    """
+    if not callable(mask_mod):
+        raise refusal(f"`mask_mod` is {mask_mod!r}", "a function of (b, h, q_idx, kv_idx)")
+    pattern = Pattern.of(*traced(mask_mod, is_score=False))
+    sizes = BLOCK_SIZE if isinstance(BLOCK_SIZE, tuple) else (BLOCK_SIZE, BLOCK_SIZE)
+    return BlockMask(mask_mod, pattern, (B or 1, H or 1, Q_LEN, KV_LEN), sizes)
+
+
+def and_masks(*mask_mods: Function) -> Function:
+    """A `mask_mod` that holds where all of them do; everywhere without any."""
+    return _folded("and_masks", mask_mods, True, operator.and_)
+
+
+def or_masks(*mask_mods: Function) -> Function:
+    """A `mask_mod` that holds where one of them does; nowhere without any."""
+    return _folded("or_masks", mask_mods, False, operator.or_)
+
+
+def _folded(name: str, mask_mods: tuple[Function, ...], start: bool, join: Callable[..., object]) -> Function:
+    for each in mask_mods:
+        if not callable(each):
+            raise refusal(f"`{name}` is given {each!r}", "functions of (b, h, q_idx, kv_idx)")
+
+    def folded(b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> object:
+        result: object = b.new_full((), start, dtype=torch.bool)
+        for each in mask_mods:
+            result = join(result, each(b, h, q_idx, kv_idx))
+        return result
+
+    folded.__name__ = name
+    return folded
+
+
+def flex_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    score_mod: Function | None = None,
+    block_mask: BlockMask | None = None,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    return_lse: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """`lacuna.attention` with the arguments of torch.nn.attention.flex_attention.
+
+    Args:
+        query:      [B, Hq, L, D]; key: [B or 1, Hkv, S, D]; value: [B or 1, Hkv, S, Dv].
+        score_mod:  a function of (score, b, h, q_idx, kv_idx); `h` is the query head.
+        block_mask: from this module's `create_block_mask`, for the lengths of this call.
+        enable_gqa: whether Hq may be a multiple of Hkv.
+        return_lse: return the log-sum-exp as well, float32 (float64 for float64) [B, Hq, L].
+
+    Raises:
+        TypeError, ValueError, NotImplementedError: as `lacuna.attention` does; a block mask of other lengths, batch size or heads.
+    """
+    if score_mod is not None and not callable(score_mod):
+        raise refusal(f"`score_mod` is {score_mod!r}", "a function of (score, b, h, q_idx, kv_idx)")
+    if block_mask is not None:
+        _check_block_mask(block_mask, query, key)
+    if not enable_gqa and query.ndim == key.ndim == 4 and query.shape[1] != key.shape[1]:
+        raise ValueError(f"query has {query.shape[1]} heads, key {key.shape[1]}.\n  write `enable_gqa=True` to share key heads")
+    return attention(
+        query,
+        key,
+        value,
+        None if block_mask is None else block_mask.pattern,
+        scale=scale,
+        score=None if score_mod is None else Score.of(*traced(score_mod, is_score=True)),
+        return_lse=return_lse,
+    )
+
+
+def _check_block_mask(block_mask: object, query: Tensor, key: Tensor) -> None:
+    if not isinstance(block_mask, BlockMask):
+        kind = f"{type(block_mask).__module__}.{type(block_mask).__name__}"
+        raise refusal(f"`block_mask` is a {kind}", "`lacuna.interop.flex.create_block_mask(mask_mod, B, H, Q_LEN, KV_LEN)`")
+    if query.ndim != 4 or key.ndim != 4:
+        return  # answered by `attention`
+    wanted = (query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+    if any(made != have and not (axis < 2 and made == 1) for axis, (made, have) in enumerate(zip(block_mask.shape, wanted, strict=True))):
+        raise ValueError(
+            f"the block mask is for (B, H, Q_LEN, KV_LEN) = {block_mask.shape}, the call has {wanted}.\n"
+            f"  write `create_block_mask(mask_mod, None, None, {wanted[2]}, {wanted[3]})`"
+        )

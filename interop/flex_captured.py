@@ -1,0 +1,107 @@
+"""Tensors that a function written for FlexAttention reads: tables, looked up by position, and single numbers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from torch import Tensor, uint8
+
+from ..ir.binding import declaration
+from ..ir.build import binary, quoted, refusal, select
+from ..ir.expr import ZERO, Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Table, Unary, Var
+from ..ir.reserved import misnamed
+
+
+@dataclass(eq=False)
+class Captured:
+    """What has been read so far, declared. `known` are the names that the function itself has for its tensors, by their id."""
+
+    known: dict[int, str]
+    bindings: dict[str, object] = field(default_factory=dict[str, object])
+    _declared: dict[int, Symbol | Table] = field(default_factory=dict[int, "Symbol | Table"])
+    _kept: list[Tensor] = field(default_factory=list[Tensor])
+
+    def scalar(self, tensor: Tensor) -> Expr:
+        """A tensor without axes, whose value is read now: a number is a parameter, a truth value part of the program."""
+        value = tensor.item()
+        if isinstance(value, bool):
+            return Const(value)
+        found = self._declare(tensor, "value", value)
+        assert isinstance(found, Symbol)
+        return found
+
+    def look_up(self, tensor: Tensor, indices: tuple[Expr, ...]) -> Expr:
+        """`tensor[indices]`, an index for every axis. Negative ones count from the end, as torch has it."""
+        wide = tensor.short() if tensor.dtype is uint8 else tensor  # tables hold signed integers
+        table = self._declare(tensor, "table", wide)
+        assert isinstance(table, Table)
+        for each in indices:
+            if each.kind is not Kind.INT:
+                raise refusal(f"`{table.name}` is read at `{quoted(each)}`, which is no integer", "an integer index")
+        return Lookup(table, tuple(self._from_the_front(each, size) for each, size in zip(indices, tensor.shape, strict=True)))
+
+    def _declare(self, tensor: Tensor, otherwise: str, value: object) -> Symbol | Table:
+        if id(tensor) not in self._declared:
+            name = self._name(self.known.get(id(tensor), otherwise), otherwise)
+            made = declaration(name, value)
+            assert made is not None
+            self._declared[id(tensor)] = made
+            self.bindings[name] = value
+            self._kept.append(tensor)  # while it lives, no other tensor has its id
+        return self._declared[id(tensor)]
+
+    def _name(self, wanted: str, otherwise: str) -> str:
+        stem = otherwise if misnamed(wanted) else wanted
+        names = (stem, *(f"{stem}_{number}" for number in range(2, len(self.bindings) + 3)))
+        return next(name for name in names if name not in self.bindings)
+
+    def _from_the_front(self, index: Expr, size: int) -> Expr:
+        if isinstance(index, Const):
+            return Const(int(index.value) % size) if -size <= index.value < 0 else index
+        if self._never_negative(index):
+            return index
+        return select(binary(Op.LT, index, ZERO), binary(Op.ADD, index, Const(size)), index)
+
+    def _never_negative(self, expr: Expr) -> bool:
+        """Whether that is plain to see. Positions count from 0."""
+        never = self._never_negative
+        match expr:
+            case Var() | Unary(op=Op.ABS):
+                return True
+            case Const(value=value):
+                return value >= 0
+            case Symbol(name=name):
+                value = self.bindings.get(name)
+                return isinstance(value, int) and value >= 0
+            case Binary(op=Op.MAX | Op.BITAND, a=a, b=b):
+                return never(a) or never(b)
+            case Binary(op=Op.MOD, b=b):
+                return never(b)
+            case Binary(op=Op.ADD | Op.MUL | Op.MIN | Op.FLOORDIV, a=a, b=b) | Select(a=a, b=b):
+                return never(a) and never(b)
+            case _:
+                return False
+
+
+def names_of_tensors(function: Callable[..., object]) -> dict[int, str]:
+    """What a function, and the functions it closes over, call the tensors they close over; by id."""
+    found, waiting, seen = dict[int, str](), [function], set[int]()
+    while waiting:
+        current = waiting.pop()
+        if id(current) in seen or not inspect.isfunction(current):
+            continue
+        seen.add(id(current))
+        for name, value in _closed_over(current):
+            if isinstance(value, Tensor):
+                found.setdefault(id(value), name)
+            elif inspect.isfunction(value):
+                waiting.append(cast("Callable[..., object]", value))
+    return found
+
+
+def _closed_over(function: Callable[..., object]) -> list[tuple[str, object]]:
+    scope = inspect.getclosurevars(function)
+    return [*scope.nonlocals.items(), *scope.globals.items()]
