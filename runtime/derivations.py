@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..ir.expr import Binary, Const, Op, Q
 from ..ir.program import Program
 from ..ir.schedule import Schedule
+from ..passes.binding import bound_values
+from ..passes.canonicalise import FlattenGrid
 from ..passes.derive import Derivation, derive
 from ..passes.launch import Launch
+from ..passes.proofs import check_lookups
 from ..passes.tiles import tile_row
 from .terms import term_arrays
 
@@ -45,7 +49,7 @@ def _kept(program: Program, block: tuple[int, int], shifted: bool) -> list[Deriv
 
 def _derivation(program: Program, block: tuple[int, int], launch: Launch) -> Derivation:
     kept = _kept(program, block, launch.offset != 0)
-    found = next((each for each in kept if holds(each, launch)), None)
+    found = next((each for each in kept if holds(each, program, launch)), None)
     if found is None:
         found = derive(program, *block, launch)
         kept.insert(0, found)
@@ -53,9 +57,20 @@ def _derivation(program: Program, block: tuple[int, int], launch: Launch) -> Der
     return found
 
 
-def holds(derivation: Derivation, launch: Launch) -> bool:
+def holds(derivation: Derivation, program: Program, launch: Launch) -> bool:
     """Whether what was bound in `derivation` has the same values in `launch`; what was read out of tables never has."""
     if derivation.schedule.route not in ("symbolic", "bound") and launch.tables:
         return False
-    values = {"Lq": launch.q_len, "Lk": launch.k_len, "offset": launch.offset, **launch.parameters}
+    values: dict[str, object] = {"Lq": launch.q_len, "Lk": launch.k_len, "offset": launch.offset, **launch.parameters}
+    values |= bound_values(program, launch)
     return all(name in values and values[name] == value for name, value in derivation.bound.items())
+
+
+def check_reads(program: Program, launch: Launch, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise unless every look-up is proved to stay inside its table, `q` being a row of `launch` plus its offset.
+
+    Raises:
+        OutOfRange: a look-up may leave its table.
+    """
+    placed = FlattenGrid()(program).substituted({Q: Binary(Op.ADD, Q, Const(launch.offset))})
+    check_lookups(placed, replace(launch, offset=0), shapes)

@@ -18,7 +18,7 @@ from ..ir.program import Space
 from ..ir.schedule import Tile
 from ..passes.launch import Launch
 from . import materialise
-from .derivations import Tiles, tiles_of
+from .derivations import Tiles, check_reads, tiles_of
 from .request import Request
 from .tensor_values import Values
 
@@ -152,6 +152,8 @@ def _values(request: Request, section: Section) -> tuple[Launch, Values]:
         parameters=numbers,
         tables={table.name: tables[table.name].cpu().numpy() for table in program.tables if table.kind is not Kind.FLOAT},
     )
+    if tables:
+        check_reads(program, launch, {name: tuple(tensor.shape) for name, tensor in tables.items()})
     values = Values({}, tables, request.lse_dtype, device)
     kinds = {symbol.name: symbol.kind for symbol in program.parameters}
     lengths = {"Lq": section.q_len, "Lk": section.k_len, "offset": section.offset, "b": section.item}
