@@ -15,7 +15,7 @@ import pytest
 import reference
 import torch
 
-PROVE = os.environ.get("LACUNA_PROVE") == "1"
+PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 attention: Callable[..., Any] = lacuna.attention
 
 
