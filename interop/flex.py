@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -47,9 +47,9 @@ class BlockMask:
     def _blocks(self) -> Tensor:
         batch, heads, rows, columns = self.shape
         mask = dense(self.pattern, rows, columns, batch=batch, heads=heads)
-        (block_q, block_k), edge = self.block_size, (-columns % self.block_size[1], -rows % self.block_size[0])
-        padded = torch.nn.functional.pad(mask, (0, edge[0], 0, edge[1]))
-        return padded.unflatten(3, (-1, block_k)).unflatten(2, (-1, block_q)).any(-1).any(3)
+        block_q, block_k = self.block_size
+        padded = torch.nn.functional.pad(mask, (0, -columns % block_k, 0, -rows % block_q))
+        return padded.view(batch, heads, -(-rows // block_q), block_q, -(-columns // block_k), block_k).any(5).any(3)
 
     def __repr__(self) -> str:
         return f"BlockMask(shape={self.shape}, mask={self.pattern.program.mask})"
@@ -84,23 +84,23 @@ def create_block_mask(
 
 def and_masks(*mask_mods: Function) -> Function:
     """A `mask_mod` that holds where all of them do; everywhere without any."""
-    return _folded("and_masks", mask_mods, True, operator.and_)
+    return _folded("and_masks", mask_mods, True, torch.logical_and)
 
 
 def or_masks(*mask_mods: Function) -> Function:
     """A `mask_mod` that holds where one of them does; nowhere without any."""
-    return _folded("or_masks", mask_mods, False, operator.or_)
+    return _folded("or_masks", mask_mods, False, torch.logical_or)
 
 
-def _folded(name: str, mask_mods: tuple[Function, ...], start: bool, join: Callable[..., object]) -> Function:
+def _folded(name: str, mask_mods: tuple[Function, ...], start: bool, join: Callable[[Tensor, Tensor], Tensor]) -> Function:
     for each in mask_mods:
         if not callable(each):
             raise refusal(f"`{name}` is given {each!r}", "functions of (b, h, q_idx, kv_idx)")
 
-    def folded(b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> object:
-        result: object = b.new_full((), start, dtype=torch.bool)
+    def folded(b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
+        result = b.new_full((), start, dtype=torch.bool)
         for each in mask_mods:
-            result = join(result, each(b, h, q_idx, kv_idx))
+            result = join(result, cast(Tensor, each(b, h, q_idx, kv_idx)))
         return result
 
     folded.__name__ = name

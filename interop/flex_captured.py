@@ -10,8 +10,8 @@ from typing import cast
 from torch import Tensor, uint8
 
 from ..ir.binding import declaration
-from ..ir.build import binary, quoted, refusal, select
-from ..ir.expr import ZERO, Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Table, Unary, Var
+from ..ir.build import binary, quoted, refusal
+from ..ir.expr import Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Table, Unary, Var
 from ..ir.reserved import misnamed
 
 
@@ -59,11 +59,12 @@ class Captured:
         return next(name for name in names if name not in self.bindings)
 
     def _from_the_front(self, index: Expr, size: int) -> Expr:
+        """The index modulo the size where it may be negative: what torch reads for all that it accepts."""
         if isinstance(index, Const):
             return Const(int(index.value) % size) if -size <= index.value < 0 else index
         if self._never_negative(index):
             return index
-        return select(binary(Op.LT, index, ZERO), binary(Op.ADD, index, Const(size)), index)
+        return binary(Op.MOD, index, Const(max(size, 1)))
 
     def _never_negative(self, expr: Expr) -> bool:
         """Whether that is plain to see. Positions count from 0."""

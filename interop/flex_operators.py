@@ -23,6 +23,8 @@ def number(a: Expr) -> Expr:
 
 def truth(a: Expr) -> Expr:
     """A number as whether it is not zero."""
+    if isinstance(a, Const):
+        return Const(bool(a.value))
     return a if a.kind is Kind.BOOL else build.binary(Op.NE, a, Const(0.0) if a.kind is Kind.FLOAT else ZERO)
 
 
