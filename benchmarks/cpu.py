@@ -99,7 +99,7 @@ def cases() -> list[Case]:
         Case("causal", causal, lambda b, h, q, k: k <= q),
         Case("window 256", sliding(window=256), lambda b, h, q, k: (k <= q) & (q - k < 256)),
         Case("window 1024", sliding(window=1024), lambda b, h, q, k: (k <= q) & (q - k < 1024)),
-        Case("dilated window 1024 / 4", dilated(window=1024, step=4), lambda b, h, q, k: (k <= q) & (q - k < 1024) & ((q - k) % 4 == 0)),
+        Case("dilated 1024 / 4", dilated(window=1024, step=4), lambda b, h, q, k: (k <= q) & (q - k < 1024) & ((q - k) % 4 == 0)),
         Case("sink 4 + window 256", sink(sinks=4, window=256), lambda b, h, q, k: (k <= q) & ((k < 4) | (q - k < 256))),
         Case("8 documents", documents(doc=doc), lambda b, h, q, k: (k <= q) & (doc[q] == doc[k])),
         Case("neighborhood 64 x 64, 13", near(window=13, extent=edge).on(edge, edge), grid),

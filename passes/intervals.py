@@ -87,10 +87,21 @@ class RangeTable:
         return Span((count == (r1 - r0) * (c1 - c0)).astype(np.int64), (count > 0).astype(np.int64))
 
 
-def spans(expr: Expr, environment: Mapping[Expr, Span], tables: Mapping[str, RangeTable]) -> Span:
-    """The span of `expr` when variables and symbols range over `environment`, elementwise over the arrays there."""
+def spans(
+    expr: Expr, environment: Mapping[Expr, Span], tables: Mapping[str, RangeTable], observe: Callable[[Expr, Span], None] | None = None
+) -> Span:
+    """The span of `expr` when variables and symbols range over `environment`, elementwise over the arrays there.
+
+    observe: is shown every node with its span.
+    """
 
     def visit(node: Expr, parts: tuple[Span, ...]) -> Span:
+        found = rule(node, parts)
+        if observe is not None:
+            observe(node, found)
+        return found
+
+    def rule(node: Expr, parts: tuple[Span, ...]) -> Span:
         match node:
             case Const(value=bool() as value):
                 return Span(np.asarray(value), np.asarray(not value))

@@ -78,18 +78,19 @@ def fits_int32(program: Program, schedule: Schedule, launch: Launch, arrays: Map
         ranges[side] = Span(ranges[side].low, ranges[side].high + block)
     roots = (program.mask, *_lookup_indices(program.score), *_piece_expressions((*schedule.full_loops, *schedule.partial_loops)))
     known = _range_tables(roots, arrays)
-    for node in walk(*roots):
-        if node.kind is Kind.INT and not _readable(node, known):
+    if any(isinstance(node, Lookup) and node.table.name not in known for node in walk(*roots)):
+        return False
+    wide: list[Expr] = []
+
+    def observe(node: Expr, found: Span) -> None:
+        if node.kind is Kind.INT and (int(found.low) < -INT32 or int(found.high) > INT32):
+            wide.append(node)
+
+    for root in dict.fromkeys(roots):
+        spans(root, ranges, known, observe)
+        if wide:
             return False
-        if node.kind is Kind.INT:
-            found = spans(node, ranges, known)
-            if int(found.low) < -INT32 or int(found.high) > INT32:
-                return False
     return True
-
-
-def _readable(node: Expr, known: Mapping[str, RangeTable]) -> bool:
-    return all(leaf.table.name in known or leaf.table.kind is Kind.FLOAT for leaf in walk(node) if isinstance(leaf, Lookup))
 
 
 def _lookup_indices(score: Expr) -> Iterator[Expr]:
