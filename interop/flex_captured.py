@@ -98,8 +98,9 @@ def names_of_tensors(function: Callable[..., object]) -> dict[int, str]:
         for name, value in _closed_over(current):
             if isinstance(value, Tensor):
                 found.setdefault(id(value), name)
-            elif inspect.isfunction(value):
-                waiting.append(cast("Callable[..., object]", value))
+            else:
+                inner = cast("tuple[object, ...]", value if isinstance(value, tuple | list) else (value,))
+                waiting.extend(each for each in inner if inspect.isfunction(each))
     return found
 
 

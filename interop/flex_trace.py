@@ -199,7 +199,7 @@ def _constant(name: str, args: list[Any], kwargs: dict[str, Any], captured: Capt
     """`ones_like`, `new_zeros(())` and the like; without `dtype=` in that of the first argument."""
     what = name.removeprefix("new_").removesuffix("_like")
     sizes = [args[1] if len(args) > 1 else kwargs.get("size", ())] if name in ("new_ones", "new_zeros", "new_full") else []
-    if what not in ("ones", "zeros", "full", "tensor") or any(tuple(size) for size in sizes):
+    if what not in ("ones", "zeros", "full", "tensor") or any(size not in ((), []) for size in sizes):
         raise refusal(f"`{name}` makes more than one number", "a tensor made outside the function, and a look-up, `table[q_idx]`")
     value = {"ones": 1, "zeros": 0}.get(what, kwargs.get("fill_value", args[-1]))
     return converted(lift(value, captured), [kwargs.get("dtype") or args[0].dtype])
