@@ -96,33 +96,32 @@ def spans(
     """
 
     def visit(node: Expr, parts: tuple[Span, ...]) -> Span:
-        found = rule(node, parts)
+        found = environment[node] if isinstance(node, Var | Symbol) else _rule(node, parts, tables)
         if observe is not None:
             observe(node, found)
         return found
 
-    def rule(node: Expr, parts: tuple[Span, ...]) -> Span:
-        match node:
-            case Const(value=bool() as value):
-                return Span(np.asarray(value), np.asarray(not value))
-            case Const(value=value):
-                return span(int(value))
-            case Var() | Symbol():
-                return environment[node]
-            case Lookup(table=table):
-                return _read(table, tables[table.name], parts)
-            case Select():
-                return _select(node, *parts)
-            case Unary(op=op):
-                return _UNARY[op](*parts)
-            case Binary(op=op, a=a) if a.kind is Kind.BOOL:
-                return _LOGIC[op](*parts)
-            case Binary(op=op):
-                return _clipped(op, _BINARY[op](*parts))
-            case _:
-                raise NotImplementedError(f"`{node}` has no interval rule")
-
     return fold(expr, visit)
+
+
+def _rule(node: Expr, parts: tuple[Span, ...], tables: Mapping[str, RangeTable]) -> Span:
+    match node:
+        case Const(value=bool() as value):
+            return Span(np.asarray(value), np.asarray(not value))
+        case Const(value=value):
+            return span(int(value))
+        case Lookup(table=table):
+            return _read(table, tables[table.name], parts)
+        case Select():
+            return _select(node, *parts)
+        case Unary(op=op):
+            return _UNARY[op](*parts)
+        case Binary(op=op, a=a) if a.kind is Kind.BOOL:
+            return _LOGIC[op](*parts)
+        case Binary(op=op):
+            return _clipped(op, _BINARY[op](*parts))
+        case _:
+            raise NotImplementedError(f"`{node}` has no interval rule")
 
 
 def _read(table: Table, values: RangeTable, indices: tuple[Span, ...]) -> Span:
