@@ -118,12 +118,15 @@ def _request(qkv: tuple[Tensor, Tensor, Tensor], meaning: Meaning, spans: Length
     program, bindings = meaning
     scale, layout, want_lse = options
     batch = query.shape[0] if spans.ragged.q_start is None else spans.ragged.q_start.shape[0]
-    if program.space.rank > 1:
+    heads = query.shape[1]
+    pairs = batch > 0 and heads > 0 and spans.q_len > 0 and spans.k_stop > 0  # else nothing is read
+    if pairs and program.space.rank > 1:
         check_grid(program.space, spans)
     if program.tables:
-        ranges = {"q": (spans.offset, spans.stop), "k": (0, spans.k_stop), "b": (0, batch), "h": (0, query.shape[1])}
         check_bound_tensors(program, bindings, query.device)
-        check_tables(program, bindings, ranges)
+        if pairs:
+            ranges = {"q": (spans.offset, spans.stop), "k": (0, spans.k_stop), "b": (0, batch), "h": (0, heads)}
+            check_tables(program, bindings, ranges)
     return Request(
         readable(query),
         readable(key),

@@ -75,11 +75,11 @@ def tolerance(
 ) -> Tolerance:
     """2 * err_ref + 4 ulp(dtype) * max|v|, err_ref being the error of `rounded`; the log-sum-exp likewise, with its own dtype and size.
 
-    For float64 the error of float32 is scaled by the ratio of the two unit round-offs.
+    For float64 the error of float32 is scaled by four times the ratio of the two unit round-offs.
     """
     exact_out, exact_lse = attention(query, key, value, mask, scale, score)
     rough_out, rough_lse = rounded(query, key, value, mask, scale, score)
-    finer = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps if query.dtype == torch.float64 else 1.0
+    finer = 4 * torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps if query.dtype == torch.float64 else 1.0
     lse_ulp = torch.finfo(torch.float64 if query.dtype == torch.float64 else torch.float32).eps
     return Tolerance(
         out=2 * finer * _largest(rough_out.double() - exact_out) + 4 * torch.finfo(query.dtype).eps * _largest(value.double()),

@@ -9,9 +9,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import attention_problems as problems
 import lacuna
 import pytest
+import random_problems as problems
 import reference
 import torch
 
