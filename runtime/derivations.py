@@ -57,6 +57,11 @@ def _derivation(program: Program, block: tuple[int, int], launch: Launch) -> Der
     return found
 
 
+def forget_derivations() -> None:
+    """Drop every schedule of this process, as a new one would start."""
+    _kept.cache_clear()
+
+
 def holds(derivation: Derivation, program: Program, launch: Launch) -> bool:
     """Whether what was bound in `derivation` has the same values in `launch`; what was read out of tables never has."""
     if derivation.schedule.route not in ("symbolic", "bound") and launch.tables:
