@@ -1,0 +1,27 @@
+"""The README's code runs, and prints what the README says it prints."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCK = re.compile(r"^```(python)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_every_block_of_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
+    names: dict[str, object] = {"__name__": "readme"}
+    printed = ""
+    blocks = BLOCK.findall(README.read_text(encoding="utf-8"))
+    assert len(blocks) >= 3
+    for number, (language, body) in enumerate(blocks):
+        if language:
+            source = tmp_path / f"block{number}.py"  # a file, so that functions can be read
+            source.write_text(body, encoding="utf-8")
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile(body, str(source), "exec"), names)
+            printed = out.getvalue()
+        else:
+            assert printed == body
