@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "templates": set[str](),
     "runtime": {"runtime", "ir", "passes", "codegen", "templates"},
     "patterns": {"patterns", "ir"},
-    "interop": {"interop", FACE},
+    "interop": {"interop", "ir", FACE},
     "distributed": {"distributed", FACE},
     FACE: {FACE, "ir", "passes", "codegen", "runtime", "patterns", "interop", "distributed"},
 }
