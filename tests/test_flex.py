@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from lacuna import dense
 from lacuna.interop import flex
 from lacuna.ir.program import InvalidProgram
 from torch import Tensor
@@ -161,6 +162,15 @@ def tensors(heads: int = HEADS) -> tuple[Tensor, Tensor, Tensor]:
     return torch.randn(BATCH, heads, L, DIM), torch.randn(BATCH, HEADS, L, DIM), torch.randn(BATCH, HEADS, L, DIM)
 
 
+def compared(query: Tensor, key: Tensor, value: Tensor, mask: Mod) -> None:
+    block_mask = flex.create_block_mask(mask, query.shape[0], None, query.shape[2], key.shape[2])
+    theirs = torch_flex.create_block_mask(mask, query.shape[0], None, query.shape[2], key.shape[2], device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is slow without torch.compile
+        wanted = torch_flex.flex_attention(query, key, value, block_mask=theirs)
+    torch.testing.assert_close(flex.flex_attention(query, key, value, block_mask=block_mask), wanted, rtol=1e-4, atol=2e-5)
+
+
 def both(mask: Mod | None = None, score: Mod | None = None, heads: int = HEADS, scale: float | None = None) -> None:
     """Assert that output and log-sum-exp are FlexAttention's."""
     query, key, value = tensors(heads)
@@ -264,6 +274,12 @@ def test_the_output_comes_alone_unless_the_log_sum_exp_is_wanted() -> None:
     torch.testing.assert_close(out, torch.nn.functional.scaled_dot_product_attention(query, key, value), rtol=1e-4, atol=2e-5)
 
 
+def test_lengths_and_dimensions_may_differ() -> None:
+    query, key, value = tensors()
+    compared(query[:, :, :33], key, value[..., :9], lambda b, h, q_idx, kv_idx: kv_idx - q_idx <= L - 33)
+    compared(query, key[:, :, :50], value[:, :, :50], causal)
+
+
 def test_a_row_that_sees_nothing_is_zero() -> None:
     both(lambda b, h, q_idx, kv_idx: (q_idx > kv_idx + 3) & torch.ones_like(q_idx, dtype=torch.bool))
 
@@ -305,6 +321,43 @@ def test_indices_that_may_be_negative_count_from_the_end() -> None:
     near = torch.zeros(L, 3, dtype=torch.bool)
     assert shown(lambda b, h, q_idx, kv_idx: near[q_idx - kv_idx][-1]) == "near[(q - k) % 96, 2]"
     assert shown(lambda b, h, q_idx, kv_idx: near[(q_idx - kv_idx).clamp(min=0), 1]) == "near[max(q - k, 0), 1]"
+
+
+def test_a_new_value_in_a_tensor_is_the_same_program() -> None:
+    def program(size: int) -> object:
+        window = torch.tensor(size)
+        return flex.create_block_mask(lambda b, h, q_idx, kv_idx: q_idx - kv_idx < window, None, None, L, L).pattern.program
+
+    assert program(3) == program(50)
+
+
+NUMBERS = torch.arange(7) - 3
+
+
+@pytest.mark.parametrize(
+    "mask_mod",
+    [
+        lambda b, h, q, k: (k - q) // 3 < -2,
+        lambda b, h, q, k: (k - 2 * q) % 7 == 3,
+        lambda b, h, q, k: (k - q) % -5 == -2,
+        lambda b, h, q, k: torch.div(k - q, -4, rounding_mode="floor") == 2,
+        lambda b, h, q, k: 40 // (q + 1) == 90 % (k + 3),
+        lambda b, h, q, k: torch.bitwise_not(q) + (q ^ k) < (q | 5) - (k & 6),
+        lambda b, h, q, k: torch.rsub(q, k) > 1 - torch.sign(k - q) * 3,
+        lambda b, h, q, k: (q < k) + (k % 3 == 0) * 2 == 2,
+        lambda b, h, q, k: (q < k) & (q % 2) | (k == 3) != 0,
+        lambda b, h, q, k: torch.where(q < k, k % 2 == 0, q % 3) == 1,
+        lambda b, h, q, k: torch.logical_not(q % 3) ^ torch.logical_or(k % 2, q == k),
+        lambda b, h, q, k: (q >> 2) + (1 << (k % 4)) >= (k - q) ** 2,
+        lambda b, h, q, k: NUMBERS[k % 7] < NUMBERS[(q - k) % 7 - 3],
+        lambda b, h, q, k: torch.maximum(q, 2 * k).clip(3, 50) == torch.minimum(k + 3, NUMBERS[6] * 9),
+        lambda b, h, q, k: (q - k).abs().square().ne(9) & (b == h).logical_not(),
+        lambda b, h, q, k: torch.ones_like(q, dtype=torch.bool),
+    ],
+)
+def test_operators_mean_what_torch_means(mask_mod: Mod) -> None:
+    found = dense(flex.create_block_mask(mask_mod, BATCH, HEADS, 40, 48).pattern, 40, 48, batch=BATCH, heads=HEADS)
+    assert torch.equal(found, torch_flex.create_mask(mask_mod, BATCH, HEADS, 40, 48, device="cpu"))
 
 
 def test_the_combinations_of_no_masks() -> None:
