@@ -67,7 +67,8 @@ def create_block_mask(
     """The mask that `mask_mod(b, h, q_idx, kv_idx)` says, traced once; no pair is evaluated.
 
     Args:
-        mask_mod:   written with operators, torch functions and captured tensors; what it closes over is read now.
+        mask_mod:   written with operators, torch functions and captured tensors. Numbers that it closes over are part of the program, so
+                    that each is compiled anew; a tensor without axes, `torch.tensor(256)`, is a parameter, whose value is read now.
         B, H:       batch size and query heads, None for any.
         device:     taken and not needed: captured tensors are where they are.
         BLOCK_SIZE: the blocks of `to_dense` and `sparsity`.

@@ -80,6 +80,13 @@ def _sign(a: Expr) -> Expr:
     return build.as_real(difference) if a.kind is Kind.FLOAT else difference
 
 
+def _fmod(a: Expr, b: Expr) -> Expr:
+    """The remainder with the sign of `a`, as C has it."""
+    a, size = number(a), build.unary(Op.ABS, number(b))
+    negative = build.unary(Op.NEG, build.binary(Op.MOD, build.unary(Op.NEG, a), size))
+    return build.select(build.binary(Op.LT, a, ZERO), negative, build.binary(Op.MOD, a, size))
+
+
 def _whole(a: Expr) -> Expr:
     """A conversion to integers, which only integers and truth values have here."""
     if a.kind is Kind.FLOAT:
@@ -125,6 +132,7 @@ _BINARY: dict[str, Binary] = {
     "div": _numeric(Op.DIV),
     "eq": _bitwise(Op.EQ),
     "floor_divide": _numeric(Op.FLOORDIV),
+    "fmod": _fmod,
     "ge": _swapped(Op.LE),
     "gt": _swapped(Op.LT),
     "le": _numeric(Op.LE),

@@ -5,6 +5,7 @@ Integers and floats that a function closes over are part of the program; tensors
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, cast
@@ -229,11 +230,17 @@ def traced(function: Function, *, is_score: bool) -> tuple[Program, dict[str, ob
         expr = _result(function(*(Stand(each, captured) for each in variables)), captured, is_score)
         mask, score = (TRUE, expr) if is_score else (expr, S)
         program = Program(name if is_plain(name) else "anonymous", mask, score, symbols(expr), tables(expr))
-        verify(program)
+        _verify_once(program)
     except (TypeError, InvalidProgram) as error:
         error.add_note(f"while tracing `{name}`, {_place(function)}")
         raise
     return program, captured.bindings
+
+
+@functools.lru_cache(maxsize=256)
+def _verify_once(program: Program) -> None:
+    """`verify`, skipped for a program that passed: a `score_mod` is traced at every call."""
+    verify(program)
 
 
 def _result(result: object, captured: Captured, is_score: bool) -> Expr:

@@ -340,6 +340,7 @@ NUMBERS = torch.arange(7) - 3
         lambda b, h, q, k: (k - q) // 3 < -2,
         lambda b, h, q, k: (k - 2 * q) % 7 == 3,
         lambda b, h, q, k: (k - q) % -5 == -2,
+        lambda b, h, q, k: torch.fmod(k - q, -5) == q % 7 - 3,
         lambda b, h, q, k: torch.div(k - q, -4, rounding_mode="floor") == 2,
         lambda b, h, q, k: 40 // (q + 1) == 90 % (k + 3),
         lambda b, h, q, k: torch.bitwise_not(q) + (q ^ k) < (q | 5) - (k & 6),
