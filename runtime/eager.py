@@ -3,6 +3,8 @@
 A query tile meets its live keys in strips of at most `KEYS_AT_ONCE`; nothing as large as a score matrix is ever made.
 """
 
+# torch's types are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import math
@@ -74,7 +76,7 @@ def sections(request: Request) -> Iterator[Section]:
     if request.ragged.uniform and "b" not in names(program.mask) | names(program.score):
         yield whole
         return
-    columns = [None if array is None else array.tolist() for array in request.ragged]
+    columns: list[list[int] | None] = [None if array is None else array.tolist() for array in request.ragged]
     for item in range(request.batch):
         q_start, q_len, k_start, k_len, offset = (None if column is None else column[item] for column in columns)
         here = slice(0, 1) if q_start is not None else slice(item, item + 1)

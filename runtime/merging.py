@@ -21,7 +21,7 @@ DENSE = Pattern.of(Program("dense", TRUE))
 _combined: weakref.WeakKeyDictionary[Pattern, weakref.WeakKeyDictionary[Score, Meaning]] = weakref.WeakKeyDictionary()
 
 
-def resolved(pattern: Pattern | None, score: Score | None) -> Meaning:
+def resolved(pattern: object, score: object) -> Meaning:
     """The program of a call and the value of everything it declares. No pattern is dense attention.
 
     Raises:

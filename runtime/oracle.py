@@ -3,8 +3,11 @@
 It shares nothing with the compiler but the nouns: it has its own reading of every operation. No pass, kernel or benchmark may call it.
 """
 
+# torch's types are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,7 +39,7 @@ class Environment:
     """
 
     values: Mapping[str, Tensor]
-    tables: Mapping[str, Tensor] = field(default_factory=dict)
+    tables: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
 def evaluate(expr: Expr, environment: Environment) -> Tensor:
@@ -105,8 +108,8 @@ OPERATIONS: dict[Op, Callable[..., Tensor]] = {
     Op.BITAND: torch.bitwise_and,
     Op.BITOR: torch.bitwise_or,
     Op.BITXOR: torch.bitwise_xor,
-    Op.SHL: lambda a, b: _shift(torch.bitwise_left_shift, a, b),
-    Op.SHR: lambda a, b: _shift(torch.bitwise_right_shift, a, b),
+    Op.SHL: functools.partial(_shift, torch.bitwise_left_shift),
+    Op.SHR: functools.partial(_shift, torch.bitwise_right_shift),
     Op.LT: torch.lt,
     Op.LE: torch.le,
     Op.EQ: torch.eq,

@@ -115,7 +115,7 @@ class Request:
 def check_tensors(query: Tensor, key: Tensor, value: Tensor, rank: int) -> None:
     """Raise unless the three are dense tensors of `rank` dimensions, of one supported dtype, on one supported device, without gradients."""
     for name, tensor in (("query", query), ("key", key), ("value", value)):
-        if not isinstance(tensor, Tensor):
+        if not isinstance(tensor, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  (not every caller is typed)
             raise TypeError(advice(f"`{name}` is a {type(tensor).__name__}, not a tensor", f"`torch.as_tensor({name})`"))
         if tensor.is_nested or tensor.layout is not torch.strided:
             raise _not_dense(name, tensor)

@@ -44,13 +44,13 @@ def check_grid(space: Space, spans: Lengths) -> None:
 
 
 class Reach(NamedTuple):
-    """Along `axis`, `table` is read at `variable + shift`, written `index`."""
+    """Along `axis`, `table` is read at `variable + shift`, in the program `written`."""
 
     table: str
     axis: int
     variable: str
     shift: int
-    index: str
+    written: str
 
 
 @functools.lru_cache(maxsize=1024)
@@ -101,6 +101,6 @@ def _too_short(reach: Reach, shape: tuple[int, ...], reached: tuple[int, int]) -
     holds = f"table `{reach.table}` holds {size} {'entry' if size == 1 else 'entries'}{along}"
     if lo < 0:
         return advice(
-            f"{holds}, but `{reach.index}` starts at {lo}, and a negative index does not wrap", f"`max({reach.index}, 0)` as the index"
+            f"{holds}, but `{reach.written}` starts at {lo}, and a negative index does not wrap", f"`max({reach.written}, 0)` as the index"
         )
-    return advice(f"{holds}, but `{reach.index}` reaches {hi}", f"a table with at least {hi + 1} entries")
+    return advice(f"{holds}, but `{reach.written}` reaches {hi}", f"a table with at least {hi + 1} entries")

@@ -1,5 +1,7 @@
 """The value of an expression on torch tensors of one device: what the eager backend computes masks and scores with."""
 
+# torch's types are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -72,6 +74,10 @@ def _mod(a: Tensor, b: Tensor) -> Tensor:
     return torch.remainder(a, b.where(b != 0, 1)).where(b != 0, 0)
 
 
+def _shift_right(a: Tensor, b: Tensor) -> Tensor:
+    return torch.bitwise_right_shift(a, b.clamp(max=63))
+
+
 TORCH: dict[Op, Callable[..., Tensor]] = {
     Op.ADD: torch.add,
     Op.SUB: torch.sub,
@@ -86,7 +92,7 @@ TORCH: dict[Op, Callable[..., Tensor]] = {
     Op.BITOR: torch.bitwise_or,
     Op.BITXOR: torch.bitwise_xor,
     Op.SHL: torch.bitwise_left_shift,
-    Op.SHR: lambda a, b: torch.bitwise_right_shift(a, b.clamp(max=63)),
+    Op.SHR: _shift_right,
     Op.LT: torch.lt,
     Op.LE: torch.le,
     Op.EQ: torch.eq,
@@ -107,5 +113,5 @@ TORCH: dict[Op, Callable[..., Tensor]] = {
     Op.COS: torch.cos,
     Op.SIGMOID: torch.sigmoid,
     Op.ERF: torch.erf,
-    Op.FLOAT: lambda a: a,
+    Op.FLOAT: torch.Tensor.clone,  # the operand is real by then
 }

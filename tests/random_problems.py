@@ -244,6 +244,11 @@ def _placed(choose: Choose, extents: tuple[int, int, int, int]) -> tuple[dict[st
     )
 
 
+def written(traced: object) -> Any:  # noqa: ANN401 (a function of anything that has operators)
+    """The function under a decorator."""
+    return inspect.unwrap(traced)  # type: ignore[arg-type]  # a pattern is called with parameters
+
+
 def _pattern(choose: Choose, at: Places) -> tuple[object, Tensor]:
     """A pattern and its mask."""
     everywhere, anywhere = _of_positions(choose), () if at.lowest < 0 else _of_tables(choose, at)
@@ -255,11 +260,11 @@ def _pattern(choose: Choose, at: Places) -> tuple[object, Tensor]:
     if chosen is near:
         columns = choose(COLUMNS)
         q, k = ((each // columns, each % columns) for each in (at.q, at.k))
-        return near(**values).on(-(-at.reach // columns), columns), near.__wrapped__(q, k, **values)
+        return near(**values).on(-(-at.reach // columns), columns), written(near)(q, k, **values)
     if chosen is packed:
         ids = (torch.arange(at.reach)[:, None] >= values["document"].offsets[1:]).sum(-1)
-        return packed(**values), at.called(packed.__wrapped__, document=ids)
-    pattern, mask = chosen(**values), at.called(chosen.__wrapped__, **values)
+        return packed(**values), at.called(written(packed), document=ids)
+    pattern, mask = chosen(**values), at.called(written(chosen), **values)
     return choose(((pattern, mask), (pattern, mask), (~pattern, ~mask), (pattern & causal, mask & (at.k <= at.q))))
 
 
@@ -298,10 +303,10 @@ def _score(choose: Choose, at: Places) -> tuple[object, Scored]:
         [
             (None, None),
             (None, None),
-            (alibi(slopes=slopes), lambda s: at.called(alibi.__wrapped__, s, slopes=slopes.to(s.dtype))),
-            (soft, soft.__wrapped__),
+            (alibi(slopes=slopes), lambda s: at.called(written(alibi), s, slopes=slopes.to(s.dtype))),
+            (soft, written(soft)),
             (capped(cap=2.5), lambda s: 2.5 * torch.tanh(s / 2.5)),
-            (biased(bias=bias), lambda s: at.called(biased.__wrapped__, s, bias=bias.to(s.dtype))),
+            (biased(bias=bias), lambda s: at.called(written(biased), s, bias=bias.to(s.dtype))),
             (closed, lambda s: torch.where(at.k % 3 == 1, -torch.inf, s)),
         ]
     )

@@ -1,6 +1,7 @@
 """What `attention` and `varlen_attention` refuse, and with which words."""
 
 # ruff: noqa: ANN401 (masks and scores are functions of anything that has operators)
+# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
 import re
@@ -51,236 +52,242 @@ def qkv(q_shape: tuple[int, ...] = (2, 4, 6, 8), k_shape: tuple[int, ...] = (2, 
     return [torch.randn(shape, **options) for shape in (q_shape, k_shape, (*k_shape[:-1], dv))]
 
 
+attention: Callable[..., object] = lacuna.attention
+varlen: Callable[..., object] = lacuna.varlen_attention
 Make = Callable[[], object]
 Q, K, V = qkv()
 
 BAD: dict[str, tuple[Make, type[Exception], str]] = {
-    "no tensor": (lambda: lacuna.attention([1.0], K, V), TypeError, "`query` is a list, not a tensor.\n  write `torch.as_tensor(query)`"),  # type: ignore[arg-type]
+    "no tensor": (lambda: attention([1.0], K, V), TypeError, "`query` is a list, not a tensor.\n  write `torch.as_tensor(query)`"),
     "rank 3": (
-        lambda: lacuna.attention(Q[0], K, V),
+        lambda: attention(Q[0], K, V),
         ValueError,
         "`query` has 3 dimensions, shape (4, 6, 8).\n  write a tensor [batch, heads, tokens, dim], or call `lacuna.varlen_attention`",
     ),
     "rank 5": (
-        lambda: lacuna.attention(Q, K[None], V),
+        lambda: attention(Q, K[None], V),
         ValueError,
         "`key` has 5 dimensions, shape (1, 2, 2, 6, 8).\n  write a tensor [batch",
     ),
     "dtypes differ": (
-        lambda: lacuna.attention(Q, K.half(), V),
+        lambda: attention(Q, K.half(), V),
         TypeError,
         "query, key and value have different dtypes: torch.float32, torch.float16, torch.float32.\n  write `key.to(query.dtype)`",
     ),
     "integer dtype": (
-        lambda: lacuna.attention(Q.int(), K.int(), V.int()),
+        lambda: attention(Q.int(), K.int(), V.int()),
         TypeError,
         "attention does not take tensors of torch.int32.\n  write float32, bfloat16, float16 or float64",
     ),
-    "complex dtype": (lambda: lacuna.attention(Q.cfloat(), K.cfloat(), V.cfloat()), TypeError, "does not take tensors of torch.complex64"),
+    "complex dtype": (
+        lambda: attention(Q.to(torch.complex64), K.to(torch.complex64), V.to(torch.complex64)),
+        TypeError,
+        "does not take tensors of torch.complex64",
+    ),
     "devices differ": (
-        lambda: lacuna.attention(Q, K.to("meta"), V),
+        lambda: attention(Q, K.to("meta"), V),
         ValueError,
         "query, key and value are on different devices: cpu, meta, cpu.\n  write `key.to(query.device)`",
     ),
     "meta": (
-        lambda: lacuna.attention(Q.to("meta"), K.to("meta"), V.to("meta")),
+        lambda: attention(Q.to("meta"), K.to("meta"), V.to("meta")),
         NotImplementedError,
         "attention does not run on `meta` tensors yet.\n  write `query.cpu()`, or use a CUDA device",
     ),
     "nested": (
-        lambda: lacuna.attention(torch.nested.nested_tensor([Q[0], Q[1, :, :3]], layout=torch.jagged), K, V),
+        lambda: attention(torch.nested.nested_tensor([Q[0], Q[1, :, :3]], layout=torch.jagged), K, V),
         NotImplementedError,
         "`query` is a nested tensor, which attention does not take yet.\n  write `lacuna.varlen_attention(...)` with `cu_seqlens_q`",
     ),
     "sparse": (
-        lambda: lacuna.attention(Q, K.to_sparse(), V),
+        lambda: attention(Q, K.to_sparse(), V),
         NotImplementedError,
         "`key` is a torch.sparse_coo tensor, which attention does not take yet.\n  write `key.to_dense()`",
     ),
     "gradient": (
-        lambda: lacuna.attention(Q, K, V.clone().requires_grad_()),
+        lambda: attention(Q, K, V.clone().requires_grad_()),
         NotImplementedError,
         "query, key or value requires a gradient, and attention has no backward pass yet.\n  write `with torch.no_grad():`",
     ),
     "table gradient": (
-        lambda: lacuna.attention(Q, K, V, score=alibi(slopes=torch.ones(4, requires_grad=True))),
+        lambda: attention(Q, K, V, score=alibi(slopes=torch.ones(4, requires_grad=True))),
         NotImplementedError,
         "table `slopes` requires a gradient, and attention has no backward pass yet",
     ),
     "key and value heads": (
-        lambda: lacuna.attention(Q, K, V[:, :1]),
+        lambda: attention(Q, K, V[:, :1]),
         ValueError,
         "key and value do not agree: batch 2, heads 2, tokens 6 and batch 2, heads 1, tokens 6.\n  write one value row for each key",
     ),
     "key and value lengths": (
-        lambda: lacuna.attention(Q, K, V[:, :, 1:]),
+        lambda: attention(Q, K, V[:, :, 1:]),
         ValueError,
         "key and value do not agree: batch 2, heads 2, tokens 6",
     ),
     "head dimensions": (
-        lambda: lacuna.attention(Q, K[..., :4], V),
+        lambda: attention(Q, K[..., :4], V),
         ValueError,
         "query has dimension 8, key has 4.\n  write query and key with the same last dimension",
     ),
     "too many dimensions": (
-        lambda: lacuna.attention(*qkv((1, 1, 2, 257), (1, 1, 2, 257))),
+        lambda: attention(*qkv((1, 1, 2, 257), (1, 1, 2, 257))),
         ValueError,
         "dimensions must be 1 to 256: query and key have 257, value has 8.\n  write more heads of fewer dimensions",
     ),
-    "no dimensions": (lambda: lacuna.attention(*qkv(dv=0)), ValueError, "dimensions must be 1 to 256: query and key have 8, value has 0"),
+    "no dimensions": (lambda: attention(*qkv(dv=0)), ValueError, "dimensions must be 1 to 256: query and key have 8, value has 0"),
     "heads": (
-        lambda: lacuna.attention(*qkv((2, 5, 6, 8))),
+        lambda: attention(*qkv((2, 5, 6, 8))),
         ValueError,
         "5 query heads cannot share 2 key heads evenly.\n  write a number of query heads that is a multiple",
     ),
-    "no key heads": (lambda: lacuna.attention(*qkv(k_shape=(2, 0, 6, 8))), ValueError, "4 query heads cannot share 0 key heads evenly"),
+    "no key heads": (lambda: attention(*qkv(k_shape=(2, 0, 6, 8))), ValueError, "4 query heads cannot share 0 key heads evenly"),
     "batch": (
-        lambda: lacuna.attention(*qkv((4, 4, 6, 8))),
+        lambda: attention(*qkv((4, 4, 6, 8))),
         ValueError,
         "query has batch 4, key and value have 2.\n  write key and value with batch 4, or 1 to share them",
     ),
     "layout": (
-        lambda: lacuna.attention(Q, K, V, layout="lbhd"),
+        lambda: attention(Q, K, V, layout="lbhd"),
         ValueError,
         'there is no layout \'lbhd\'.\n  write `layout="bhld"` or `layout="blhd"`',
     ),
     "backend": (
-        lambda: lacuna.attention(Q, K, V, backend="cudnn"),
+        lambda: attention(Q, K, V, backend="cudnn"),
         ValueError,
         "there is no backend 'cudnn'.\n  write `cpp` or `eager` or `triton`",
     ),
     "scale of a tensor": (
-        lambda: lacuna.attention(Q, K, V, scale=torch.tensor(0.5)),  # type: ignore[arg-type]
+        lambda: attention(Q, K, V, scale=torch.tensor(0.5)),
         TypeError,
         "`scale` is a Tensor: tensor(0.5000).\n  write a number: `scale=0.125`, or `float(...)` of a tensor",
     ),
-    "scale of a truth value": (lambda: lacuna.attention(Q, K, V, scale=True), TypeError, "`scale` is a bool: True"),
+    "scale of a truth value": (lambda: attention(Q, K, V, scale=True), TypeError, "`scale` is a bool: True"),
     "offset word": (
-        lambda: lacuna.attention(Q, K, V, q_offset="start"),
+        lambda: attention(Q, K, V, q_offset="start"),
         TypeError,
         "`q_offset` is 'start', a str.\n  write an integer or \"end\", or a tensor int32[batch]",
     ),
-    "offset real": (lambda: lacuna.attention(Q, K, V, q_offset=1.5), TypeError, "`q_offset` is 1.5, a float"),  # type: ignore[arg-type]
-    "offset truth": (lambda: lacuna.attention(Q, K, V, q_offset=True), TypeError, "`q_offset` is True, a bool"),
+    "offset real": (lambda: attention(Q, K, V, q_offset=1.5), TypeError, "`q_offset` is 1.5, a float"),
+    "offset truth": (lambda: attention(Q, K, V, q_offset=True), TypeError, "`q_offset` is True, a bool"),
     "offset shape": (
-        lambda: lacuna.attention(Q, K, V, q_offset=torch.tensor([1, 2, 3])),
+        lambda: attention(Q, K, V, q_offset=torch.tensor([1, 2, 3])),
         ValueError,
         "`q_offset` has shape (3,), and the batch is 2.\n  write one entry for each batch item: int32[2]",
     ),
     "offset dtype": (
-        lambda: lacuna.attention(Q, K, V, q_offset=torch.tensor([1.0, 2.0])),
+        lambda: attention(Q, K, V, q_offset=torch.tensor([1.0, 2.0])),
         TypeError,
         "`q_offset` is a tensor of torch.float32 with shape (2,)",
     ),
     "q_len too long": (
-        lambda: lacuna.attention(Q, K, V, q_len=7),
+        lambda: attention(Q, K, V, q_len=7),
         ValueError,
         "`q_len` is 7, which is more than the 6 tokens of the tensor.\n  write lengths from 0 to 6",
     ),
     "kv_len negative": (
-        lambda: lacuna.attention(Q, K, V, kv_len=torch.tensor([3, -1])),
+        lambda: attention(Q, K, V, kv_len=torch.tensor([3, -1])),
         ValueError,
         "`kv_len` is -1, which is negative.\n  write lengths from 0 to 6",
     ),
     "kv_len shape": (
-        lambda: lacuna.attention(Q, K, V, kv_len=torch.tensor([[3, 1]])),
+        lambda: attention(Q, K, V, kv_len=torch.tensor([[3, 1]])),
         ValueError,
         "`kv_len` has shape (1, 2), and the batch is 2",
     ),
     "kv_len list": (
-        lambda: lacuna.attention(Q, K, V, kv_len=[3, 1]),
+        lambda: attention(Q, K, V, kv_len=[3, 1]),
         TypeError,
         "`kv_len` is [3, 1], a list.\n  write an integer, or a tensor",
-    ),  # type: ignore[arg-type]
+    ),
     "plain function": (
-        lambda: lacuna.attention(Q, K, V, plain),  # type: ignore[arg-type]
+        lambda: attention(Q, K, V, plain),
         TypeError,
         "`pattern` is the plain function `plain`.\n  write `@lacuna.pattern` above its definition",
     ),
     "plain score": (
-        lambda: lacuna.attention(Q, K, V, score=plain),
+        lambda: attention(Q, K, V, score=plain),
         TypeError,
         "`score` is the plain function `plain`.\n  write `@lacuna.score`",
-    ),  # type: ignore[arg-type]
+    ),
     "mask tensor": (
-        lambda: lacuna.attention(Q, K, V, torch.ones(6, 6, dtype=torch.bool)),  # type: ignore[arg-type]
+        lambda: attention(Q, K, V, torch.ones(6, 6, dtype=torch.bool)),
         TypeError,
         "`pattern` is a tensor of shape (6, 6).\n  write a function of q and k under `@lacuna.pattern`, which may read the tensor",
     ),
     "word": (
-        lambda: lacuna.attention(Q, K, V, "causal"),
+        lambda: attention(Q, K, V, "causal"),
         TypeError,
         "`pattern` is a str: 'causal'.\n  write the result of `@lacuna.pattern`",
-    ),  # type: ignore[arg-type]
+    ),
     "score as pattern": (
-        lambda: lacuna.attention(Q, K, V, alibi(slopes=torch.ones(4))),  # type: ignore[arg-type]
+        lambda: attention(Q, K, V, alibi(slopes=torch.ones(4))),
         TypeError,
         "`pattern` is the score `alibi(slopes=f32[4])`.\n  write it as `score=`",
     ),
     "unbound pattern": (
-        lambda: lacuna.attention(Q, K, V, sliding),
+        lambda: attention(Q, K, V, sliding),
         TypeError,
         "`sliding` is used before `window` is bound\n  write `sliding(window=...)`",
     ),
-    "unbound score": (lambda: lacuna.attention(Q, K, V, score=alibi), TypeError, "`alibi` is used before `slopes` is bound"),
-    "unbound grid": (lambda: lacuna.attention(Q, K, V, near(r=1)), TypeError, "`near(r=1)` is used before its grid is bound\n  write"),
+    "unbound score": (lambda: attention(Q, K, V, score=alibi), TypeError, "`alibi` is used before `slopes` is bound"),
+    "unbound grid": (lambda: attention(Q, K, V, near(r=1)), TypeError, "`near(r=1)` is used before its grid is bound\n  write"),
     "small grid": (
-        lambda: lacuna.attention(Q, K, V, near(r=1).on(2, 2)),
+        lambda: attention(Q, K, V, near(r=1).on(2, 2)),
         ValueError,
         "the grid 2 x 2 holds positions 0 to 3, and the call reaches position 5.\n  write `pattern.on(...)`",
     ),
     "before the grid": (
-        lambda: lacuna.attention(Q, K, V, near(r=1).on(2, 3), q_offset=-1),
+        lambda: attention(Q, K, V, near(r=1).on(2, 3), q_offset=-1),
         ValueError,
         "the grid 2 x 3 holds positions 0 to 5, and queries start at position -1",
     ),
     "short table": (
-        lambda: lacuna.attention(Q, K, V, documents(doc=torch.zeros(5, dtype=torch.int32))),
+        lambda: attention(Q, K, V, documents(doc=torch.zeros(5, dtype=torch.int32))),
         ValueError,
         "table `doc` holds 5 entries, but `q` reaches 5.\n  write a table with at least 6 entries",
     ),
     "short table after an offset": (
-        lambda: lacuna.attention(Q, K, V, documents(doc=torch.zeros(6, dtype=torch.int32)), q_offset=torch.tensor([0, 3])),
+        lambda: attention(Q, K, V, documents(doc=torch.zeros(6, dtype=torch.int32)), q_offset=torch.tensor([0, 3])),
         ValueError,
         "table `doc` holds 6 entries, but `q` reaches 8",
     ),
     "negative index": (
-        lambda: lacuna.attention(Q, K, V, previous(doc=torch.zeros(9, dtype=torch.int32))),
+        lambda: attention(Q, K, V, previous(doc=torch.zeros(9, dtype=torch.int32))),
         ValueError,
         "table `doc` holds 9 entries, but `q - 1` starts at -1, and a negative index does not wrap.\n  write `max(q - 1, 0)` as the index",
     ),
     "table of too few heads": (
-        lambda: lacuna.attention(Q, K, V, per_item(width=torch.ones(2, 3, dtype=torch.int32))),
+        lambda: attention(Q, K, V, per_item(width=torch.ones(2, 3, dtype=torch.int32))),
         ValueError,
         "table `width` holds 3 entries along axis 1, but `h` reaches 3",
     ),
     "table elsewhere": (
-        lambda: lacuna.attention(Q, K, V, documents(doc=torch.zeros(6, dtype=torch.int32, device="meta"))),
+        lambda: attention(Q, K, V, documents(doc=torch.zeros(6, dtype=torch.int32, device="meta"))),
         ValueError,
         "table `doc` is on meta, the query on cpu.\n  write `doc.to('cpu')`",
     ),
     "dropout": (
-        lambda: lacuna.attention(Q, K, V, dropout=0.1),
+        lambda: attention(Q, K, V, dropout=0.1),
         NotImplementedError,
         "`dropout`: dropout is not implemented yet.\n  write the call without",
     ),
     "sinks": (
-        lambda: lacuna.attention(Q, K, V, sink=torch.zeros(4)),
+        lambda: attention(Q, K, V, sink=torch.zeros(4)),
         NotImplementedError,
         "`sink`: learnable sinks are not implemented yet",
     ),
     "pages": (
-        lambda: lacuna.attention(Q, K, V, page_table=Q),
+        lambda: attention(Q, K, V, page_table=Q),
         NotImplementedError,
         "`page_table`: paged keys and values are not implemented yet",
     ),
     "another library's word": (
-        lambda: lacuna.attention(Q, K, V, attn_mask=None),
+        lambda: attention(Q, K, V, attn_mask=None),
         TypeError,
         "attention has no argument `attn_mask`.\n  write a pattern: `@lacuna.pattern`",
     ),
     "slip": (
-        lambda: lacuna.attention(Q, K, V, scales=0.5),
+        lambda: attention(Q, K, V, scales=0.5),
         TypeError,
         "attention has no argument `scales`.\n  write one of those in `help",
     ),
@@ -299,57 +306,57 @@ BOUNDS = torch.tensor([0, 4, 9], dtype=torch.int32)
 
 BAD_PACKED: dict[str, tuple[Make, type[Exception], str]] = {
     "rank 4": (
-        lambda: lacuna.varlen_attention(Q, K, V, cu_seqlens_q=BOUNDS),
+        lambda: varlen(Q, K, V, cu_seqlens_q=BOUNDS),
         ValueError,
         "`query` has 4 dimensions, shape (2, 4, 6, 8).\n  write a tensor [tokens, heads, dim], or call `lacuna.attention`",
     ),
     "list": (
-        lambda: lacuna.varlen_attention(PQ, PK, PV, cu_seqlens_q=[0, 4, 9]),  # type: ignore[arg-type]
+        lambda: varlen(PQ, PK, PV, cu_seqlens_q=[0, 4, 9]),
         TypeError,
         "`cu_seqlens_q` is [0, 4, 9], a list.\n  write a tensor int32[sequences + 1]",
     ),
     "reals": (
-        lambda: lacuna.varlen_attention(PQ, PK, PV, cu_seqlens_q=BOUNDS.float()),
+        lambda: varlen(PQ, PK, PV, cu_seqlens_q=BOUNDS.float()),
         TypeError,
         "`cu_seqlens_q` is a tensor of torch.float32 with shape (3,)",
     ),
     "nothing": (
-        lambda: lacuna.varlen_attention(PQ, PK, PV, cu_seqlens_q=BOUNDS[:0]),
+        lambda: varlen(PQ, PK, PV, cu_seqlens_q=BOUNDS[:0]),
         TypeError,
         "`cu_seqlens_q` is a tensor of torch.int32 with shape (0,)",
     ),
     "first": (
-        lambda: lacuna.varlen_attention(PQ, PK, PV, cu_seqlens_q=BOUNDS[1:]),
+        lambda: varlen(PQ, PK, PV, cu_seqlens_q=BOUNDS[1:]),
         ValueError,
         "`cu_seqlens_q` runs from 4 to 9, but the tensor holds 9 tokens.\n  write 0 first, 9 last",
     ),
     "last": (
-        lambda: lacuna.varlen_attention(PQ, PK, PV, cu_seqlens_q=BOUNDS, cu_seqlens_k=BOUNDS[:2]),
+        lambda: varlen(PQ, PK, PV, cu_seqlens_q=BOUNDS, cu_seqlens_k=BOUNDS[:2]),
         ValueError,
         "`cu_seqlens_k` runs from 0 to 4, but the tensor holds 9 tokens",
     ),
     "order": (
-        lambda: lacuna.varlen_attention(PQ, PK, PV, cu_seqlens_q=torch.tensor([0, 6, 4, 9])),
+        lambda: varlen(PQ, PK, PV, cu_seqlens_q=torch.tensor([0, 6, 4, 9])),
         ValueError,
         "`cu_seqlens_q` decreases from 6 to 4 at entry 2.\n  write boundaries in rising order",
     ),
     "number of sequences": (
-        lambda: lacuna.varlen_attention(PQ, PK, PV, cu_seqlens_q=BOUNDS, cu_seqlens_k=torch.tensor([0, 9])),
+        lambda: varlen(PQ, PK, PV, cu_seqlens_q=BOUNDS, cu_seqlens_k=torch.tensor([0, 9])),
         ValueError,
         "`cu_seqlens_q` has 2 sequences, `cu_seqlens_k` 1.\n  write one of each for each sequence",
     ),
     "totals": (
-        lambda: lacuna.varlen_attention(PQ, PK[1:], PV[1:], cu_seqlens_q=BOUNDS),
+        lambda: varlen(PQ, PK[1:], PV[1:], cu_seqlens_q=BOUNDS),
         ValueError,
         "query holds 9 tokens, key 8, and their sequences differ.\n  write `cu_seqlens_k=...`",
     ),
     "short table": (
-        lambda: lacuna.varlen_attention(PQ, PK, PV, documents(doc=torch.zeros(4, dtype=torch.int32)), cu_seqlens_q=BOUNDS),
+        lambda: varlen(PQ, PK, PV, documents(doc=torch.zeros(4, dtype=torch.int32)), cu_seqlens_q=BOUNDS),
         ValueError,
         "table `doc` holds 4 entries, but `q` reaches 4",
     ),
     "dropout": (
-        lambda: lacuna.varlen_attention(PQ, PK, PV, cu_seqlens_q=BOUNDS, dropout_p=0.1),
+        lambda: varlen(PQ, PK, PV, cu_seqlens_q=BOUNDS, dropout_p=0.1),
         NotImplementedError,
         "`dropout_p`: dropout is not implemented yet",
     ),

@@ -1,7 +1,8 @@
 """The eager backend: no tensor as large as a score matrix, the same answers as the definition, any device torch knows."""
 
 # Patterns are written without annotations.
-# pyright: reportUnknownParameterType=false, reportMissingParameterType=false
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 from __future__ import annotations
 
 import math

@@ -1,6 +1,7 @@
 """What becomes of the arguments of `attention`: the request that a backend receives, and which backend that is."""
 
 # ruff: noqa: ANN401 (masks and scores are functions of anything that has operators)
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import warnings
@@ -36,8 +37,8 @@ def alibi(s: Any, h: Any, q: Any, k: Any, *, slopes: Any) -> Any:
     return s + slopes[h] * (k - q)
 
 
-def qkv(q_shape: tuple[int, ...] = (2, 4, 6, 8), k_shape: tuple[int, ...] = (2, 2, 6, 8), dv: int = 8, **options: Any) -> list[Tensor]:
-    return [torch.randn(shape, **options) for shape in (q_shape, k_shape, (*k_shape[:-1], dv))]
+def qkv(q_shape: tuple[int, ...] = (2, 4, 6, 8), k_shape: tuple[int, ...] = (2, 2, 6, 8)) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.randn(q_shape), torch.randn(k_shape), torch.randn(k_shape)
 
 
 Q, K, V = qkv()
@@ -54,7 +55,10 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
         made.append(request)
         return request.new_outputs()
 
-    monkeypatch.setattr(face, "backend_of", lambda _name, _device: run)
+    def chosen(_name: str | None, _device: str) -> backends.Run:
+        return run
+
+    monkeypatch.setattr(face, "backend_of", chosen)
     return made
 
 
@@ -90,7 +94,8 @@ def test_layout_blhd_gives_views_and_an_output_of_that_layout(requests: list[Req
 def test_the_output_has_the_dtype_of_the_query_and_the_log_sum_exp_its_own(
     requests: list[Request], dtype: torch.dtype, lse_dtype: torch.dtype
 ) -> None:
-    out, lse = lacuna.attention(*(tensor.to(dtype).transpose(1, 2) for tensor in (Q, K, V)), layout="blhd", return_lse=True)
+    query, key, value = (tensor.to(dtype).transpose(1, 2) for tensor in (Q, K, V))
+    out, lse = lacuna.attention(query, key, value, layout="blhd", return_lse=True)
     assert requests[0].want_lse
     assert out.dtype == dtype
     assert lse.dtype == lse_dtype
