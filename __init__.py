@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from .ir.segments import segments
     from .runtime.attention import attention, varlen_attention
     from .runtime.build import compile
+    from .runtime.dense import dense
     from .runtime.inspect import explain, schedule
-    from .runtime.oracle import dense
     from .runtime.plot import plot
 
     __version__: str
@@ -42,7 +42,7 @@ _HOMES = {
     "attention": "runtime.attention",
     "compile": "runtime.build",
     "cos": "ir.functions",
-    "dense": "runtime.oracle",
+    "dense": "runtime.dense",
     "erf": "ir.functions",
     "exp": "ir.functions",
     "exp2": "ir.functions",

@@ -11,7 +11,6 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,9 +18,6 @@ from torch import Tensor
 from ..ir.expr import Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Unary, Var, fold
 from ..ir.program import Program, Space
 from . import materialise
-
-if TYPE_CHECKING:
-    from ..ir.pattern import Pattern
 
 PAIRS_AT_ONCE = 1 << 18  # (query, key) pairs of a row chunk, all batch items and heads together
 EXACT = {Kind.INT: torch.int64, Kind.BOOL: torch.bool, Kind.FLOAT: torch.float64}
@@ -192,17 +188,6 @@ def _unravelled(side: str, positions: Tensor, space: Space) -> dict[str, Tensor]
         found[name] = torch.remainder(positions, extent)
         positions = torch.div(positions, extent, rounding_mode="floor")
     return {**found, names[0]: positions}
-
-
-def dense(pattern: Pattern, q_len: int, kv_len: int | None = None, *, batch: int = 1, heads: int = 1) -> Tensor:
-    """The mask of `pattern` in full: bool[batch, heads, q_len, kv_len], true where a query sees a key.
-
-    Meant for looking and for tests: it takes batch * heads * q_len * kv_len bytes. `kv_len` is `q_len` where it is not given.
-
-    Raises:
-        IndexError: a table is read outside its extents.
-    """
-    return dense_mask(pattern.program, q_len, q_len if kv_len is None else kv_len, pattern.bindings, batch, heads)
 
 
 def dense_mask(

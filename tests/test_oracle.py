@@ -1,7 +1,8 @@
 """The oracle against Python's own arithmetic, one pair at a time."""
 
 # The types of torch and of `operator` are partly unknown.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownParameterType=false, reportMissingParameterType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 import math
@@ -10,6 +11,7 @@ import random
 from itertools import product
 from typing import Any
 
+import lacuna
 import pytest
 import torch
 from lacuna.ir.expr import (
@@ -213,6 +215,27 @@ def test_row_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("q_len", "k_len"), [(0, 0), (0, 5), (5, 0)])
 def test_lengths_of_zero_give_empty_masks(q_len: int, k_len: int) -> None:
     assert oracle.dense_mask(CAUSAL, q_len, k_len).shape == (1, 1, q_len, k_len)
+
+
+@lacuna.pattern
+def per_head(q, k, b, h, *, window):  # noqa: ANN001, ANN201 (patterns are written without annotations)
+    return (q - k < window + h) & (k <= q + b)
+
+
+def test_the_public_mask_is_the_oracles_for_every_batch_item_and_head() -> None:
+    dense = lacuna.dense(per_head(window=2), 5, 7, batch=2, heads=3)
+    assert dense.dtype == torch.bool
+    for b, h, q, k in product(range(2), range(3), range(5), range(7)):
+        assert bool(dense[b, h, q, k]) is (q - k < 2 + h and k <= q + b)
+    assert lacuna.dense(per_head(window=2), 5).shape == (1, 1, 5, 5)
+    assert bool(lacuna.dense(None, 2, 3).all())
+
+
+def test_the_public_mask_needs_a_pattern_with_all_its_values() -> None:
+    with pytest.raises(TypeError, match=r"`per_head` is used before `window` is bound"):
+        lacuna.dense(per_head, 4)
+    with pytest.raises(TypeError, match=r"`pattern` is the plain function `len`\.\n  write `@lacuna.pattern`"):
+        lacuna.dense(len, 4)  # pyright: ignore[reportArgumentType]  (what the test is about)
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------
