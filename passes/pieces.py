@@ -126,11 +126,11 @@ class _Range:
 
 def pieces(relation: isl.Set, reading: Reading) -> tuple[Piece, ...]:
     """A union of pieces equal to `relation` on the tile grid; they may overlap."""
-    basics = relation.get_basic_sets()
-    found = tuple(piece(basic, reading) for basic in basics)
+    relation = relation.compute_divs()
+    found = tuple(piece(basic, reading) for basic in relation.get_basic_sets())
     if len(found) <= MOST_RANGES:
         return found
-    hull = piece(relation.simple_hull(), reading)
+    hull = piece(relation.remove_divs().simple_hull(), reading)
     return (Piece(hull.start, hull.stop, 1, conjunction(_residual(hull), disjunction(*(member(each) for each in found)))),)
 
 

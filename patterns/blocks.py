@@ -1,0 +1,57 @@
+"""Blocks and strides of positions."""
+
+# Patterns are written without annotations.
+# ruff: noqa: ANN001, ANN202
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+from __future__ import annotations
+
+from ..ir.pattern import Pattern, pattern
+from .checks import at_least
+
+
+@pattern
+def _same_block(q, k, *, block):
+    return q // block == k // block
+
+
+@pattern
+def _chunked(q, k, *, chunk):
+    return (k <= q) & (q // chunk == k // chunk)
+
+
+@pattern
+def _block_causal(q, k, *, block):
+    return k // block <= q // block
+
+
+@pattern
+def _strided(q, k, *, stride):
+    return (k <= q) & ((q - k < stride) | (k % stride == stride - 1))
+
+
+def block_local(block: int) -> Pattern:
+    """q // block == k // block, in both directions. Source: J. Qiu et al., Blockwise Self-Attention, 2019."""
+    at_least(1, block=block)
+    return _same_block(block=block)
+
+
+def chunked(chunk: int) -> Pattern:
+    """k <= q inside chunks: q // chunk == k // chunk. Source: Meta, Llama 4 (the layers with local attention), 2025."""
+    at_least(1, chunk=chunk)
+    return _chunked(chunk=chunk)
+
+
+def block_causal(block: int) -> Pattern:
+    """k // block <= q // block: causal between blocks, everything inside one. Source: M. Arriola et al., Block Diffusion, 2025."""
+    at_least(1, block=block)
+    return _block_causal(block=block)
+
+
+def strided(stride: int) -> Pattern:
+    """k <= q and (q - k < stride or k % stride == stride - 1): the last `stride` tokens, and the last of every stride before.
+
+    Source: R. Child et al., Generating Long Sequences with Sparse Transformers, 2019 (the fixed form, one summary column).
+    """
+    at_least(1, stride=stride)
+    return _strided(stride=stride)

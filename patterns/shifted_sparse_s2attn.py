@@ -1,0 +1,44 @@
+"""LongLoRA: half of the heads attend in groups, the other half in groups shifted by half a group."""
+
+# Patterns are written without annotations.
+# ruff: noqa: ANN001, ANN202
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+from __future__ import annotations
+
+from ..ir.pattern import Pattern, pattern
+from .checks import at_least
+
+
+@pattern
+def _varlen(q, k, h, *, group, plain_heads):
+    plain = q // group == k // group
+    shifted = (q + group // 2) // group == (k + group // 2) // group
+    return (k <= q) & (((h < plain_heads) & plain) | ((h >= plain_heads) & shifted))
+
+
+@pattern
+def _rolled(q, k, h, *, group, length, plain_heads):
+    rolled_q, rolled_k = (q - group // 2) % length, (k - group // 2) % length
+    plain = (q // group == k // group) & (k <= q)
+    shifted = (rolled_q // group == rolled_k // group) & (rolled_k <= rolled_q)
+    return ((h < plain_heads) & plain) | ((h >= plain_heads) & shifted)
+
+
+def shifted_sparse_s2attn(length: int, heads: int, *, groups: int = 4, wrap: bool = False) -> Pattern:
+    """q // G == k // G in the first half of the heads, the same of positions moved by G / 2 in the second; causal. G = length / groups.
+
+    length: tokens, a multiple of `groups`. heads: query heads.
+    wrap:   the eager form, which rolls the sequence: causal in the *rolled* order, so the first half group sees the end of the sequence.
+            The default is the form for packed sequences, with half groups at both ends.
+
+    Trap: the two public forms are not equivalent, and the rolled one attends to the future.
+    Source: Y. Chen et al., LongLoRA, 2023.
+    """
+    at_least(1, length=length, heads=heads, groups=groups)
+    if length % groups:
+        raise ValueError(f"`length` is {length}, which {groups} groups do not divide\n  write a multiple of {groups}")
+    group = length // groups
+    if wrap:
+        return _rolled(group=group, length=length, plain_heads=heads // 2)
+    return _varlen(group=group, plain_heads=heads // 2)
