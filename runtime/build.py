@@ -1,0 +1,59 @@
+"""Kernels ahead of the first call."""
+
+from __future__ import annotations
+
+import torch
+
+from ..ir.pattern import Pattern
+from ..ir.plan import Target
+from ..ir.score import Score
+from ..passes.launch import Launch
+from . import materialise
+from .kernels import Kernel, Variant, kernel_of
+from .merging import resolved
+
+NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16", torch.float64: "f64"}
+
+
+def compile(
+    pattern: Pattern | None,
+    *,
+    target: str = "cpp",
+    dtype: torch.dtype = torch.float32,
+    head_dim: int = 64,
+    value_dim: int | None = None,
+    score: Score | None = None,
+    heads: int = 1,
+) -> Kernel:
+    """The kernel that `attention` would use for long sequences: `.source`, `.schedule`, `.key`.
+
+    target: `cpp`, for this machine, or `triton`, whose text every GPU compiles at its first launch.
+    heads:  query heads, where the pattern divides by something that differs between heads.
+
+    Raises:
+        ValueError: there is no such target or dtype.
+    """
+    if dtype not in NAMES:
+        raise ValueError(f"there are no kernels for {dtype}\n  write one of {', '.join(str(each) for each in NAMES)}")
+    program, bindings = resolved(pattern, score)
+    tables = materialise.tables(program, bindings, 1)
+    launch = Launch(
+        1024,
+        1024,
+        heads=heads,
+        parameters=materialise.parameters(program, bindings),
+        tables={name: table.numpy() for name, table in tables.items() if not table.is_floating_point()},
+    )
+    dims = (head_dim, head_dim if value_dim is None else value_dim)
+    if target == "cpp":
+        from . import cpp_backend
+        from .toolchain import cpu_target
+
+        here = cpu_target()
+        return kernel_of(Variant(program, here, NAMES[dtype], dims, (64, 64), False), launch, cpp_backend.toolchain_of(here))
+    if target == "triton":
+        from . import triton_backend
+
+        variant = Variant(program, Target("triton", "interpreter"), NAMES[dtype], dims, (64, 32), False)
+        return kernel_of(variant, launch, triton_backend.toolchain())
+    raise ValueError(f"there is no target {target!r}\n  write `cpp` or `triton`")

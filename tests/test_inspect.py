@@ -1,0 +1,88 @@
+"""Schedules, explanations and pictures, as a user asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lacuna
+import numpy as np
+import pytest
+import torch
+from lacuna import patterns
+from lacuna.runtime.plot import picture, pooled
+
+
+def test_a_causal_window_as_a_picture(golden: Callable[[str, str], None]) -> None:
+    golden("causal-window.tiles", lacuna.plot(patterns.sliding_window(25), 64, block=(8, 8)))
+
+
+def test_the_schedule_counts_tiles() -> None:
+    found = lacuna.schedule(patterns.causal(), 256, block=(64, 64))
+    assert found.exact
+    assert found.closed_form
+    assert found.route == "symbolic"
+    assert np.array_equal(found.tiles(), np.tril(np.full((4, 4), 2), -1) + np.eye(4))
+
+
+def test_an_explanation_holds_exact_counts() -> None:
+    told = lacuna.explain(patterns.sliding_window(10), 100, block=(16, 16))
+    assert told.live_pairs == sum(min(q + 1, 10) for q in range(100))
+    assert told.density == told.live_pairs / 10_000
+    assert sum(told.classes) == 49
+    text = str(told)
+    for part in ("program @", "passes", "flatten-grid", "tiles of 16 x 16", "predicted speed-up", "partial  max(0"):
+        assert part in text
+
+
+def test_an_explanation_says_why_it_fell_back() -> None:
+    @lacuna.pattern  # pyright: ignore
+    def disc(q, k, *, radius):  # noqa: ANN001, ANN202  # pyright: ignore
+        return (q - k) * (q - k) < radius * radius  # pyright: ignore
+
+    told = lacuna.explain(disc(radius=7), 64, block=(16, 16))
+    assert told.schedule.route == "refined"
+    assert told.schedule.exact
+    assert "joins q and k and is not affine" in str(told)
+
+
+def test_large_maps_are_pooled() -> None:
+    tiles = np.zeros((130, 130), np.uint8)
+    tiles[:2, :2] = 2
+    tiles[-1, -1] = 1
+    assert pooled(tiles, 64).shape == (44, 44)
+    lines = picture(tiles).splitlines()
+    assert lines[0].startswith("/.")
+    assert lines[-1].endswith("./")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_pictures_are_written(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"map{suffix}"
+    lacuna.plot(patterns.causal(), 512, path=path)
+    assert path.stat().st_size > 1000
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a picture cannot be written to `map\.txt`"):
+        lacuna.plot(patterns.causal(), 512, path=tmp_path / "map.txt")
+
+
+def test_a_schedule_needs_a_length() -> None:
+    with pytest.raises(ValueError, match="`q_len` is 0; a schedule has at least one tile"):
+        lacuna.schedule(patterns.causal(), 0)
+
+
+@pytest.mark.parametrize("target", ["cpp", "triton"])
+def test_kernels_can_be_compiled_before_the_first_call(target: str) -> None:
+    kernel = lacuna.compile(patterns.sliding_window(9), target=target, head_dim=16)
+    assert kernel.schedule.closed_form
+    assert "window" in kernel.source
+    assert len(kernel.key) == 64
+
+
+def test_targets_and_dtypes_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(ValueError, match="there is no target 'fortran'"):
+        lacuna.compile(None, target="fortran")
+    with pytest.raises(ValueError, match=r"there are no kernels for torch\.int32"):
+        lacuna.compile(None, dtype=torch.int32)
