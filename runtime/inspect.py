@@ -20,6 +20,7 @@ from .terms import term_arrays
 if TYPE_CHECKING:
     from ..passes.pipeline import Trace
 
+LONGEST_LINE = 160
 PARTIAL_COST = 1.15  # a partial tile beside a full one, measured on the C++ kernels
 
 
@@ -151,8 +152,13 @@ class Explanation:
                 step = f", step {piece.step}" if piece.step > 1 else ""
                 where = f" where {piece.where}" if str(piece.where) != "true" else ""
                 listed = f" through {piece.through.name}" if piece.through else ""
-                lines.append(f"  {kind:8} {piece.start} <= j < {piece.stop}{step}{listed}{where}")
+                lines.append(f"  {kind:8} {_short(f'{piece.start} <= j < {piece.stop}{step}{listed}{where}')}")
         return lines
+
+
+def _short(text: str) -> str:
+    """`text`, cut where nobody would read on."""
+    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ... ({len(text)} characters: print the schedule to see them)"
 
 
 def explain(

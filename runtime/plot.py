@@ -1,7 +1,7 @@
 """Pictures of tiles: characters for a terminal, PNG or SVG for a page."""
 
 # matplotlib's types are partial.
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 from pathlib import Path
