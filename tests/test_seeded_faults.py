@@ -124,7 +124,8 @@ def blocks_swapped(patch: Patch) -> None:
 
 
 def lengths_swapped(patch: Patch) -> None:
-    plain, turned = integer_sets.relations, {Q_LEN: K_LEN, K_LEN: Q_LEN}
+    plain = integer_sets.relations
+    turned: dict[Expr, Expr] = {Q_LEN: K_LEN, K_LEN: Q_LEN}
 
     def swapped(problem: Any, budget: int) -> Any:
         sets = plain(problem, budget)
