@@ -28,12 +28,12 @@ console = Console(highlight=False)
 
 
 @lacuna.pattern(rank=2)
-def near(q, k, *, window, rows, cols):  # noqa: ANN001, ANN201 (patterns are written without annotations)
+def near(q, k, *, window, extents):  # noqa: ANN001, ANN201 (patterns are written without annotations)
     """Windows that shift inward at the edges, as in neighborhood attention."""
     inside = True
-    for axis, extent in ((0, rows), (1, cols)):
-        start = lacuna.minimum(lacuna.maximum(q[axis] - window // 2, 0), extent - window)
-        inside = inside & (start <= k[axis]) & (k[axis] < start + window)
+    for axis, (size, extent) in enumerate(zip(window, extents, strict=True)):
+        start = lacuna.minimum(lacuna.maximum(q[axis] - size // 2, 0), extent - size)
+        inside = inside & (start <= k[axis]) & (k[axis] < start + size)
     return inside
 
 
@@ -140,7 +140,7 @@ def main() -> None:
     norms = (features**2).sum(-1) / STRENGTH**2
     scale = 2 / STRENGTH**2
     query, value = features[None, None], colours[None, None]
-    pattern = near(window=WINDOW, rows=options.rows, cols=options.cols).on(*extents)
+    pattern = near(window=(WINDOW, WINDOW), extents=extents).on(*extents)
     tokens = options.rows * options.cols
 
     with console.status("deriving the tiles"):
@@ -168,7 +168,6 @@ def main() -> None:
         bias = torch.where(lacuna.dense(pattern, tokens)[0, 0], -norms, -math.inf)[None, None]
         _, sdpa = timed(lambda: scaled_dot_product_attention(query, query, value, attn_mask=bias, scale=scale), times=1)
     console.print(f"SDPA with a mask {sdpa:.0f} ms: {sdpa / ours:.1f} times as long")
-    del bias
     with console.status("FlexAttention, compiled"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         flex = against_flex((query, query, value), norms, extents, scale)
