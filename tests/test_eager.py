@@ -27,7 +27,7 @@ class Largest(TorchDispatchMode):
     """Remembers how many elements the largest tensor held that an operation made, views aside."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]  (torch's signature)
         self.elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401 (torch's signature)

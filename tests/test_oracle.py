@@ -166,10 +166,8 @@ def random_integer(rng: random.Random, depth: int) -> Expr:
         return rng.choice([Q, K, B, H, Symbol("W"), Q_LEN, K_LEN, OFFSET, Const(rng.randint(-7, 7))])
     op = rng.choice([*INTEGER_BINARY, Op.NEG, Op.ABS, "select", "table"])
     a, b = random_integer(rng, depth - 1), random_integer(rng, depth - 1)
-    if op == "select":
-        return Select(random_truth(rng, 1), a, b)
-    if op == "table":
-        return Lookup(Table("doc", "i32", 1), (Binary(Op.MOD, a, Const(5)),))
+    if isinstance(op, str):
+        return Select(random_truth(rng, 1), a, b) if op == "select" else Lookup(Table("doc", "i32", 1), (Binary(Op.MOD, a, Const(5)),))
     if op in (Op.NEG, Op.ABS):
         return Unary(op, a)
     return Binary(op, a, Const(rng.choice([-5, -2, 3, 4])) if op in (Op.FLOORDIV, Op.MOD) else b)
