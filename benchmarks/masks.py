@@ -108,7 +108,8 @@ def _resident_mb() -> float:
 
 def _wrong(mask: Mask, launch: Launch, block: tuple[int, int], got: Sequence[np.ndarray], *, exact: bool) -> int:
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from brute_force import Problem, classes, dense  # the tests' evaluator, which shares no helper with the passes
+    # The tests' evaluator, which shares no helper with the passes.
+    from brute_force import Problem, classes, dense  # pyright: ignore[reportMissingImports]
 
     values = {name: int(value) for name, value in launch.parameters.items()}
     problem = Problem(mask.pattern.program.mask, mask.q_len, mask.k_len, 0, values, launch.tables)

@@ -13,6 +13,7 @@ from lacuna.ir.parse import parse_schedule
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
 from lacuna.passes.derive import Derivation, derive
+from lacuna.passes.integer_sets import BUDGET
 from lacuna.passes.launch import Launch
 from lacuna.passes.tiles import Visits, tiles
 from lacuna.passes.transpose import transposed, transposed_launch
@@ -50,9 +51,9 @@ def _listed(visits: Visits, loops: tuple[Piece, ...]) -> list[int]:
     return [int(tile) for piece in loops for tile in visits.listed(piece)]
 
 
-def faults(case: Case) -> str:
-    """What is wrong with the derivation of one case; empty where nothing is."""
-    derivation = derive(case.program, *case.block, case.launch)
+def faults(case: Case, budget: int = BUDGET) -> str:
+    """What is wrong with the derivation of one case; empty where nothing is. A budget of 1 leaves refinement only."""
+    derivation = derive(case.program, *case.block, case.launch, budget=budget)
     schedule, arrays = derivation.schedule, arrays_of(derivation, case.launch)
     for h in range(HEADS):
         got, want = tiles(schedule, case.launch, arrays, 0, h), wanted_classes(case, h)
@@ -80,6 +81,13 @@ def test_random_programs_have_no_wrong_tile(prove: bool, capsys: pytest.CaptureF
         print("\n" + ", ".join(f"{name}: {count}" for name, count in sorted(found.items())))
     assert found["3 classes"] >= 0.3 * found["programs"]
     assert found["both-sided residue"] >= 0.33 * found["programs"]
+
+
+def test_refinement_alone_has_no_wrong_tile(prove: bool) -> None:
+    for seed in range(10_000, 10_000 + (500 if prove else 40)):
+        case = random_case(seed)
+        fault = faults(case, budget=1)
+        assert not fault, f"seed {seed}: {fault}\n{case.program}\n{case.launch}, tiles of {case.block}"
 
 
 def _binary(op: Op, a: Expr | int, b: Expr | int) -> Expr:
