@@ -31,6 +31,7 @@ from lacuna.runtime.terms import term_arrays
 
 TOKENS = 1 << 20
 REPEATS = 5
+PATIENCE = 2.0  # seconds after which a derivation is not repeated: it misses its limit anyway
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def _timed(mask: Mask, block: tuple[int, int], launch: Launch) -> tuple[Derivati
         start = time.perf_counter()
         found = derive(mask.pattern.program, *block, launch)
         times.append(time.perf_counter() - start)
+        if times[-1] > PATIENCE:
+            break
     return found, times, _resident_mb() - before  # pyright: ignore[reportPossiblyUnboundVariable] (REPEATS is not 0)
 
 
