@@ -39,7 +39,7 @@ from .integer_sets import BUDGET, Bounds, OverBudget, Problem, Sets, relations
 from .launch import Launch
 from .loops import partial_loops, visited_once
 from .opaque import Abstraction, Joint, abstracted, linear_form
-from .pieces import Reading, member, pieces
+from .pieces import Reading, member, overlaps, pieces
 from .pipeline import Observer
 from .prepare import Prepared, prepare
 from .refine import refined
@@ -140,7 +140,8 @@ def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping
     some = pieces(sets.some, Reading(sets.parameters, all_tiles, meanings))
     inner = Reading(sets.parameters, whole_tiles, meanings)
     full = pieces(sets.full, inner) if sets.full is not None else (_complement(sets, inner),)
-    full = tuple(piece for piece in full if piece.where is not FALSE)
+    if full and full[0].where is FALSE:  # the complement of everything
+        full = ()
     fast = full if sets.even_full is None else pieces(sets.even_full, inner)
     arrays_needed = any(not _monotone(term) for term in terms)
     schedule = Schedule(
@@ -149,8 +150,8 @@ def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping
         block_k=task.block_k,
         some=some,
         full=full,
-        full_loops=visited_once(fast),
-        partial_loops=partial_loops(some, fast),
+        full_loops=visited_once(fast, None if sets.fast_full is None else overlaps(sets.fast_full)),
+        partial_loops=partial_loops(some, fast, overlaps(sets.some)),
         terms=tuple(term for term in terms if not _monotone(term)),
         exact=not terms,
         closed_form=not arrays_needed,

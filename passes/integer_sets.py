@@ -83,6 +83,11 @@ class Sets:
     grid: isl.Set
     parameters: tuple[Expr, ...]
 
+    @property
+    def fast_full(self) -> isl.Set | None:
+        """What the full loops are made of."""
+        return self.full if self.even_full is None else self.even_full
+
 
 @contextmanager
 def budgeted(context: isl.Context, operations: int) -> Generator[None]:

@@ -33,9 +33,11 @@ from ..ir.expr import (
 )
 from ..ir.schedule import Piece
 from .canonicalise import simplified
+from .integer_sets import OverBudget, budgeted
 
 _SET, _PARAM, _DIV = isl.dim_type.in_, isl.dim_type.param, isl.dim_type.div  # of an affine function over the set
 MOST_RANGES = 6
+OVERLAP_BUDGET = 20_000
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def _integer(value: isl.Val, factor: int) -> int:
 def _linear(plus: Sequence[tuple[int, Expr]], constant: int) -> Expr:
     """A sum, positive coefficients first so that it reads without unary minus."""
     result: Expr | None = None
+    if constant and plus and all(coefficient < 0 for coefficient, _ in plus):
+        result, constant = Const(constant), 0
     for coefficient, leaf in sorted(plus, key=lambda each: each[0] < 0):
         if result is None:
             result = times(coefficient, leaf)
@@ -134,6 +138,19 @@ def pieces(relation: isl.Set, reading: Reading) -> tuple[Piece, ...]:
     return (Piece(hull.start, hull.stop, 1, conjunction(_residual(hull), disjunction(*(member(each) for each in found)))),)
 
 
+def overlaps(relation: isl.Set) -> frozenset[tuple[int, int]]:
+    """Pairs (earlier, later) of the pieces of `relation` that may share a tile; the others are proved not to."""
+    basics = relation.compute_divs().get_basic_sets()
+    if len(basics) > MOST_RANGES:
+        return frozenset()  # one piece
+    pairs = [(a, b) for b in range(len(basics)) for a in range(b)]
+    try:
+        with budgeted(relation.get_ctx(), OVERLAP_BUDGET):
+            return frozenset((a, b) for a, b in pairs if not basics[a].is_disjoint(basics[b]))
+    except OverBudget:
+        return frozenset(pairs)
+
+
 def _residual(hull: Piece) -> Expr:
     return FALSE if hull.where is FALSE else TRUE  # the members say everything else
 
@@ -146,7 +163,7 @@ def piece(basic: isl.BasicSet, reading: Reading) -> Piece:
     start = reduce(lambda a, b: simplified(Binary(Op.MAX, a, b)), found.starts)
     stop = reduce(lambda a, b: simplified(Binary(Op.MIN, a, b)), found.stops)
     if found.step > 1:
-        start = add(start, Binary(Op.MOD, Binary(Op.SUB, found.phase, start), Const(found.step)))
+        start = add(start, simplified(Binary(Op.MOD, Binary(Op.SUB, found.phase, start), Const(found.step))))
     if found.guards:
         stop = Select(conjunction(*found.guards), stop, ZERO)
     where = conjunction(*found.tests)
