@@ -13,7 +13,7 @@ from ..ir.source import Source
 from .environment import ENVIRONMENT, TEMPLATES
 from .print_cpp import Printed, Slots, printed, slots_of
 
-COMMON = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden", "-Wno-unknown-pragmas")
+COMMON = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-unknown-pragmas")
 FLAGS: dict[str, tuple[str, ...]] = {
     "avx512": (*COMMON, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mf16c", "-mprefer-vector-width=512"),
     "avx2": (*COMMON, "-mavx2", "-mfma", "-mf16c"),
