@@ -106,7 +106,7 @@ def contained(item: object, items: object) -> object:
         members = cast(Iterable[object], items)
         if isinstance(item, Traced) or any(isinstance(each, Traced) for each in members):
             return some(item == each for each in members)
-    return item in items  # pyright: ignore[reportOperatorIssue, reportUnknownVariableType] (the user's own `in`)
+    return item in items  # pyright: ignore[reportOperatorIssue] (the user's own `in`)
 
 
 def some(values: Iterable[object]) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,10 +37,10 @@ def parameters(program: Program, bindings: Bindings) -> dict[str, int | float | 
 
 
 def number(kind: Kind, value: object) -> int | float | bool:
-    scalar = value.item() if isinstance(value, Tensor) else value
+    scalar: Any = value.item() if isinstance(value, Tensor) else value
     if kind is Kind.INT:
-        return int(scalar)  # type: ignore[call-overload]  # the DSL admits numbers only
-    return bool(scalar) if kind is Kind.BOOL else float(scalar)  # type: ignore[arg-type]  # likewise
+        return int(scalar)
+    return bool(scalar) if kind is Kind.BOOL else float(scalar)
 
 
 def bound(bindings: Bindings, name: str) -> object:

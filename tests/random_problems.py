@@ -246,7 +246,7 @@ def _placed(choose: Choose, extents: tuple[int, int, int, int]) -> tuple[dict[st
 
 def written(traced: object) -> Any:  # noqa: ANN401 (a function of anything that has operators)
     """The function under a decorator."""
-    return inspect.unwrap(traced)  # type: ignore[arg-type]  # a pattern is called with parameters
+    return inspect.unwrap(traced)  # pyright: ignore[reportArgumentType] (a pattern is called with parameters)
 
 
 def _pattern(choose: Choose, at: Places) -> tuple[object, Tensor]:

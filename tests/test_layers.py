@@ -1,5 +1,7 @@
 """Which room may import which, read from the sources; and no module reaches itself while it is being imported."""
 
+# networkx comes without types.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import ast

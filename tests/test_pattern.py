@@ -181,7 +181,7 @@ def test_binding_leaves_the_pattern_as_it_was() -> None:
     sliding(window=3)
     assert sliding.unbound == ("window",)
     with pytest.raises(AttributeError):
-        sliding.space = Space()  # type: ignore[misc]
+        sliding.space = Space()  # pyright: ignore[reportAttributeAccessIssue] (that is the point)
 
 
 # -- grids
@@ -362,7 +362,7 @@ class Odd:
         (lambda: sliding(window=Odd()), "binds `window` to Odd() of type Odd", "an int, float, bool, str, None, a tuple"),
         (lambda: sliding(window=torch.zeros(2, dtype=torch.uint8)), "to a tensor of torch.uint8", "one of int8, int16"),
         (lambda: sliding(window=2.5).program, "`window` in the mask is a real", "integers"),
-        (lambda: segments([0, 3]), "`lacuna.segments` of list", "lacuna.segments(torch.tensor("),  # type: ignore[arg-type]
+        (lambda: segments([0, 3]), "`lacuna.segments` of list", "lacuna.segments(torch.tensor("),  # pyright: ignore[reportArgumentType]
         (lambda: segments(torch.zeros(2)), "offsets are integers along one axis", "`offsets.int()`"),
         (lambda: sliding & (lambda q, k: q), "which is no pattern", "`@lacuna.pattern` above the function"),
         (lambda: sliding and sinks, "`sliding(window=...)` has no truth value", "`&`, `|`, `~`"),

@@ -1,5 +1,7 @@
 """Packed sequences against each sequence by itself, on every backend that runs here."""
 
+# torch's types are partial.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportCallIssue=false
 from __future__ import annotations
 
 import random
