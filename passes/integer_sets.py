@@ -37,7 +37,7 @@ from ..ir.expr import (
     walk,
 )
 
-BUDGET = 100_000
+BUDGET = 200_000
 _SET, _PARAM, _DIV = isl.dim_type.set, isl.dim_type.param, isl.dim_type.div
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..ir.expr import K_LEN, OFFSET, Q_LEN, Expr, Kind
+from ..ir.expr import K_LEN, OFFSET, Q_LEN, Binary, Const, Expr, Kind, Op, Q
 from ..ir.program import Program
+from ..passes.canonicalise import FlattenGrid
 from ..passes.launch import Launch
 from ..passes.proofs import check_lookups, fits_int32
 from ..passes.refine import refined
@@ -82,7 +83,9 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
         shifted=variant.shifted,
         ragged=_ragged(request.ragged),
     )
-    check_lookups(request_positions(request), replace(launch, offset=0), {name: tuple(table.shape) for name, table in tables.items()})
+    shapes = {name: tuple(table.shape) for name, table in tables.items()}
+    for offset in {request.offset, furthest}:
+        check_lookups(_moved(request.program, offset), replace(launch, offset=0), shapes)
     kernel = kernel_of(variant, launch, toolchain)
     if kernel.schedule.route == "refined" and launch.ragged:
         everything = _everything(request)
@@ -96,13 +99,10 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
     return Values(kernel, parameters, {**tables, **{name: torch.as_tensor(array, device=device) for name, array in arrays.items()}}, narrow)
 
 
-def request_positions(request: Request) -> Program:
-    """The program as look-ups meet it: `q` moved by the offset of the call."""
-    from ..ir.expr import Binary, Const, Op, Q
-    from ..passes.canonicalise import FlattenGrid
-
-    program = FlattenGrid()(request.program)
-    return program.substituted({Q: Binary(Op.ADD, Q, Const(request.offset))}) if request.offset else program
+def _moved(program: Program, offset: int) -> Program:
+    """The program as look-ups meet it: `q` is a row, and its position that row plus the offset of the call."""
+    flat = FlattenGrid()(program)
+    return flat.substituted({Q: Binary(Op.ADD, Q, Const(offset))}) if offset else flat
 
 
 def _integers(program: Program, tables: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
