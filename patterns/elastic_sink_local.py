@@ -24,12 +24,15 @@ def elastic_sink_local(local: object, *, sink: int = 1, block: int = 64) -> Patt
     """
     at_least(0, sink=sink)
     at_least(1, block=block)
+    if len(getattr(local, "shape", ())) != 1:
+        raise ValueError(f"`local` is {local!r:.60}, not one length per head\n  write an integer tensor [heads], in blocks")
     return _elastic(block=block, sink=sink, local=local)
 
 
 def elastic_blocks(alpha: float, beta: float, length: int, block: int = 64) -> int:
-    """Local blocks of a head at a sequence length: alpha // block + beta * (length // block), cut to an integer.
+    """Local blocks of a head at a sequence length: alpha // block + beta * length / block, cut to an integer.
 
     alpha: tokens that do not grow. beta: share of the sequence. length: tokens.
     """
+    at_least(1, length=length, block=block)
     return int(alpha // block + beta * (length / block))

@@ -34,6 +34,7 @@ def s2_local_stride(
     qb, kb: blocks of `block` tokens. h counts KV heads, as the query heads of a group share their pattern.
     heads:  query heads. kv_heads: KV heads; None means as many.
     step:   blocks between the columns of neighbouring heads; None means max(1, vert_stride // heads), 0 when `homo_head`.
+    num_dense_heads: how many of the KV heads, the last ones, see everything before them.
     offset: 0 in the authors' library, 1 in vLLM and Phi-3-small: the two public versions differ by one block.
 
     Source: X. Lin et al., S2-Attention: Hardware-Aware Context Sharding Among Attention Heads, 2024.
@@ -43,6 +44,8 @@ def s2_local_stride(
     shared = heads if kv_heads is None else kv_heads
     if shared < 1 or heads % shared:
         raise ValueError(f"`kv_heads` is {shared}, which does not divide {heads} query heads\n  write a divisor of `heads`")
+    if num_dense_heads > shared:
+        raise ValueError(f"`num_dense_heads` is {num_dense_heads}, of {shared} KV heads\n  write an integer of at most {shared}")
     stepped = max(1, vert_stride // heads) if step is None else step
     return _local_stride(
         block=block,

@@ -38,6 +38,8 @@ def sliding_window(window: int | tuple[int, int]) -> Pattern:
     Source: A. Q. Jiang et al., Mistral 7B, 2023; I. Beltagy et al., Longformer, 2020 (the pair).
     """
     if isinstance(window, tuple):
+        if len(window) != 2:
+            raise ValueError(f"`window` is {window}, which is no pair\n  write (tokens before, tokens after), or one integer")
         left, right = window
         at_least(0, left=left, right=right)
         return _two_sided(left=left, right=right)

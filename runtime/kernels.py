@@ -19,6 +19,7 @@ from ..passes.binding import Bound, bound_values
 from ..passes.canonicalise import FlattenGrid
 from ..passes.launch import Launch
 from .cache import Key, Manifest, open_cache
+from .settings import settings
 
 RAGGED: dict[Expr, Table] = {
     Q_LEN: Table("ragged_Lq", "i64", 1),
@@ -125,9 +126,12 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
 def _built(variant: Variant, launch: Launch, toolchain: Toolchain, path: Path) -> Manifest:
     from ..passes.derive import derive_prepared  # islpy, networkx and jinja2 come with these
     from ..passes.lower import plan_of
+    from ..passes.pipeline import dump_to
     from ..passes.prepare import prepare
 
-    prepared = prepare(variant.program, launch, shifted=variant.shifted)
+    folder = settings().dump
+    observers = () if folder is None else (dump_to(folder / variant.program.name),)
+    prepared = prepare(variant.program, launch, shifted=variant.shifted, observers=observers)
     schedule = derive_prepared(prepared, variant.block, launch, bind_lengths=False).schedule
     plan = toolchain.tune(plan_of(schedule, variant.target, variant.dtype, variant.dims))
     source = toolchain.render(plan)

@@ -86,3 +86,16 @@ def test_targets_and_dtypes_that_do_not_exist_are_refused() -> None:
         lacuna.compile(None, target="fortran")
     with pytest.raises(ValueError, match=r"there are no kernels for torch\.int32"):
         lacuna.compile(None, dtype=torch.int32)
+
+
+def test_programs_are_dumped_after_each_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @lacuna.pattern  # pyright: ignore
+    def dumped(q, k, *, gap):  # noqa: ANN001, ANN202  # pyright: ignore
+        return ~(q - k < gap)  # pyright: ignore
+
+    monkeypatch.setenv("LACUNA_DUMP", str(tmp_path))
+    lacuna.compile(dumped(gap=3), head_dim=8)
+    names = sorted(path.name for path in (tmp_path / "dumped").iterdir())
+    assert names[0] == "00-input.lacuna"
+    assert names[-1] == "05-simplify.lacuna"
+    assert "mask = gap <= q - k" in (tmp_path / "dumped" / names[-1]).read_text()
