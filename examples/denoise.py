@@ -143,12 +143,6 @@ def main() -> None:
     pattern = near(window=(WINDOW, WINDOW), extents=extents).on(*extents)
     tokens = options.rows * options.cols
 
-    with console.status("deriving the tiles"):
-        told = lacuna.explain(pattern, tokens, block=(64, 64))
-    console.rule("[bold]the program, and what becomes of it")
-    console.print(str(told), markup=False)
-    console.print(f"\n{lacuna.plot(pattern, tokens, path=options.out / 'tiles.png', block=(64, 64))}\n", markup=False)
-
     with console.status("compiling and denoising"):
         start = time.perf_counter()
         lacuna.attention(query, query, value, pattern, score=less_norm(norms=norms), scale=scale)
@@ -161,8 +155,16 @@ def main() -> None:
     console.print(f"lacuna {ours:.0f} ms   (first call {first:.0f} ms, compilation included)")
     pictures = {"photograph": truth, f"noisy, {psnr(noisy, truth):.1f} dB": noisy, f"denoised, {psnr(denoised, truth):.1f} dB": denoised}
     console.print(f"pictures: {save(options.out, pictures)}, {options.out / 'tiles.png'}", markup=False)
+
+    with console.status("deriving the tiles"):
+        told = lacuna.explain(pattern, tokens, block=(64, 64))
+    console.rule("[bold]the program, and what becomes of it")
+    console.print(str(told), markup=False)
+    console.print(f"\n{lacuna.plot(pattern, tokens, path=options.out / 'tiles.png', block=(64, 64), most=32)}", markup=False)
+    console.print("tiles: . empty, / partial or mixed, # full\n")
     if options.no_peers:
         return
+    console.rule("[bold]beside others")
 
     with console.status("SDPA with the same mask, which sees every pair"):
         bias = torch.where(lacuna.dense(pattern, tokens)[0, 0], -norms, -math.inf)[None, None]

@@ -39,10 +39,11 @@ def plot(
     block: tuple[int, int] = (128, 64),
     heads: int = 1,
     h: int = 0,
+    most: int = 64,
 ) -> str:
     """The tile map of a pattern: returned as text and, with `path` (.png or .svg), written as a picture.
 
-    Query tiles run downwards, key tiles to the right, which is the order in which a kernel visits them.
+    Query tiles run downwards, key tiles to the right, which is the order in which a kernel visits them. most: rows and columns of text.
 
     Raises:
         ValueError: `path` ends in something else.
@@ -51,7 +52,7 @@ def plot(
     tiles = found.tiles(h=h)
     if path is not None:
         _draw(tiles, Path(path), f"{block[0]} x {block[1]} tokens per tile, {found.route}")
-    return picture(tiles)
+    return picture(tiles, most)
 
 
 def _draw(tiles: np.ndarray, path: Path, title: str) -> None:

@@ -4,6 +4,8 @@
 # (definitions are written without types)
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import lacuna
@@ -47,6 +49,29 @@ DEFINITIONS: list[tuple[str, Pattern, See]] = [
     ("strided", patterns.strided(4), lambda q, k, h: k <= q and (q - k < 4 or k % 4 == 3)),
     ("mutual", patterns.modality_mutual((1, 4), (4, 6)), lambda q, k, h: k <= q or (q in (1, 2, 3) and k in (4, 5))),
     ("long-short", patterns.long_short_heads(1, 2), lambda q, k, h: k <= q and (h >= 1 or q - k < 2)),
+    ("composite", patterns.composite_modality(5), lambda q, k, h: q >= 5 and (k < 5 or k <= q)),
+    ("items", patterns.item_local(4), lambda q, k, h: min(q // 4, 8) == min(k // 4, 8)),
+    ("prefix per item", patterns.prefix_lm(torch.tensor([7])), lambda q, k, h: k <= q or k < 7),
+    (
+        "elastic",
+        patterns.elastic_sink_local(torch.tensor([2, 3]), sink=1, block=4),
+        lambda q, k, h: k <= q and (k // 4 < 1 or k // 4 > q // 4 - (2, 3)[h]),
+    ),
+    (
+        "s2",
+        patterns.s2_local_stride(2, block=3, local_blocks=2, vert_stride=5, offset=1),
+        lambda q, k, h: k <= q and (q // 3 - k // 3 < 2 or (k // 3 + 2 * h + 1) % 5 == 0),
+    ),
+    (
+        "s2, heads alike",
+        patterns.s2_local_stride(2, block=3, local_blocks=2, vert_stride=5, homo_head=True),
+        lambda q, k, h: k <= q and (q // 3 - k // 3 < 2 or k // 3 % 5 == 0),
+    ),
+    (
+        "shifted",
+        patterns.shifted_sparse_s2attn(40, 2),
+        lambda q, k, h: k <= q and (q + 5 * h) // 10 == (k + 5 * h) // 10,
+    ),
 ]
 
 
@@ -84,6 +109,8 @@ def test_neighborhood_is_its_definition(window: int, stride: int, dilation: int,
         return start <= j < start + window
 
     assert rows(patterns.neighborhood(window, stride=stride, dilation=dilation, causal=causal), length) == defined(see, length)
+    stated = patterns.neighborhood(window, stride=stride, dilation=dilation, causal=causal, length=length)
+    assert rows(stated, length) == defined(see, length)
 
 
 # -- worked examples --------------------------------------------------------------------------------------------------
@@ -170,6 +197,28 @@ def test_documents_by_ids_and_by_offsets_agree() -> None:
     assert rows(patterns.documents(ids, causal=False), 8)[3] == {3, 4}
 
 
+# -- identities and refusals ------------------------------------------------------------------------------------------
+
+
+def test_patterns_that_are_one_another() -> None:
+    assert rows(patterns.neighborhood(4, stride=4), 24) == rows(patterns.block_local(4), 24)
+    assert rows(patterns.neighborhood(4, dilation=6), 24) == [{k for k in range(24) if k % 6 == q % 6} for q in range(24)]
+    assert rows(patterns.neighborhood(5, causal=True), 19) == rows(patterns.sliding_window(5), 19)
+    assert rows(patterns.dilated_window(5, 1), 19) == rows(patterns.sliding_window((4, 0)), 19)
+    assert rows(patterns.block_local(6) & patterns.causal(), 19) == rows(patterns.chunked(6), 19)
+    assert rows(patterns.block_causal(1), 19) == rows(patterns.prefix_lm(0), 19) == rows(patterns.causal(), 19)
+    assert rows(patterns.full() - patterns.causal(), 5)[2] == {3, 4}
+
+
+def test_a_short_neighborhood_sees_its_whole_residue_class() -> None:
+    assert rows(patterns.neighborhood(5, dilation=2), 6)[3] == {1, 3, 5}
+
+
+def test_importing_the_catalogue_loads_no_torch_and_no_numpy() -> None:
+    code = "import sys, lacuna.patterns; print([name for name in ('torch', 'numpy') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -181,6 +230,14 @@ def test_documents_by_ids_and_by_offsets_agree() -> None:
         (lambda: patterns.s2_local_stride(6, kv_heads=4), "`kv_heads` is 4, which does not divide 6 query heads"),
         (lambda: patterns.modality_mutual((4, 1), (5, 6)), r"`image` is \(4, 1\), which is no range of tokens"),
         (lambda: patterns.documents(torch.zeros(2, 2)), "not one id per token"),
+        (lambda: patterns.sliding_window((1, 2, 3)), r"`window` is \(1, 2, 3\), which is no pair"),  # pyright: ignore[reportArgumentType]
+        (lambda: patterns.prefix_lm(2.5), "`prefix` is 2.5, which is no integer\n  write an integer of at least 0"),
+        (lambda: patterns.elastic_sink_local(3), "`local` is 3, not one length per head\n  write an integer tensor"),
+        (lambda: patterns.s2_local_stride(4, num_dense_heads=5), "`num_dense_heads` is 5, of 4 KV heads"),
+        (
+            lambda: patterns.neighborhood(4, dilation=3, length=11),
+            "`window \\* dilation` is 12 and `length` 11\n  write a window of at most 3",
+        ),
     ],
 )
 def test_parameters_without_a_meaning_are_refused(call: Callable[[], Pattern], message: str) -> None:
