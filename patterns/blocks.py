@@ -27,7 +27,7 @@ def _block_causal(q, k, *, block):
 
 @pattern
 def _strided(q, k, *, stride):
-    return (k <= q) & ((q - k < stride) | (k % stride == stride - 1))
+    return (k <= q) & ((q - k < stride) | ((q - k) % stride == 0))
 
 
 def block_local(block: int) -> Pattern:
@@ -49,9 +49,10 @@ def block_causal(block: int) -> Pattern:
 
 
 def strided(stride: int) -> Pattern:
-    """k <= q and (q - k < stride or k % stride == stride - 1): the last `stride` tokens, and the last of every stride before.
+    """k <= q and (q - k < stride or (q - k) % stride == 0): the last `stride` tokens, and every `stride`-th one before.
 
-    Source: R. Child et al., Generating Long Sequences with Sparse Transformers, 2019 (the fixed form, one summary column).
+    stride: tokens. Trap: the same paper's fixed form has columns at fixed positions and blocks instead of a window; it is not this.
+    Source: R. Child et al., Generating Long Sequences with Sparse Transformers, 2019 (the strided form).
     """
     at_least(1, stride=stride)
     return _strided(stride=stride)

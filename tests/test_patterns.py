@@ -46,7 +46,7 @@ DEFINITIONS: list[tuple[str, Pattern, See]] = [
     ("a-shape", patterns.a_shape(1, 3), lambda q, k, h: k <= q and (k < 1 or q - k < 3)),
     ("block-local", patterns.block_local(5), lambda q, k, h: q // 5 == k // 5),
     ("block-causal", patterns.block_causal(5), lambda q, k, h: k // 5 <= q // 5),
-    ("strided", patterns.strided(4), lambda q, k, h: k <= q and (q - k < 4 or k % 4 == 3)),
+    ("strided", patterns.strided(4), lambda q, k, h: k <= q and (q - k < 4 or (q - k) % 4 == 0)),
     ("mutual", patterns.modality_mutual((1, 4), (4, 6)), lambda q, k, h: k <= q or (q in (1, 2, 3) and k in (4, 5))),
     ("long-short", patterns.long_short_heads(1, 2), lambda q, k, h: k <= q and (h >= 1 or q - k < 2)),
     ("composite", patterns.composite_modality(5), lambda q, k, h: q >= 5 and (k < 5 or k <= q)),
