@@ -35,7 +35,7 @@ from ..ir.program import Program
 from ..ir.schedule import Counters, Piece, Schedule, Term
 from .binding import NeedsValues
 from .canonicalise import negation_free, simplified
-from .integer_sets import BUDGET, Bounds, OverBudget, Problem, Sets, relations
+from .integer_sets import BUDGET, SMALL_BUDGET, Bounds, OverBudget, Problem, Sets, relations
 from .launch import Launch
 from .loops import partial_loops, visited_once
 from .opaque import Abstraction, Joint, abstracted, linear_form
@@ -126,7 +126,8 @@ def _bound(task: _Task) -> Derivation:
     values = {symbol: Const(value) for symbol, value in task.launch.environment().items() if isinstance(value, int)}
     mask = simplified(substitute(task.prepared.mask, dict(values)))
     bound = {symbol.name: value.value for symbol, value in values.items() if isinstance(symbol, Symbol)}
-    found = _symbolic(replace(task, prepared=replace(task.prepared, mask=mask, bound={**task.prepared.bound, **bound})))
+    prepared = replace(task.prepared, mask=mask, bound={**task.prepared.bound, **bound})
+    found = _symbolic(replace(task, prepared=prepared, budget=min(task.budget, SMALL_BUDGET)))
     return replace(found, schedule=replace(found.schedule, route="bound"))
 
 

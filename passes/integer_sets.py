@@ -37,7 +37,8 @@ from ..ir.expr import (
     walk,
 )
 
-BUDGET = 200_000
+BUDGET = 400_000  # of the projection, which everything rests on
+SMALL_BUDGET = 100_000  # of what has a cheaper way out
 _SET, _PARAM, _DIV = isl.dim_type.set, isl.dim_type.param, isl.dim_type.div
 
 
@@ -116,8 +117,9 @@ def relations(problem: Problem, budget: int = BUDGET) -> Sets:
         grid = builder.on_tiles(builder.grid())
         some = builder.projected(builder.tile(keys_inside=True), problem.mask).gist(grid).coalesce()
         unfilled = builder.projected(builder.tile(), problem.unmask).coalesce()
-    full = builder.filled(unfilled, budget)
-    even = _even_full(builder, budget, full.n_basic_set()) if full is not None and full.n_basic_set() > 1 else None
+    small = min(budget, SMALL_BUDGET)
+    full = builder.filled(unfilled, small)
+    even = _even_full(builder, small, full.n_basic_set()) if full is not None and full.n_basic_set() > 1 else None
     return Sets(some, unfilled, full, even, grid, builder.parameters)
 
 
