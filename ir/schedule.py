@@ -60,9 +60,8 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What a derivation cost. Printed by `explain`, read by tests."""
+    """What a derivation cost: pairs at which the mask was evaluated, rectangles it was bounded on, and why it fell back."""
 
-    isl_operations: int = 0
     point_evaluations: int = 0
     boxes: int = 0
     fallbacks: tuple[str, ...] = ()

@@ -29,7 +29,6 @@ from ..ir.expr import (
     conjunction,
     disjunction,
     fold,
-    names,
     negated,
     rebuilt,
     substitute,
@@ -220,10 +219,6 @@ def _polarities(node: Expr, parts: tuple[tuple[Expr, Expr], ...]) -> tuple[Expr,
         case _:
             same = rebuilt(node, tuple(part[0] for part in parts))
             return same, negated(same)
-
-
-def reads_positions(expr: Expr) -> bool:
-    return bool(names(expr) & {"q", "k"})
 
 
 def with_values(program: Program, values: dict[Expr, Expr]) -> Program:

@@ -211,12 +211,15 @@ class _Builder:
         return low.le_set(value).intersect(value.lt_set(stop))
 
     def grid(self) -> isl.Set:
-        """Tiles that hold a query row and a key, and the facts every launch guarantees: both lengths at least 1."""
+        """Tiles that hold a query row and a key, and the facts every launch guarantees: lengths at least 1, minima below maxima."""
         i, j = self.leaf(Var("i")), self.leaf(Var("j"))
         zero, q_len, k_len = self.number(0), self.leaf(Q_LEN), self.leaf(K_LEN)
         rows = zero.le_set(i).intersect(i.scale_val(self.value(self.problem.block_q)).lt_set(q_len))
         keys = zero.le_set(j).intersect(j.scale_val(self.value(self.problem.block_k)).lt_set(k_len))
-        return rows.intersect(keys).intersect(self.number(1).le_set(q_len)).intersect(self.number(1).le_set(k_len))
+        tiles = rows.intersect(keys).intersect(self.number(1).le_set(q_len)).intersect(self.number(1).le_set(k_len))
+        for bounds in self.problem.terms.values():
+            tiles = tiles.intersect(self.leaf(bounds.low).le_set(self.leaf(bounds.high)))
+        return tiles
 
     def whole_key_tile(self) -> isl.Set:
         block = self.problem.block_k

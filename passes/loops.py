@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ir.expr import TRUE, Binary, Expr, J, Op, conjunction, disjunction, negated, substitute, walk
+from ..ir.expr import TRUE, Binary, Expr, Op, conjunction, disjunction, negated
 from ..ir.schedule import Piece
 from .canonicalise import negation_free, simplified
 from .pieces import member
@@ -56,11 +56,3 @@ def _peeled(piece: Piece, hole: Piece) -> tuple[Piece, ...]:
 def _clamped(value: Expr, piece: Piece) -> Expr:
     """`value` moved into [piece.start, piece.stop]."""
     return simplified(Binary(Op.MAX, piece.start, simplified(Binary(Op.MIN, value, piece.stop))))
-
-
-def reads_tile(expr: Expr) -> bool:
-    return any(node is J for node in walk(expr))
-
-
-def at_tile(expr: Expr, tile: Expr) -> Expr:
-    return substitute(expr, {J: tile})

@@ -11,8 +11,7 @@ from ..passes.launch import Launch
 from . import materialise
 from .kernels import Kernel, Variant, kernel_of
 from .merging import resolved
-
-NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16", torch.float64: "f64"}
+from .request import NAMES
 
 
 def compile(

@@ -16,11 +16,10 @@ from ..ir.source import Source
 from .cpp_call import Arguments, CppKernel, Triple
 from .kernels import Kernel, Toolchain, Variant
 from .launches import Values, values_of
-from .request import Request
+from .request import NAMES, Request
 from .settings import settings
 from .toolchain import compile_shared, cpu_target, find_compiler
 
-NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16", torch.float64: "f64"}
 FEW_ROWS = 16
 
 

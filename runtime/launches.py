@@ -62,11 +62,6 @@ def values_of(request: Request, variant: Variant, toolchain: Toolchain) -> Value
     return found[0]
 
 
-def forget_launches() -> None:
-    """Drop everything remembered, as a new process would start."""
-    _remembered.clear()
-
-
 def _values(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
     parameters = materialise.parameters(request.program, request.bindings)
     furthest = request.offset if request.ragged.offsets is None else int(request.ragged.offsets.max())

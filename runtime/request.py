@@ -13,7 +13,8 @@ from torch import Tensor
 from ..ir.program import Program
 from .advice import advice
 
-DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16, torch.float64})
+NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16", torch.float64: "f64"}
+DTYPES = frozenset(NAMES)
 DEVICES = frozenset({"cpu", "cuda"})
 LAYOUTS = ("bhld", "blhd")
 MOST_DIMENSIONS = 256

@@ -14,11 +14,10 @@ from ..ir.plan import Plan, Target
 from ..ir.source import Source
 from .kernels import Kernel, Toolchain, Variant
 from .launches import values_of
-from .request import Request
+from .request import NAMES, Request
 from .triton_call import Call, Signature, launch, load
 from .triton_call import Kernel as TritonKernel
 
-NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16", torch.float64: "f64"}
 WARPS, STAGES = 8, 3
 
 
