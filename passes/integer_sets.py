@@ -39,6 +39,7 @@ from ..ir.expr import (
 
 BUDGET = 400_000  # of the projection, which everything rests on
 SMALL_BUDGET = 100_000  # of what has a cheaper way out
+EVEN_BUDGET = 15_000  # of full tiles without their ragged rows: where they are simpler at all, they are quickly found
 _SET, _PARAM, _DIV = isl.dim_type.set, isl.dim_type.param, isl.dim_type.div
 
 
@@ -119,7 +120,7 @@ def relations(problem: Problem, budget: int = BUDGET) -> Sets:
         unfilled = builder.projected(builder.tile(), problem.unmask).coalesce()
     small = min(budget, SMALL_BUDGET)
     full = builder.filled(unfilled, small)
-    even = _even_full(builder, small, full.n_basic_set()) if full is not None and full.n_basic_set() > 1 else None
+    even = _even_full(builder, min(budget, EVEN_BUDGET), full.n_basic_set()) if full is not None and full.n_basic_set() > 1 else None
     return Sets(some, unfilled, full, even, grid, builder.parameters)
 
 

@@ -159,7 +159,8 @@ def piece(basic: isl.BasicSet, reading: Reading) -> Piece:
     """One basic set as a range with a predicate."""
     found = _Range([ZERO], [reading.tiles], [], [])
     for constraint in basic.get_constraints():
-        _sort(constraint, found, reading)
+        if not constraint.is_div_constraint():  # says only that a quotient is one
+            _sort(constraint, found, reading)
     start = reduce(lambda a, b: simplified(Binary(Op.MAX, a, b)), found.starts)
     stop = reduce(lambda a, b: simplified(Binary(Op.MIN, a, b)), found.stops)
     if found.step > 1:
