@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .expr import Expr, Symbol, Table
+from .expr import Expr, Lookup, Symbol, Table
 from .schedule import Schedule
 
 
@@ -21,8 +21,23 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Gradient:
+    """How a score moves, for a backward kernel.
+
+    by_score:  its derivative by `s`, over `s` and what the score reads.
+    by_lookup: the look-ups of float tables whose gradients are wanted, each with the derivative of the score by it.
+    """
+
+    by_score: Expr
+    by_lookup: tuple[tuple[Lookup, Expr], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A recipe for one kernel.
+
+    schedule:   of `family` backward: the transposed one, whose query tiles are tiles of keys.
+    family:     `forward`, `backward` or `decode`: which template renders it.
 
     dtype:      of query, key, value and output: `f32 bf16 f16 f64`; sums and the log-sum-exp are f32 (f64 for f64).
     head_dim:   D of query and key, 1..256.
@@ -31,6 +46,7 @@ class Plan:
     tables:     user tables, then term bounds, then lists, in the order of the launch array.
     partial:    the mask that partial tiles evaluate, over `q` (row), `k`, `b`, `h`, symbols and tables.
     score:      over `s` and the same; `s` itself when scores are left alone.
+    gradient:   of a backward kernel.
     """
 
     schedule: Schedule
@@ -44,6 +60,8 @@ class Plan:
     score: Expr
     num_warps: int = 4
     num_stages: int = 2
+    family: str = "forward"
+    gradient: Gradient | None = None
 
     @property
     def block_q(self) -> int:

@@ -121,7 +121,7 @@ def compile_shared(text: str, target: Target, out_path: Path, compiler: Compiler
         CompilerMissing: there is no compiler.
         CompileFailed: the compiler refused the text, or ran longer than five minutes.
     """
-    from ..codegen.cpp import FLAGS  # with it comes jinja2, which a warm start does without
+    from ..codegen.cpp_text import FLAGS  # with it comes jinja2, which a warm start does without
 
     chosen = compiler or find_compiler()
     tally.compilations += 1

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from jinja2 import meta
-from lacuna.codegen.cpp import FLAGS, Forward, render
+from lacuna.codegen.cpp import Forward, render
+from lacuna.codegen.cpp_text import FLAGS
 from lacuna.codegen.environment import ENVIRONMENT, TEMPLATES
 from lacuna.codegen.print_cpp import printed, slots_of
 from lacuna.ir.expr import Binary, Const, Expr, K, Op, Q, Symbol

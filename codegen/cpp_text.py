@@ -1,0 +1,104 @@
+"""C++ text that every family of kernels shares: flags, types, what a (b, h) sees, functions of a position, loops over tiles."""
+
+from __future__ import annotations
+
+import functools
+
+from ..ir.expr import TRUE, Expr, Kind, Table
+from ..ir.plan import Plan
+from ..ir.schedule import Piece
+from .environment import TEMPLATES
+from .print_cpp import Printed, Slots, printed
+
+COMMON = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-unknown-pragmas")
+FLAGS: dict[str, tuple[str, ...]] = {
+    "avx512": (*COMMON, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mf16c", "-mprefer-vector-width=512"),
+    "avx2": (*COMMON, "-mavx2", "-mfma", "-mf16c"),
+    "neon": COMMON,
+    "generic": COMMON,
+}
+VECTOR_BYTES = {"avx512": 64, "avx2": 32, "neon": 16, "generic": 16}
+REGISTERS = {"avx512": 32, "avx2": 16, "neon": 32, "generic": 16}
+STORED = {"f32": "float", "f64": "double", "bf16": "bf16", "f16": "f16"}
+ENTRIES = {"i8": "int8_t", "i16": "int16_t", "i32": "int32_t", "i64": "int64_t", "bool": "bool", **STORED}
+MARK = "lacuna_entry_of_this_text"
+
+
+@functools.cache
+def part(name: str) -> str:
+    return (TEMPLATES / "cpp" / name).read_text(encoding="utf-8").strip()
+
+
+# -- parameters and tables --------------------------------------------------------------------------------------------
+
+
+def members(plan: Plan, slots: Slots) -> str:
+    kinds = {Kind.INT: "int64_t", Kind.FLOAT: "double", Kind.BOOL: "bool"}
+    lines = [f"{kinds[symbol.kind]} {slots.symbols[symbol.name]};" for symbol in plan.parameters]
+    lines += [f"table<{ENTRIES[table.dtype]}, {table.rank}> {slots.tables[table]};" for table in plan.tables]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def settings(plan: Plan, slots: Slots) -> str:
+    lines: list[str] = []
+    counts = {"integers": 0, "reals": 0}
+    for symbol in plan.parameters:
+        array = "reals" if symbol.kind is Kind.FLOAT else "integers"
+        lines.append(f"at.{slots.symbols[symbol.name]} = a.{array}[{counts[array]}];")
+        counts[array] += 1
+    axis = 0
+    for number, table in enumerate(plan.tables):
+        lines += _table_settings(f"at.{slots.tables[table]}", number, axis, table)
+        axis += table.rank
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _table_settings(name: str, number: int, axis: int, table: Table) -> list[str]:
+    lines = [f"{name}.data = static_cast<const {ENTRIES[table.dtype]} *>(a.tables[{number}]);"]
+    for n in range(table.rank):
+        lines.append(f"{name}.stride[{n}] = a.table_strides[{axis + n}], {name}.size[{n}] = a.table_sizes[{axis + n}];")
+    return lines
+
+
+# -- functions and loops ----------------------------------------------------------------------------------------------
+
+
+def function(name: str, result: str, expr: Expr, first: str, slots: Slots) -> str:
+    body = printed(expr, slots).function_body()
+    unused = "  (void)q, (void)k, (void)b, (void)h, (void)at;"
+    arguments = f"{first}const index q, const index k, const index b, const index h, const place &at"
+    return f"template <typename index>\ninline {result} {name}({arguments}) {{\n{unused}\n{body}\n}}"
+
+
+def loops(plan: Plan, slots: Slots, *, clipped: bool = False) -> str:
+    """Statements that call `attend` for every scheduled tile `j` of tile `i`; with `clipped`, for those of `first <= j < last` only."""
+    masked = "false" if plan.partial is not TRUE else "true"
+    blocks = [_loop(piece, "true", slots, clipped=clipped) for piece in plan.schedule.full_loops]
+    blocks += [_loop(piece, masked, slots, clipped=clipped) for piece in plan.schedule.partial_loops]
+    return "\n".join(blocks) if blocks else "  (void)w, (void)at, (void)from, (void)b, (void)h, (void)i;"
+
+
+CLIP = """\
+  if (start < first) start += (first - start + {less}) / {step} * {step};
+  if (stop > last) stop = last;"""
+
+
+def _loop(piece: Piece, full: str, slots: Slots, *, clipped: bool) -> str:
+    """The range of a piece; its predicate is tested once per tile."""
+    start, stop, where = (printed(part, slots, "int64_t") for part in (piece.start, piece.stop, piece.where))
+    tile = f"int64_t(at.{slots.tables[piece.through]}.read(n))" if piece.through is not None else "n"
+    lines = ["{", *_bound("start", start), *_bound("stop", stop)]
+    if clipped and piece.through is None:
+        lines += CLIP.format(step=piece.step, less=piece.step - 1).splitlines()
+    lines += [f"  for (int64_t n = start; n < stop; n += {piece.step}) {{", f"    const int64_t j = {tile};"]
+    if clipped and piece.through is not None:
+        lines.append("    if (j < first || j >= last) continue;")
+    if piece.where is not TRUE:
+        lines += [f"    {line}" for line in where.lines]
+        lines.append(f"    if (!{where.value}) continue;")
+    lines += [f"    attend<{full}, index>(w, at, from, b, h, i, j);", "  }", "}"]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _bound(name: str, text: Printed) -> list[str]:
+    return [f"  int64_t {name};", "  {", *(f"    {line}" for line in text.lines), f"    {name} = {text.value};", "  }"]
