@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ir.expr import K_LEN, Q_LEN, K, Q
+from ..ir.expr import K_LEN, Q_LEN, Expr, K, Q
 from ..ir.program import Program
 from .launch import Launch
 
@@ -19,4 +19,7 @@ def transposed(program: Program) -> Program:
 
 
 def transposed_launch(launch: Launch) -> Launch:
-    return replace(launch, q_len=launch.k_len, k_len=launch.q_len)
+    """The launch of a transposed program."""
+    exchanged: dict[Expr, Expr] = {Q_LEN: K_LEN, K_LEN: Q_LEN}
+    ragged = {exchanged.get(symbol, symbol): values for symbol, values in launch.ragged.items()}
+    return replace(launch, q_len=launch.k_len, k_len=launch.q_len, ragged=ragged)

@@ -30,9 +30,9 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
         return out, lse
     if request.k_len == 0 or request.batch == 0 or request.kv_heads == 0:
         return out.zero_(), lse.fill_(-torch.inf)
-    target = _target()
+    target = target_here()
     values = values_of(request, variant_of(request, target), toolchain_of(target))
-    arguments, kept = _arguments(request, values, (out, lse))
+    arguments, kept = arguments_of(request, values, (out, lse))
     loaded(values.kernel)(arguments)
     del kept
     return out, lse
@@ -45,7 +45,7 @@ def variant_of(request: Request, target: Target) -> Variant:
 
 
 @functools.cache
-def _target() -> Target:
+def target_here() -> Target:
     return cpu_target()
 
 
@@ -55,9 +55,9 @@ def toolchain_of(target: Target) -> Toolchain:
 
 
 def _render(plan: Plan) -> Source:
-    from ..codegen.cpp import render  # with it comes jinja2, which a warm start does without
+    from ..codegen import cpp, cpp_backward  # with them comes jinja2, which a warm start does without
 
-    return render(plan)
+    return {"forward": cpp, "backward": cpp_backward}[plan.family].render(plan)
 
 
 def _compile(source: Source, target: Target, path: Path) -> None:
@@ -77,7 +77,7 @@ def loaded(kernel: Kernel) -> CppKernel:
 # -- arguments --------------------------------------------------------------------------------------------------------
 
 
-def _arguments(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) -> tuple[Arguments, list[object]]:
+def arguments_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) -> tuple[Arguments, list[object]]:
     """The C structure of a call, and what its pointers point to."""
     out, lse = outputs
     ragged = request.ragged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from ctypes import POINTER, c_double, c_int32, c_int64, c_void_p
+from ctypes import c_double, c_int32, c_int64, c_void_p
 from pathlib import Path
 
 Triple = c_int64 * 3
@@ -26,15 +26,30 @@ class Arguments(ctypes.Structure):
     ]
 
 
+class BackwardArguments(ctypes.Structure):
+    """`lacuna_backward_args` of templates/cpp/backward_arguments.h, field by field."""
+
+    _fields_ = [
+        ("call", Arguments),
+        ("grad_out", c_void_p),
+        ("grad_lse", c_void_p),
+        ("grad_out_strides", Triple),
+        ("grad_lse_strides", Triple),
+        *((name, c_void_p) for name in ("delta", "grad_q", "grad_k", "grad_v")),
+        *((name, Triple) for name in ("grad_q_strides", "grad_k_strides", "grad_v_strides")),
+        *((name, c_void_p) for name in ("grad_tables", "grad_entries")),
+        *((name, c_int64) for name in ("slots", "groups")),
+    ]
+
+
 class CppKernel:
     """A kernel in a loaded library. Calling it releases the interpreter lock."""
 
     def __init__(self, path: Path, entry: str) -> None:
         self._function = getattr(_library(str(path)), entry)
-        self._function.argtypes = [POINTER(Arguments)]
         self._function.restype = c_int32
 
-    def __call__(self, arguments: Arguments) -> None:
+    def __call__(self, arguments: Arguments | BackwardArguments) -> None:
         """Run on `arguments`, whose memory the caller keeps alive.
 
         Raises:

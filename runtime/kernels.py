@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, B, Binary, Expr, K, Lookup, Op, Q, Table, conjunction
 from ..ir.plan import Plan, Target
@@ -18,8 +18,12 @@ from ..ir.source import Source
 from ..passes.binding import Bound, bound_values
 from ..passes.canonicalise import FlattenGrid
 from ..passes.launch import Launch
+from ..passes.transpose import transposed, transposed_launch
 from .cache import Key, Manifest, open_cache
 from .settings import settings
+
+if TYPE_CHECKING:
+    from ..passes.prepare import Prepared
 
 RAGGED: dict[Expr, Table] = {
     Q_LEN: Table("ragged_Lq", "i64", 1),
@@ -34,6 +38,8 @@ class Variant:
 
     dtype: `f32 bf16 f16 f64`; dims: of query and key, and of value; block: tile edges in tokens.
     shifted: holds for every offset, not only 0.
+    family:  `forward`, `decode` or `backward`, whose schedule is the transposed one.
+    wanted:  tables whose gradient a backward kernel computes.
     """
 
     program: Program
@@ -42,6 +48,12 @@ class Variant:
     dims: tuple[int, int]
     block: tuple[int, int]
     shifted: bool
+    family: str = "forward"
+    wanted: tuple[str, ...] = ()
+
+    def launch(self, launch: Launch) -> Launch:
+        """The launch as the kernel's schedule knows it."""
+        return transposed_launch(launch) if self.family == "backward" else launch
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,7 @@ class Kernel:
     path:       its artefact; entry: the name of the function in it.
     schedule:   as it was derived. Its arrays are computed for each launch.
     parameters, tables: names, in the order of the launch arrays.
+    gradients:  table of each look-up that a backward kernel sums a gradient for, in the order of its arrays.
     source:     its text, rendered anew.   key: digest that the cache knows it by.
     """
 
@@ -77,14 +90,13 @@ class Kernel:
     schedule: Schedule
     parameters: tuple[str, ...]
     tables: tuple[str, ...]
+    gradients: tuple[str, ...]
     key: str
     toolchain: Toolchain
 
     @property
     def plan(self) -> Plan:
-        from ..passes.lower import plan_of
-
-        return self.toolchain.tune(plan_of(self.schedule, self.variant.target, self.variant.dtype, self.variant.dims))
+        return self.toolchain.tune(_plan(self.variant, self.schedule))
 
     @property
     def source(self) -> str:
@@ -116,6 +128,7 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
         "block": f"{variant.block}",
         "shifted": f"{variant.shifted}",
         "bound": repr(sorted(bound.items())),
+        "family": f"{variant.family} {variant.wanted}",
     }
     target = f"{variant.target.backend} {variant.target.name}"
     key = Key(str(variant.program), target, toolchain.identity, tuple(options.items()))
@@ -124,16 +137,14 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
 
 
 def _built(variant: Variant, launch: Launch, toolchain: Toolchain, path: Path) -> Manifest:
-    from ..passes.derive import derive_prepared  # islpy, networkx and jinja2 come with these
-    from ..passes.lower import plan_of
-    from ..passes.pipeline import dump_to
+    from ..passes.pipeline import dump_to  # islpy, networkx and jinja2 come with these
     from ..passes.prepare import prepare
 
     folder = settings().dump
     observers = () if folder is None else (dump_to(folder / variant.program.name),)
     prepared = prepare(variant.program, launch, shifted=variant.shifted, observers=observers)
-    schedule = derive_prepared(prepared, variant.block, launch, bind_lengths=False).schedule
-    plan = toolchain.tune(plan_of(schedule, variant.target, variant.dtype, variant.dims))
+    schedule = _schedule(variant, prepared, launch)
+    plan = toolchain.tune(_plan(variant, schedule))
     source = toolchain.render(plan)
     toolchain.compile(source, path)
     return {
@@ -141,7 +152,27 @@ def _built(variant: Variant, launch: Launch, toolchain: Toolchain, path: Path) -
         "schedule": str(schedule),
         "parameters": [symbol.name for symbol in plan.parameters],
         "tables": [table.name for table in plan.tables],
+        "gradients": [] if plan.gradient is None else [lookup.table.name for lookup, _ in plan.gradient.by_lookup],
     }
+
+
+def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
+    """The schedule of a prepared program; of a backward variant, tiles of keys come first."""
+    from ..passes.derive import derive_prepared
+
+    if variant.family != "backward":
+        return derive_prepared(prepared, variant.block, launch, bind_lengths=False).schedule
+    program, turned = transposed(prepared.program), transposed(replace(prepared.program, mask=prepared.mask)).mask
+    block = (variant.block[1], variant.block[0])
+    return derive_prepared(replace(prepared, program=program, mask=turned), block, variant.launch(launch), bind_lengths=False).schedule
+
+
+def _plan(variant: Variant, schedule: Schedule) -> Plan:
+    from ..passes.lower import backward_plan_of, plan_of
+
+    if variant.family == "backward":
+        return backward_plan_of(schedule, variant.target, variant.dtype, variant.dims, variant.wanted)
+    return replace(plan_of(schedule, variant.target, variant.dtype, variant.dims), family=variant.family)
 
 
 def _from_manifest(variant: Variant, path: Path, manifest: Mapping[str, Any], made_by: tuple[str, Toolchain]) -> Kernel:
@@ -154,6 +185,7 @@ def _from_manifest(variant: Variant, path: Path, manifest: Mapping[str, Any], ma
         parse_schedule(manifest["schedule"]),
         tuple(manifest["parameters"]),
         tuple(manifest["tables"]),
+        tuple(manifest["gradients"]),
         *made_by,
     )
 

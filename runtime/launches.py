@@ -88,8 +88,9 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
         listed = {**launch.tables, **{RAGGED[symbol].name: values for symbol, values in everything.items()}}
         launch = replace(launch, tables=listed, ragged={}, shifted=False, offset=0)
         kernel = kernel_of(with_ragged_tables(variant), launch, toolchain)
-    arrays = _schedule_arrays(kernel, launch)
-    narrow = not launch.ragged and fits_int32(kernel.schedule.program, kernel.schedule, launch, {**launch.tables, **arrays})
+    seen = variant.launch(launch)  # as the schedule knows it
+    arrays = _schedule_arrays(kernel, seen)
+    narrow = not seen.ragged and fits_int32(kernel.schedule.program, kernel.schedule, seen, {**seen.tables, **arrays})
     device = request.query.device
     return Values(kernel, parameters, {**tables, **{name: torch.as_tensor(array, device=device) for name, array in arrays.items()}}, narrow)
 

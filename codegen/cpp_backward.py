@@ -1,0 +1,170 @@
+"""Backward plans as C++: gradients of query, key, value and of the tables that the score reads, in one function."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+
+from ..ir.expr import TRUE, Const, Expr, Lookup, S, names
+from ..ir.plan import Gradient, Plan
+from ..ir.source import Source
+from .cpp_text import MARK, REGISTERS, STORED, VECTOR_BYTES, function, loops, members, part, settings
+from .environment import ENVIRONMENT
+from .print_cpp import Slots, printed, slots_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backward:
+    """For templates/cpp/backward.cpp.jinja.
+
+    title:      one comment line about the kernel.
+    arguments, backward_arguments, arithmetic: the text of the headers of these names.
+    real:       type that is computed in; stored: type of tensors in memory.
+    block_q, block_k: tile edge in tokens; block_k is a multiple of lanes.
+    lanes:      reals in a vector register; vectors, rows: registers of the block that a product keeps.
+    members, settings: declarations of what one (b, h) sees, and the statements that fill them in.
+    functions:  `allowed` (the mask), `modified` (the score), `slope` (its derivative), `by<n>` and `entry<n>` (look-up n).
+    weights:    statements for one row of a tile: weights in place of scores, the gradient of scores in place of that of weights.
+    loops:      statements that call `attend` for every scheduled query tile of key tile `i`.
+    wanted:     look-ups whose gradient is wanted.
+    entry:      name of the C function.
+    """
+
+    title: str
+    arguments: str
+    backward_arguments: str
+    arithmetic: str
+    real: str
+    stored: str
+    block_q: int
+    block_k: int
+    head_dim: int
+    value_dim: int
+    lanes: int
+    vectors: int
+    rows: int
+    members: str
+    settings: str
+    functions: str
+    weights: str
+    loops: str
+    wanted: int
+    entry: str
+
+
+def render(plan: Plan) -> Source:
+    """The kernel of `plan`, whose schedule is the transposed one. Its name carries a digest of its text."""
+    text = ENVIRONMENT.get_template("cpp/backward.cpp.jinja").render(asdict(context(plan)))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    entry = f"lacuna_{plan.schedule.program.name}_backward_{plan.dtype}_d{plan.head_dim}_{digest}"
+    return Source("c++", entry, text.replace(MARK, entry))
+
+
+def context(plan: Plan) -> Backward:
+    gradient = plan.gradient
+    assert gradient is not None
+    slots = slots_of(plan.parameters, plan.tables)
+    real = "double" if plan.dtype == "f64" else "float"
+    many = REGISTERS[plan.target.name] == 32
+    return Backward(
+        title=f"{plan.schedule.program.name}, backward, {plan.dtype}, for {plan.target.name}",
+        arguments=part("arguments.h"),
+        backward_arguments=part("backward_arguments.h"),
+        arithmetic=part("arithmetic.h"),
+        real=real,
+        stored=STORED[plan.dtype],
+        block_q=plan.schedule.block_k,
+        block_k=plan.schedule.block_q,
+        head_dim=plan.head_dim,
+        value_dim=plan.value_dim,
+        lanes=VECTOR_BYTES[plan.target.name] // (8 if real == "double" else 4),
+        vectors=4 if many else 2,
+        rows=6 if many else 4,
+        members=members(plan, slots),
+        settings=settings(plan, slots),
+        functions=_functions(plan, gradient, slots),
+        weights=_weights(plan, gradient),
+        loops=loops(plan, slots, clipped=True),
+        wanted=len(gradient.by_lookup),
+        entry=MARK,
+    )
+
+
+# -- mask, score and derivatives --------------------------------------------------------------------------------------
+
+OF_SCORE = "const real s, "
+
+
+def _functions(plan: Plan, gradient: Gradient, slots: Slots) -> str:
+    parts: list[str] = []
+    if plan.partial is not TRUE:
+        parts.append(function("allowed", "bool", plan.partial, "", slots))
+    if plan.score is not S:
+        parts.append(function("modified", "real", plan.score, OF_SCORE, slots))
+        parts.append(function("slope", "real", gradient.by_score, OF_SCORE, slots))
+    for n, (lookup, by) in enumerate(gradient.by_lookup):
+        parts += [function(f"by{n}", "real", by, OF_SCORE, slots), _entry(n, lookup, slots)]
+    return "\n\n".join(parts)
+
+
+def _entry(number: int, lookup: Lookup, slots: Slots) -> str:
+    """A function that says which entry of its table a look-up reads."""
+    indices = [printed(index, slots) for index in lookup.indices]
+    lines = [f"  const int64_t i{n} = [&] {{ {' '.join(each.lines)} return {each.value}; }}();" for n, each in enumerate(indices)]
+    given = ", ".join(f"i{n}" for n in range(len(indices)))
+    body = "\n".join([*lines, f"  return entry_of(at.{slots.tables[lookup.table]}, {given});"])
+    arguments = "const index q, const index k, const index b, const index h, const place &at"
+    unused = "  (void)q, (void)k, (void)b, (void)h, (void)at;"
+    return f"template <typename index>\ninline int64_t entry{number}({arguments}) {{\n{unused}\n{body}\n}}"
+
+
+AT = "q, k, b, h, at"
+EACH = """\
+for (index n = 0; n < index(BK); ++n) {{
+  const index k = index(first) + n;
+  const real s = weight[n] * scale;
+{body}
+  (void)k;
+}}"""
+REDUCED = """\
+{{
+  real total[LANES] = {{}}, all = 0;
+  for (index m = 0; m < index(BK); m += LANES)
+    for (index l = 0; l < index(LANES); ++l) {{
+      const index n = m + l, k = index(first) + n;
+      const bool counts = (n < index(from.keys)) & (weight[n] != 0);
+      const real moved = risen[n] * by{n}<index>(scored[n], {at});
+      total[l] += counts ? moved : real(0);
+    }}
+  for (int l = 0; l < LANES; ++l) all += total[l];
+  const index k = index(first);
+  from.tables[{n}][entry{n}<index>({at})] += all;
+}}"""
+SCATTERED = """\
+for (index n = 0; n < index(from.keys); ++n) {{
+  const index k = index(first) + n;
+  if (weight[n] != 0) from.tables[{n}][entry{n}<index>({at})] += risen[n] * by{n}<index>(scored[n], {at});
+}}"""
+
+
+def _weights(plan: Plan, gradient: Gradient) -> str:
+    scored = plan.score is not S
+    body = [f"real t = {f'modified<index>(s, {AT})' if scored else 's'};"]
+    if plan.partial is not TRUE:
+        body.append(f"if constexpr (!full) t = allowed<index>({AT}) ? t : real(-INFINITY);")
+    body.append("const real p = exponential(t - base), ds = p == 0 ? real(0) : p * (rise[n] - delta);")
+    body.append("weight[n] = p;")
+    slope = f"p == 0 ? real(0) : ds * slope<index>(s, {AT})" if scored and not _is_one(gradient.by_score) else "ds"
+    body.append(f"rise[n] = scale * ({slope});")
+    if gradient.by_lookup:
+        body.append("scored[n] = s, risen[n] = ds;")
+    blocks = ["real scored[BK], risen[BK];"] if gradient.by_lookup else []
+    blocks.append(EACH.format(body="\n".join(f"  {line}" for line in body)))
+    for n, (lookup, _) in enumerate(gradient.by_lookup):
+        reads = {name for index in lookup.indices for name in names(index)}
+        blocks.append((SCATTERED if "k" in reads else REDUCED).format(n=n, at=AT))
+    return "\n".join(f"    {line}" for block in blocks for line in block.splitlines())
+
+
+def _is_one(expr: Expr) -> bool:
+    return isinstance(expr, Const) and expr.value == 1

@@ -1,0 +1,135 @@
+"""The backward pass of the C++ backend."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .cpp_backend import arguments_of, loaded, target_here, toolchain_of, variant_of
+from .cpp_call import BackwardArguments, Triple
+from .gradients import Gradients, Saved
+from .launches import values_of
+from .request import Request
+
+BLOCK = (64, 64)
+VECTOR_BYTES = {"avx512": 64, "avx2": 32}
+ITEMS, MOST_GROUPS = 128, 16
+MOST_TABLE_BYTES = 2**26
+
+
+def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Gradients:
+    """Gradients of query, key, value and of `tables`."""
+    room = _Room.of(request)
+    wanted = {name: request.bindings[name] for name in sorted(tables)}
+    nothing = request.query.numel() == 0 or request.key.numel() == 0 or request.value.numel() == 0 or request.batch == 0
+    if nothing:
+        return room.gradients(request, {name: torch.zeros_like(table) for name, table in wanted.items() if isinstance(table, Tensor)})
+    target = target_here()
+    variant = replace(variant_of(request, target), family="backward", block=BLOCK, wanted=tuple(wanted))
+    values = values_of(request, variant, toolchain_of(target))
+    call, kept = arguments_of(request, values, (saved.out, saved.lse))
+    groups = _groups(request)
+    sums = TableSums.of([values.tables[name] for name in values.kernel.gradients], _items(request, groups))
+    delta = torch.empty_like(saved.lse)
+    lse_grad = saved.grad_lse
+    arguments = BackwardArguments(
+        call,
+        saved.grad_out.data_ptr(),
+        None if lse_grad is None else lse_grad.data_ptr(),
+        Triple(*saved.grad_out.stride()[:3]),
+        Triple(*(0, 0, 0) if lse_grad is None else lse_grad.stride()),
+        delta.data_ptr(),
+        *(tensor.data_ptr() for tensor in (room.query, room.key, room.value)),
+        *(Triple(*tensor.stride()[:3]) for tensor in (room.query, room.key, room.value)),
+        ctypes.addressof(sums.pointers),
+        sums.entries.ctypes.data,
+        sums.slots,
+        groups,
+    )
+    loaded(values.kernel)(arguments)
+    del kept
+    return room.gradients(request, sums.by_table(values.kernel.gradients, wanted))
+
+
+@dataclass(frozen=True)
+class _Room:
+    """Zeroed sums of reals, [batch or 1, heads, tokens, D in whole vectors], for the three tensors of a request."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+    @staticmethod
+    def of(request: Request) -> _Room:
+        return _Room(*(_zeros(tensor, request.lse_dtype) for tensor in (request.query, request.key, request.value)))
+
+    def gradients(self, request: Request, tables: Mapping[str, Tensor]) -> Gradients:
+        """The sums as gradients, in the dtype of the request and without what was padded."""
+        sums = ((self.query, request.query), (self.key, request.key), (self.value, request.value))
+        return Gradients(*(total[..., : like.shape[-1]].to(like.dtype) for total, like in sums), tables)
+
+
+def _zeros(like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Laid out as `like` is, heads or tokens first, each row in whole vectors."""
+    lanes = VECTOR_BYTES.get(target_here().name, 16) // dtype.itemsize
+    batch, heads, tokens, width = like.shape
+    padded = -(-width // lanes) * lanes
+    if like.stride(1) < like.stride(2):
+        return torch.zeros((batch, tokens, heads, padded), dtype=dtype).transpose(1, 2)
+    return torch.zeros((batch, heads, tokens, padded), dtype=dtype)
+
+
+def _planes(request: Request) -> int:
+    """(b, key head) pairs whose gradients no two work items share."""
+    shared = request.kv_batch == 1 and request.ragged.k_start is None
+    return (1 if shared else request.batch) * request.kv_heads
+
+
+def _groups(request: Request) -> int:
+    """Runs of tiles per plane: enough work items for many threads, from shapes alone."""
+    tiles = min(-(-request.q_len // BLOCK[0]), -(-request.k_len // BLOCK[1]))
+    return max(1, min(-(-ITEMS // _planes(request)), MOST_GROUPS, tiles))
+
+
+def _items(request: Request, groups: int) -> int:
+    return _planes(request) * groups
+
+
+@dataclass(frozen=True)
+class TableSums:
+    """Gradients of tables while they are summed: float64[slots, entries] for each look-up.
+
+    slots: as many as there are work items, fewer where the sums would take too much memory.
+    """
+
+    sums: Sequence[np.ndarray]
+    pointers: ctypes.Array[ctypes.c_void_p]
+    entries: np.ndarray
+    slots: int
+
+    @staticmethod
+    def of(tables: Sequence[Tensor], items: int) -> TableSums:
+        """tables: of each look-up."""
+        entries = np.array([table.numel() for table in tables], np.int64)
+        slots = items if not tables else max(1, min(items, MOST_TABLE_BYTES // (8 * max(1, int(entries.sum())))))
+        sums = [np.zeros((slots, int(count))) for count in entries]
+        pointers = (ctypes.c_void_p * max(1, len(sums)))(*(each.ctypes.data for each in sums))
+        return TableSums(sums, pointers, entries, slots)
+
+    def by_table(self, names: Sequence[str], wanted: Mapping[str, object]) -> dict[str, Tensor]:
+        """The gradient of each wanted table: slots and look-ups summed in order."""
+        found: dict[str, Tensor] = {}
+        for name, table in wanted.items():
+            assert isinstance(table, Tensor)
+            total = np.zeros(table.numel())
+            for of, sums in zip(names, self.sums, strict=True):
+                if of == name:
+                    for slot in sums:
+                        total += slot
+            found[name] = torch.from_numpy(total).view(table.shape).to(table.dtype)
+        return found
