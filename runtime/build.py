@@ -45,11 +45,11 @@ def compile(
     )
     dims = (head_dim, head_dim if value_dim is None else value_dim)
     if target == "cpp":
-        from . import cpp_backend
+        from . import cpp_launch
         from .toolchain import cpu_target
 
         here = cpu_target()
-        return kernel_of(Variant(program, here, NAMES[dtype], dims, (64, 64), False), launch, cpp_backend.toolchain_of(here))
+        return kernel_of(Variant(program, here, NAMES[dtype], dims, (64, 64), False), launch, cpp_launch.toolchain_of(here))
     if target == "triton":
         from . import triton_backend
 

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
-from pathlib import Path
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..ir.expr import Kind
-from ..ir.plan import Plan, Target
-from ..ir.source import Source
-from .cpp_call import Arguments, CppKernel, Triple
-from .kernels import Kernel, Toolchain, Variant
-from .launches import Values, values_of
-from .request import NAMES, Request
-from .settings import settings
-from .toolchain import compile_shared, cpu_target, find_compiler
+from .cpp_backward import run_backward
+from .cpp_launch import arguments_of, loaded, target_here, toolchain_of, variant_of
+from .launches import values_of
+from .request import Request
 
-FEW_ROWS = 16
+__all__ = ["run", "run_backward"]
 
 
 def run(request: Request) -> tuple[Tensor, Tensor]:
@@ -36,91 +26,3 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
     loaded(values.kernel)(arguments)
     del kept
     return out, lse
-
-
-def variant_of(request: Request, target: Target) -> Variant:
-    moved = request.offset != 0 or request.ragged.offsets is not None
-    block = (FEW_ROWS, 64) if request.q_len <= FEW_ROWS else (64, 64)
-    return Variant(request.program, target, NAMES[request.query.dtype], (request.head_dim, request.value_dim), block, moved)
-
-
-@functools.cache
-def target_here() -> Target:
-    return cpu_target()
-
-
-@functools.cache
-def toolchain_of(target: Target) -> Toolchain:
-    return Toolchain(find_compiler().identity, _render, lambda source, path: _compile(source, target, path), ".so")
-
-
-def _render(plan: Plan) -> Source:
-    from ..codegen import cpp, cpp_backward  # with them comes jinja2, which a warm start does without
-
-    return {"forward": cpp, "backward": cpp_backward}[plan.family].render(plan)
-
-
-def _compile(source: Source, target: Target, path: Path) -> None:
-    compile_shared(source.text, target, path)
-
-
-_loaded: dict[tuple[Path, str], CppKernel] = {}
-
-
-def loaded(kernel: Kernel) -> CppKernel:
-    known = (kernel.path, kernel.entry)
-    if known not in _loaded:
-        _loaded[known] = CppKernel(*known)
-    return _loaded[known]
-
-
-# -- arguments --------------------------------------------------------------------------------------------------------
-
-
-def arguments_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) -> tuple[Arguments, list[object]]:
-    """The C structure of a call, and what its pointers point to."""
-    out, lse = outputs
-    ragged = request.ragged
-    tables = [values.tables[name] for name in values.kernel.tables]
-    pointers = (ctypes.c_void_p * max(1, len(tables)))(*(table.data_ptr() for table in tables))
-    strides = np.array([n for table in tables for n in _strides(table)], np.int64)
-    sizes = np.array([n for table in tables for n in table.shape], np.int64)
-    integers, reals = _numbers(values)
-    kept: list[object] = [pointers, strides, sizes, integers, reals, tables, ragged]
-    return Arguments(
-        *(tensor.data_ptr() for tensor in (request.query, request.key, request.value, out)),
-        lse.data_ptr(),
-        request.batch,
-        request.heads,
-        request.kv_heads,
-        request.kv_batch,
-        request.q_len,
-        request.k_len,
-        *(Triple(*tensor.stride()[:3]) for tensor in (request.query, request.key, request.value, out, lse)),
-        *(_pointer(each) for each in (ragged.q_start, ragged.q_lens, ragged.k_start, ragged.k_lens, ragged.offsets)),
-        request.offset,
-        request.scale,
-        *(array.ctypes.data for array in (integers, reals)),
-        ctypes.addressof(pointers),
-        *(array.ctypes.data for array in (strides, sizes)),
-        settings().threads or torch.get_num_threads(),
-        int(values.narrow),
-    ), kept
-
-
-def _strides(table: Tensor) -> tuple[int, ...]:
-    """Strides of a table; 0 along an axis of one entry, which serves every index."""
-    return tuple(0 if size == 1 else stride for size, stride in zip(table.shape, table.stride(), strict=True))
-
-
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-def _numbers(values: Values) -> tuple[np.ndarray, np.ndarray]:
-    kinds = {symbol.name: symbol.kind for symbol in values.kernel.schedule.program.parameters}
-    named = [(kinds[name], values.parameters[name]) for name in values.kernel.parameters]
-    return (
-        np.array([int(value) for kind, value in named if kind is not Kind.FLOAT], np.int64),
-        np.array([float(value) for kind, value in named if kind is Kind.FLOAT], np.float64),
-    )

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cpp_backend import arguments_of, loaded, target_here, toolchain_of, variant_of
 from .cpp_call import BackwardArguments, Triple
+from .cpp_launch import arguments_of, loaded, target_here, toolchain_of, variant_of
 from .gradients import Gradients, Saved
 from .launches import values_of
 from .request import Request
