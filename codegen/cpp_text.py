@@ -70,12 +70,19 @@ def function(name: str, result: str, expr: Expr, first: str, slots: Slots) -> st
     return f"template <typename index>\ninline {result} {name}({arguments}) {{\n{unused}\n{body}\n}}"
 
 
-def loops(plan: Plan, slots: Slots, *, clipped: bool = False) -> str:
-    """Statements that call `attend` for every scheduled tile `j` of tile `i`; with `clipped`, for those of `first <= j < last` only."""
+ATTEND = "attend<{full}, index>(w, at, from, b, h, i, j);"
+NOTHING = "  (void)w, (void)at, (void)from, (void)b, (void)h, (void)i;"
+
+
+def loops(plan: Plan, slots: Slots, *, clipped: bool = False, call: str = ATTEND) -> str:
+    """Statements that call `attend` for every scheduled tile `j` of tile `i`; with `clipped`, for those of `first <= j < last` only.
+
+    call: the statement, with `{full}` where `true` or `false` belongs.
+    """
     masked = "false" if plan.partial is not TRUE else "true"
-    blocks = [_loop(piece, "true", slots, clipped=clipped) for piece in plan.schedule.full_loops]
-    blocks += [_loop(piece, masked, slots, clipped=clipped) for piece in plan.schedule.partial_loops]
-    return "\n".join(blocks) if blocks else "  (void)w, (void)at, (void)from, (void)b, (void)h, (void)i;"
+    blocks = [_loop(piece, call.format(full="true"), slots, clipped=clipped) for piece in plan.schedule.full_loops]
+    blocks += [_loop(piece, call.format(full=masked), slots, clipped=clipped) for piece in plan.schedule.partial_loops]
+    return "\n".join(blocks) if blocks or call is not ATTEND else NOTHING
 
 
 CLIP = """\
@@ -83,7 +90,7 @@ CLIP = """\
   if (stop > last) stop = last;"""
 
 
-def _loop(piece: Piece, full: str, slots: Slots, *, clipped: bool) -> str:
+def _loop(piece: Piece, call: str, slots: Slots, *, clipped: bool) -> str:
     """The range of a piece; its predicate is tested once per tile."""
     start, stop, where = (printed(part, slots, "int64_t") for part in (piece.start, piece.stop, piece.where))
     tile = f"int64_t(at.{slots.tables[piece.through]}.read(n))" if piece.through is not None else "n"
@@ -96,7 +103,7 @@ def _loop(piece: Piece, full: str, slots: Slots, *, clipped: bool) -> str:
     if piece.where is not TRUE:
         lines += [f"    {line}" for line in where.lines]
         lines.append(f"    if (!{where.value}) continue;")
-    lines += [f"    attend<{full}, index>(w, at, from, b, h, i, j);", "  }", "}"]
+    lines += [f"    {call}", "  }", "}"]
     return "\n".join(f"  {line}" for line in lines)
 
 
