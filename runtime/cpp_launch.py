@@ -25,8 +25,10 @@ FEW_ROWS = 16
 
 def variant_of(request: Request, target: Target) -> Variant:
     moved = request.offset != 0 or request.ragged.offsets is not None
-    block = (FEW_ROWS, 64) if request.q_len <= FEW_ROWS else (64, 64)
-    return Variant(request.program, target, NAMES[request.query.dtype], (request.head_dim, request.value_dim), block, moved)
+    dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
+    if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
+        return Variant(request.program, target, dtype, dims, (FEW_ROWS, 64), shifted=True, family="decode")
+    return Variant(request.program, target, dtype, dims, (64, 64), moved)
 
 
 @functools.cache
@@ -40,9 +42,9 @@ def toolchain_of(target: Target) -> Toolchain:
 
 
 def _render(plan: Plan) -> Source:
-    from ..codegen import cpp, cpp_backward  # with them comes jinja2, which a warm start does without
+    from ..codegen import cpp, cpp_backward, cpp_decode  # with them comes jinja2, which a warm start does without
 
-    return {"forward": cpp, "backward": cpp_backward}[plan.family].render(plan)
+    return {"forward": cpp, "backward": cpp_backward, "decode": cpp_decode}[plan.family].render(plan)
 
 
 def _compile(source: Source, target: Target, path: Path) -> None:
