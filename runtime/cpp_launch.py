@@ -7,7 +7,6 @@ import functools
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..ir.expr import Kind
@@ -17,7 +16,7 @@ from .cpp_call import Arguments, CppKernel, Triple
 from .kernels import Kernel, Toolchain, Variant
 from .launches import Values
 from .request import NAMES, Request
-from .settings import settings
+from .threads import thread_count
 from .toolchain import compile_shared, cpu_target, find_compiler
 
 FEW_ROWS = 16
@@ -90,7 +89,7 @@ def arguments_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor
         *(array.ctypes.data for array in (integers, reals)),
         ctypes.addressof(pointers),
         *(array.ctypes.data for array in (strides, sizes)),
-        settings().threads or torch.get_num_threads(),
+        thread_count(),
         int(values.narrow),
     ), kept
 
