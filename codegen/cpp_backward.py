@@ -24,6 +24,7 @@ class Backward:
     lanes:      reals in a vector register; vectors, rows: registers of the block that a product keeps.
     members, settings: declarations of what one (b, h) sees, and the statements that fill them in.
     functions:  `allowed` (the mask), `modified` (the score), `slope` (its derivative), `by<n>` and `entry<n>` (look-up n).
+    opening:    `open_chunks`: which rows of a partial tile see which chunks of keys, and whether that is nearly the whole tile.
     weights:    statements for one row of a tile: weights in place of scores, the gradient of scores in place of that of weights.
     loops:      statements that call `attend` for every scheduled query tile of key tile `i`.
     wanted:     look-ups whose gradient is wanted.
@@ -46,6 +47,7 @@ class Backward:
     members: str
     settings: str
     functions: str
+    opening: str
     weights: str
     loops: str
     wanted: int
@@ -83,6 +85,7 @@ def context(plan: Plan) -> Backward:
         members=members(plan, slots),
         settings=settings(plan, slots),
         functions=_functions(plan, gradient, slots),
+        opening=OPENING if plan.partial is not TRUE else NEVER_OPENED,
         weights=_weights(plan, gradient),
         loops=loops(plan, slots, clipped=True),
         wanted=len(gradient.by_lookup),
@@ -119,8 +122,32 @@ def _entry(number: int, lookup: Lookup, slots: Slots) -> str:
 
 
 AT = "q, k, b, h, at"
+OPENING = """\
+template <typename index>
+inline bool open_chunks(workspace &w, const planes &from, index b, index h, int64_t row, int64_t rows, int64_t first, part *chunks) {
+  const place &at = from.at;
+  for (int64_t c = 0; c < CHUNKS; ++c) chunks[c] = {rows, 0, c * CHUNK, CHUNK};
+  for (int64_t r = 0; r < rows; ++r) {
+    const index q = index(row + r);
+    int32_t *open = w.open + r * BK;
+    for (index n = 0; n < index(BK); ++n) open[n] = allowed<index>(q, index(first) + n, b, h, at);
+    for (int64_t c = 0; c < CHUNKS; ++c) {
+      int32_t any = 0;
+      for (int64_t n = 0; n < CHUNK; ++n) any |= open[c * CHUNK + n];
+      if (any) chunks[c].row = smaller(chunks[c].row, r), chunks[c].stop = r + 1;
+    }
+  }
+  int64_t live = 0;
+  for (int64_t c = 0; c < CHUNKS; ++c) live += larger(int64_t(0), chunks[c].stop - chunks[c].row);
+  return 8 * live > 7 * rows * CHUNKS;
+}"""
+NEVER_OPENED = """\
+template <typename index>
+inline bool open_chunks(workspace &, const planes &, index, index, int64_t, int64_t, int64_t, part *) {
+  return true;
+}"""
 EACH = """\
-for (index n = 0; n < index(BK); ++n) {{
+for (index n = start; n < stop; ++n) {{
   const index k = index(first) + n;
   const real s = weight[n] * scale;
 {body}
@@ -129,10 +156,10 @@ for (index n = 0; n < index(BK); ++n) {{
 REDUCED = """\
 {{
   real total[LANES] = {{}}, all = 0;
-  for (index m = 0; m < index(BK); m += LANES)
+  for (index m = start; m < stop; m += LANES)
     for (index l = 0; l < index(LANES); ++l) {{
       const index n = m + l, k = index(first) + n;
-      const bool counts = (n < index(from.keys)) & (weight[n] != 0);
+      const bool counts = (n < live) & (weight[n] != 0);
       const real moved = risen[n] * by{n}<index>(scored[n], {at});
       total[l] += counts ? moved : real(0);
     }}
@@ -141,7 +168,7 @@ REDUCED = """\
   from.tables[{n}][entry{n}<index>({at})] += all;
 }}"""
 SCATTERED = """\
-for (index n = 0; n < index(from.keys); ++n) {{
+for (index n = start; n < live; ++n) {{
   const index k = index(first) + n;
   if (weight[n] != 0) from.tables[{n}][entry{n}<index>({at})] += risen[n] * by{n}<index>(scored[n], {at});
 }}"""
@@ -151,7 +178,7 @@ def _weights(plan: Plan, gradient: Gradient) -> str:
     scored = plan.score is not S
     body = [f"real t = {f'modified<index>(s, {AT})' if scored else 's'};"]
     if plan.partial is not TRUE:
-        body.append(f"if constexpr (!full) t = allowed<index>({AT}) ? t : real(-INFINITY);")
+        body.append(f"if constexpr (!full) t = open[n] ? t : real(-INFINITY);")
     body.append("const real p = exponential(t - base), ds = p == 0 ? real(0) : p * (rise[n] - delta);")
     body.append("weight[n] = p;")
     slope = f"p == 0 ? real(0) : ds * slope<index>(s, {AT})" if scored and not _is_one(gradient.by_score) else "ds"

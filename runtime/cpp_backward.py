@@ -34,7 +34,9 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Grad
     values = values_of(request, variant, toolchain_of(target))
     call, kept = arguments_of(request, values, (saved.out, saved.lse))
     groups = _groups(request)
-    sums = TableSums.of([values.tables[name] for name in values.kernel.gradients], _items(request, groups))
+    items = _planes(request) * groups
+    sums = TableSums.of([values.tables[name] for name in values.kernel.gradients], items)
+    progress = np.zeros(items + sums.slots, np.int64)
     delta = torch.empty_like(saved.lse)
     lse_grad = saved.grad_lse
     arguments = BackwardArguments(
@@ -50,6 +52,7 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Grad
         sums.entries.ctypes.data,
         sums.slots,
         groups,
+        progress.ctypes.data,
     )
     loaded(values.kernel)(arguments)
     del kept
@@ -70,8 +73,11 @@ class _Room:
 
     def gradients(self, request: Request, tables: Mapping[str, Tensor]) -> Gradients:
         """The sums as gradients, in the dtype of the request and without what was padded."""
-        sums = ((self.query, request.query), (self.key, request.key), (self.value, request.value))
-        return Gradients(*(total[..., : like.shape[-1]].to(like.dtype) for total, like in sums), tables)
+        return Gradients(_cut(self.query, request.query), _cut(self.key, request.key), _cut(self.value, request.value), tables)
+
+
+def _cut(total: Tensor, like: Tensor) -> Tensor:
+    return total[..., : like.shape[-1]].to(like.dtype)
 
 
 def _zeros(like: Tensor, dtype: torch.dtype) -> Tensor:
@@ -94,10 +100,6 @@ def _groups(request: Request) -> int:
     """Runs of tiles per plane: enough work items for many threads, from shapes alone."""
     tiles = min(-(-request.q_len // BLOCK[0]), -(-request.k_len // BLOCK[1]))
     return max(1, min(-(-ITEMS // _planes(request)), MOST_GROUPS, tiles))
-
-
-def _items(request: Request, groups: int) -> int:
-    return _planes(request) * groups
 
 
 @dataclass(frozen=True)
@@ -131,5 +133,5 @@ class TableSums:
                 if of == name:
                     for slot in sums:
                         total += slot
-            found[name] = torch.from_numpy(total).view(table.shape).to(table.dtype)
+            found[name] = torch.as_tensor(total).view(table.shape).to(table.dtype)
         return found

@@ -39,6 +39,7 @@ class BackwardArguments(ctypes.Structure):
         *((name, Triple) for name in ("grad_q_strides", "grad_k_strides", "grad_v_strides")),
         *((name, c_void_p) for name in ("grad_tables", "grad_entries")),
         *((name, c_int64) for name in ("slots", "groups")),
+        ("progress", c_void_p),
     ]
 
 

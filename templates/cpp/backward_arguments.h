@@ -8,6 +8,7 @@ struct lacuna_backward_args {
   int64_t grad_q_strides[3], grad_k_strides[3], grad_v_strides[3];
   double *const *grad_tables;       // of each look-up whose gradient is wanted: [slots, entries], zero before the call
   const int64_t *grad_entries;      // entries of its table
-  int64_t slots;                    // work that shares a slot runs one after another
+  int64_t slots;                    // steps that share a slot run one after another
   int64_t groups;                   // runs of key tiles, and as many of query tiles
+  int64_t *progress;                // zeros, one for each (plane, group) and each slot
 };
