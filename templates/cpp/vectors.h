@@ -12,13 +12,28 @@ using vec = vectors<LANES>::reals;
 using key_vec = vectors<KEY_LANES>::reals;
 using value_vec = vectors<VALUE_LANES>::reals;
 
+// Sixteen bits each in 32. GCC splits the widest vectors for this unless told the instruction; its plain form warns of a value never set.
+template <int lanes>
+inline typename vectors<lanes>::words words_of(const stored *from) {
+#ifdef __AVX512F__
+  if constexpr (lanes == 16) return (typename vectors<lanes>::words)_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256((const __m256i *)from));
+#endif
+  return __builtin_convertvector(*(const typename vectors<lanes>::halves *)from, typename vectors<lanes>::words);
+}
+
 template <int lanes>
 inline typename vectors<lanes>::reals widened_vector(const stored *from) {
   using reals = typename vectors<lanes>::reals;
   if constexpr (std::is_same<stored, real>::value) return *(const reals *)from;
   else {
+#ifdef __F16C__
+    if constexpr (std::is_same<stored, f16>::value && lanes == 8) return (reals)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+#endif
+#ifdef __AVX512F__
+    if constexpr (std::is_same<stored, f16>::value && lanes == 16) return (reals)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256((const __m256i *)from));
+#endif
     using words = typename vectors<lanes>::words;
-    const words bits = __builtin_convertvector(*(const typename vectors<lanes>::halves *)from, words);
+    const words bits = words_of<lanes>(from);
     if constexpr (std::is_same<stored, bf16>::value) return (reals)(bits << 16);
     else {  // as `widened` of one f16
       const reals size = (reals)((bits & 0x7fff) << 13) * 0x1p112f;
