@@ -148,7 +148,7 @@ def report(rows: Sequence[Row], block: tuple[int, int]) -> None:
 
 def scaled() -> list[Mask]:
     grids = on_grids(1024, 1024, (64, 128, 128))
-    kept = ("NATTEN 2-D flat", "sliding tile 2-D", "sliding tile 3-D", "SVG spatial", "SVG temporal", "raw 2-D window")
+    kept = ("NATTEN 2-D flat", "NATTEN 2-D tiled", "sliding tile 2-D", "sliding tile 3-D", "SVG spatial", "SVG temporal", "raw 2-D window")
     return [
         *one_dimensional(TOKENS),
         *with_tables(TOKENS),
