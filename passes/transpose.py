@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..ir.expr import K_LEN, Q_LEN, Expr, K, Q
 from ..ir.program import Program
+from ..ir.schedule import Schedule
 from .launch import Launch
+
+if TYPE_CHECKING:
+    from .prepare import Prepared
 
 
 def transposed(program: Program) -> Program:
@@ -23,3 +28,15 @@ def transposed_launch(launch: Launch) -> Launch:
     exchanged: dict[Expr, Expr] = {Q_LEN: K_LEN, K_LEN: Q_LEN}
     ragged = {exchanged.get(symbol, symbol): values for symbol, values in launch.ragged.items()}
     return replace(launch, q_len=launch.k_len, k_len=launch.q_len, ragged=ragged)
+
+
+def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch) -> Schedule:
+    """Which query tiles each key tile meets, for a prepared program that is not transposed yet.
+
+    block: edges of query and key tiles, as the forward schedule has them. launch: not transposed either.
+    """
+    from .derive import derive_prepared  # with it comes the set library, which a warm start does without
+
+    mask = transposed(replace(prepared.program, mask=prepared.mask)).mask
+    turned = replace(prepared, program=transposed(prepared.program), mask=mask)
+    return derive_prepared(turned, (block[1], block[0]), transposed_launch(launch), bind_lengths=False).schedule

@@ -18,7 +18,7 @@ from ..ir.source import Source
 from ..passes.binding import Bound, bound_values
 from ..passes.canonicalise import FlattenGrid
 from ..passes.launch import Launch
-from ..passes.transpose import transposed, transposed_launch
+from ..passes.transpose import transposed_launch, transposed_schedule
 from .cache import Key, Manifest, open_cache
 from .settings import settings
 
@@ -160,11 +160,9 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
     """The schedule of a prepared program; of a backward variant, tiles of keys come first."""
     from ..passes.derive import derive_prepared
 
-    if variant.family != "backward":
-        return derive_prepared(prepared, variant.block, launch, bind_lengths=False).schedule
-    program, turned = transposed(prepared.program), transposed(replace(prepared.program, mask=prepared.mask)).mask
-    block = (variant.block[1], variant.block[0])
-    return derive_prepared(replace(prepared, program=program, mask=turned), block, variant.launch(launch), bind_lengths=False).schedule
+    if variant.family == "backward":
+        return transposed_schedule(prepared, variant.block, launch)
+    return derive_prepared(prepared, variant.block, launch, bind_lengths=False).schedule
 
 
 def _plan(variant: Variant, schedule: Schedule) -> Plan:

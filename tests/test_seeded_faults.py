@@ -19,8 +19,9 @@ from lacuna.ir.expr import names as variables
 from lacuna.ir.program import Program
 from lacuna.passes import derive, integer_sets, loops, pieces
 from lacuna.passes.launch import Launch
+from lacuna.passes.prepare import prepare
 from lacuna.passes.tiles import tiles
-from lacuna.passes.transpose import transposed, transposed_launch
+from lacuna.passes.transpose import transposed_launch, transposed_schedule
 from lacuna.runtime import terms
 from random_programs import Case
 from test_soundness import faults
@@ -72,9 +73,9 @@ def found() -> Iterator[str]:
 def transposition_faults() -> list[str]:
     straight = case("window", (8, 4))
     turned = transposed_launch(straight.launch)
-    derivation = derive.derive(transposed(straight.program), 4, 8, turned)
+    schedule = transposed_schedule(prepare(straight.program, straight.launch, shifted=False), (8, 4), straight.launch)
     want = classes(dense(Problem(MASKS["window"], *LENGTHS)).T, 4, 8)
-    return [] if np.array_equal(tiles(derivation.schedule, turned, derivation.arrays), want) else ["the transposed window is wrong"]
+    return [] if np.array_equal(tiles(schedule, turned, {}), want) else ["the transposed window is wrong"]
 
 
 # -- the faults -------------------------------------------------------------------------------------------------------
@@ -170,8 +171,12 @@ def stride_phase_off_by_one(patch: Patch) -> None:
 
 
 def transposed_without_tiles(patch: Patch) -> None:
-    plain = derive.derive
-    patch.setattr(derive, "derive", lambda program, block_q, block_k, launch: plain(program, block_k, block_q, launch))
+    plain = derive.derive_prepared
+
+    def unturned(prepared: Any, block: tuple[int, int], launch: Launch, **others: Any) -> Any:
+        return plain(prepared, (block[1], block[0]), launch, **others)
+
+    patch.setattr(derive, "derive_prepared", unturned)
 
 
 def head_ignored(patch: Patch) -> None:
