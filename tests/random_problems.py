@@ -169,9 +169,9 @@ class Places:
         return function(*first, *(getattr(self, name) for name in positions[len(first) :]), **values)
 
 
-def problem(seed: int, dtypes: Sequence[torch.dtype] = DTYPES, longest: int = 150) -> Problem:
-    """The problem of a seed."""
-    return built(random.Random(seed).choice, seed, dtypes, longest)
+def problem(seed: int, dtypes: Sequence[torch.dtype] = DTYPES, longest: int = 150, rows: Sequence[int] = LENGTHS) -> Problem:
+    """The problem of a seed. rows: lengths of the queries."""
+    return built(random.Random(seed).choice, seed, dtypes, longest, rows)
 
 
 @st.composite
@@ -180,12 +180,12 @@ def problems(draw: st.DrawFn, dtypes: Sequence[torch.dtype] = DTYPES, longest: i
     return built(lambda options: draw(st.sampled_from(options)), draw(st.integers(0, 99)), dtypes, longest)
 
 
-def built(choose: Choose, seed: int, dtypes: Sequence[torch.dtype], longest: int) -> Problem:
+def built(choose: Choose, seed: int, dtypes: Sequence[torch.dtype], longest: int, rows: Sequence[int] = LENGTHS) -> Problem:
     torch.manual_seed(seed)
     dtype, layout = choose(dtypes), choose(("bhld", "blhd"))
     batch, kv_heads, group = choose((1, 2, 3, 0)), choose((1, 2)), choose((1, 1, 3))
     heads, kv_batch = kv_heads * group, choose((batch, batch, 1))
-    q_len, k_len = (choose([length for length in LENGTHS if length <= longest]) for _ in range(2))
+    q_len, k_len = (choose([length for length in lengths if length <= longest]) for lengths in (rows, LENGTHS))
     dim, value_dim = choose(DIMENSIONS), choose(DIMENSIONS)
     query = tensor((batch, heads, q_len, dim), dtype, choose((layout, layout, "strided", "expanded")))
     key, value = (tensor((kv_batch, kv_heads, k_len, d), dtype, choose((layout, layout, "strided"))) for d in (dim, value_dim))
