@@ -5,11 +5,13 @@ Each answers for one launch. TRUE from interval arithmetic is a proof; anything 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..ir.expr import B, Expr, H, I, J, K, Kind, Lookup, Q, tables, walk
+from ..ir.expr import K_LEN, OFFSET, Q_LEN, B, Expr, H, I, J, K, Kind, Lookup, Q, tables, walk
 from ..ir.program import Program
 from ..ir.schedule import Piece, Schedule
 from .intervals import RangeTable, Span, spans
@@ -72,8 +74,40 @@ def _check_index(look: Lookup, axis: int, reach: Span, size: int) -> None:
 
 
 def fits_int32(program: Program, schedule: Schedule, launch: Launch, arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether every integer that mask, look-ups and schedule compute is proved to fit 32 bits, ragged tiles included."""
-    ranges = _ranges(launch, schedule)
+    """Whether every integer that mask, look-ups and schedule compute is proved to fit 32 bits, ragged tiles included.
+
+    Without arrays one proof serves every length and offset up to the next powers of two, so that a growing cache is proved once in a while.
+    """
+    if not arrays and _fits_up_to(program, schedule, _Sizes.above(launch)):
+        return True
+    return _fits(program, schedule, _ranges(launch, schedule), arrays)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Lengths, distance of the offset from 0, and what else a proof depends on."""
+
+    q_len: int
+    k_len: int
+    offset: int
+    batch: int
+    heads: int
+    parameters: tuple[tuple[str, int | float], ...]
+
+    @staticmethod
+    def above(launch: Launch) -> _Sizes:
+        q_len, k_len, offset = (1 << abs(size).bit_length() for size in (launch.q_len, launch.k_len, launch.offset))
+        return _Sizes(q_len, k_len, offset, launch.batch, launch.heads, tuple(sorted(launch.parameters.items())))
+
+
+@functools.lru_cache(maxsize=256)
+def _fits_up_to(program: Program, schedule: Schedule, sizes: _Sizes) -> bool:
+    launch = Launch(sizes.q_len, sizes.k_len, batch=sizes.batch, heads=sizes.heads, parameters=dict(sizes.parameters))
+    lengths: dict[Expr, Span] = {Q_LEN: _span(0, sizes.q_len), K_LEN: _span(0, sizes.k_len), OFFSET: _span(-sizes.offset, sizes.offset)}
+    return _fits(program, schedule, {**_ranges(launch, schedule), **lengths}, {})
+
+
+def _fits(program: Program, schedule: Schedule, ranges: dict[Expr, Span], arrays: Mapping[str, np.ndarray]) -> bool:
     for side, block in ((Q, schedule.block_q), (K, schedule.block_k)):
         ranges[side] = Span(ranges[side].low, ranges[side].high + block)
     roots = (program.mask, *_lookup_indices(program.score), *_piece_expressions((*schedule.full_loops, *schedule.partial_loops)))
