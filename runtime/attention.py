@@ -1,22 +1,25 @@
-"""The public functions: arguments in, a checked request to a backend, tensors out."""
+"""The public functions: arguments in, one call of an operator, tensors out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
+from . import operators as operators  # registers them
 from .advice import advice
-from .backends import backend as backend_of
+from .description import described, traced_description
 from .keywords import unknown
-from .merging import Meaning, resolved
-from .ragged import Lengths, lengths, packed_lengths
-from .request import LAYOUTS, Request, check_scale, check_shapes, check_tensors, readable
-from .table_checks import check_bound_tensors, check_grid, check_tables
+from .ragged import boundaries, number_or_tensor
+from .request import check_dense, check_scale
 
 if TYPE_CHECKING:
     from ..ir.pattern import Pattern
     from ..ir.score import Score
+
+LAYOUTS = ("bhld", "blhd")
 
 
 def attention(
@@ -56,17 +59,17 @@ def attention(
 
     Raises:
         TypeError, ValueError: an argument does not fit; the message says what to write.
-        NotImplementedError: a known gap, such as gradients, dropout or nested tensors.
+        NotImplementedError: a known gap, such as dropout, nested tensors or second derivatives.
     """
     if others:
         raise unknown(others)
-    check_tensors(query, key, value, 4)
-    if layout != "bhld":
-        query, key, value = (_heads_first(tensor, layout) for tensor in (query, key, value))
-    check_shapes(query, key, value)
-    spans = lengths(query, key, q_offset, q_len, kv_len)
-    request = _request((query, key, value), resolved(pattern, score), spans, (scale, layout, return_lse))
-    out, lse = request.as_given(*backend_of(backend, query.device.type)(request))
+    if layout not in LAYOUTS:
+        raise ValueError(advice(f"there is no layout {layout!r}", " or ".join(f'`layout="{each}"`' for each in LAYOUTS)))
+    rows, q_lens = number_or_tensor("q_len", q_len)
+    keys, k_lens = number_or_tensor("kv_len", kv_len)
+    offset, offsets = number_or_tensor("q_offset", q_offset)
+    spans = [] if q_lens is None and k_lens is None and offsets is None else [q_lens, k_lens, offsets, None, None]
+    out, lse = _call((query, key, value), (pattern, score), (spans, rows, keys, offset), (scale, layout, backend))
     return (out, lse) if return_lse else out
 
 
@@ -97,48 +100,45 @@ def varlen_attention(
     """
     if others:
         raise unknown(others)
-    check_tensors(query, key, value, 3)
-    query, key, value = (tensor.transpose(0, 1).unsqueeze(0) for tensor in (query, key, value))
-    check_shapes(query, key, value)
-    spans = packed_lengths(query, key, q_offset, cu_seqlens_q, cu_seqlens_k)
-    request = _request((query, key, value), resolved(pattern, score), spans, (scale, "packed", return_lse))
-    out, lse = request.as_given(*backend_of(backend, query.device.type)(request))
+    offset, offsets = number_or_tensor("q_offset", q_offset)
+    cu_q = boundaries("cu_seqlens_q", cu_seqlens_q)
+    cu_k = None if cu_seqlens_k is None else boundaries("cu_seqlens_k", cu_seqlens_k)
+    spans = ([None, None, offsets, cu_q, cu_k], None, None, offset)
+    out, lse = _call((query, key, value), (pattern, score), spans, (scale, "packed", backend))
     return (out, lse) if return_lse else out
 
 
-def _heads_first(tensor: Tensor, layout: str) -> Tensor:
-    if layout != "blhd":
-        raise ValueError(advice(f"there is no layout {layout!r}", " or ".join(f'`layout="{each}"`' for each in LAYOUTS)))
-    return tensor.transpose(1, 2)
-
-
-def _request(qkv: tuple[Tensor, Tensor, Tensor], meaning: Meaning, spans: Lengths, options: tuple[float | None, str, bool]) -> Request:
-    """The request, once the program is seen to fit the lengths."""
+def _call(
+    qkv: tuple[Tensor, Tensor, Tensor],
+    meaning: tuple[Pattern | None, Score | None],
+    spans: tuple[list[Tensor | None], int | None, int | None, int | None],
+    options: tuple[float | None, str, str | None],
+) -> tuple[Tensor, Tensor]:
+    """The operator on a call whose tensors and numbers are of the right types."""
     query, key, value = qkv
-    program, bindings = meaning
-    scale, layout, want_lse = options
-    batch = query.shape[0] if spans.ragged.q_start is None else spans.ragged.q_start.shape[0]
-    heads = query.shape[1]
-    pairs = batch > 0 and heads > 0 and spans.q_len > 0 and spans.k_stop > 0  # else nothing is read
-    if pairs and program.space.rank > 1:
-        check_grid(program.space, spans)
-    if program.tables:
-        check_bound_tensors(program, bindings, query.device)
-        if pairs:
-            ranges = {"q": (spans.offset, spans.stop), "k": (0, spans.k_stop), "b": (0, batch), "h": (0, heads)}
-            check_tables(program, bindings, ranges)
-    return Request(
-        readable(query),
-        readable(key),
-        readable(value),
-        program,
-        bindings,
-        check_scale(scale, query.shape[3]),
-        batch,
-        spans.q_len,
-        spans.k_len,
-        spans.offset,
-        spans.ragged,
-        layout,
-        want_lse,
-    )
+    check_dense("query", query)
+    check_dense("key", key)
+    check_dense("value", value)
+    scale, layout, backend = options
+    if scale is not None:
+        scale = check_scale(scale, 1)
+    if torch.compiler.is_compiling():
+        program, tables, integers, reals = traced_description(*meaning)
+        return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
+    program, tables, integers, reals = described(*meaning)
+    if _recorded(query, key, value, tables):
+        return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
+    with torch._C._AutoDispatchBelowAutograd():
+        return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
+
+
+_operator: Any = torch.ops.lacuna.attention.default
+
+
+def _recorded(query: Tensor, key: Tensor, value: Tensor, tables: list[Tensor]) -> bool:
+    """Whether autograd or a transform of torch.func may want to see the call."""
+    if forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None:
+        return True
+    if not torch.is_grad_enabled():
+        return False
+    return query.requires_grad or key.requires_grad or value.requires_grad or any(table.requires_grad for table in tables)

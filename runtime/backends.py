@@ -1,25 +1,21 @@
-"""Which backend serves a call, and its `run(request)`."""
+"""Which backend serves a call."""
 
 from __future__ import annotations
 
 import functools
 import importlib
+import sys
 import warnings
-from collections.abc import Callable
-
-from torch import Tensor
+from types import ModuleType
 
 from .advice import advice
-from .request import Request
 from .settings import BACKENDS, settings
 from .toolchain import CompilerMissing, find_compiler
 
-Run = Callable[[Request], tuple[Tensor, Tensor]]
-
 
 @functools.cache
-def backend(name: str | None, device: str) -> Run:
-    """The function that carries a request out; chosen once per process where `name` is None.
+def room_of(name: str | None, device: str) -> ModuleType:
+    """The backend of a call: `run`, and `run_backward` where it has gradients. Chosen once per process where `name` is None.
 
     device: type of the query's device, `cpu` or `cuda`.
 
@@ -31,8 +27,7 @@ def backend(name: str | None, device: str) -> Run:
         raise ValueError(advice(f"there is no backend {chosen!r}", " or ".join(f"`{each}`" for each in BACKENDS)))
     if chosen == "cpp" and device != "cpu":
         raise ValueError(advice(f"backend `cpp` does not run on `{device}` tensors", '`backend="triton"`, or `query.cpu()`'))
-    room = importlib.import_module(f".{'eager' if chosen == 'eager' else f'{chosen}_backend'}", __package__)
-    return room.run
+    return importlib.import_module(f".{'eager' if chosen == 'eager' else f'{chosen}_backend'}", __package__)
 
 
 def default(device: str) -> str:
@@ -51,7 +46,16 @@ def default(device: str) -> str:
                 "`apt install g++` or the like",
             ),
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=_depth_of_caller(),
         )
         return "eager"
     return "cpp"
+
+
+def _depth_of_caller() -> int:
+    """`stacklevel` of the first frame that is neither Lacuna's nor torch's, for a warning given by the function that asks."""
+    frame, depth = sys._getframe(1), 1
+    ours = (__name__.partition(".")[0], "torch")
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
+        frame, depth = frame.f_back, depth + 1
+    return depth

@@ -50,7 +50,7 @@ def values_of(request: Request, variant: Variant, toolchain: Toolchain) -> Value
         variant,
         (request.batch, request.heads, request.q_len, request.k_len, request.offset),
         tuple(request.bindings[symbol.name] for symbol in request.program.parameters),
-        tuple((id(tensor), getattr(tensor, "_version", 0)) for tensor in tensors),
+        tuple((id(tensor), state_of(tensor)) for tensor in tensors),
         tuple(each is None for each in request.ragged),
     )
     found = _remembered.get(known)
@@ -60,6 +60,13 @@ def values_of(request: Request, variant: Variant, toolchain: Toolchain) -> Value
         while len(_remembered) > REMEMBERED:
             _remembered.popitem(last=False)
     return found[0]
+
+
+def state_of(tensor: object) -> object:
+    """Something that differs once a tensor has changed in place; inference tensors do not say, and each look differs."""
+    if isinstance(tensor, Tensor):
+        return object() if tensor.is_inference() else tensor._version
+    return 0
 
 
 def _values(request: Request, variant: Variant, toolchain: Toolchain) -> Values:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -27,6 +27,33 @@ class Lengths(NamedTuple):
     stop: int
     k_stop: int
     ragged: Ragged = UNIFORM
+
+
+def number_or_tensor(name: str, given: object) -> tuple[int | None, Tensor | None]:
+    """What a length or offset was given as; neither where it was left out, or is "end".
+
+    Raises:
+        TypeError: it is no integer and no tensor of integers.
+    """
+    if (given is None and name != "q_offset") or (name == "q_offset" and isinstance(given, str) and given == "end"):
+        return None, None
+    if isinstance(given, int | torch.SymInt) and not isinstance(given, bool):
+        return cast(int, given), None
+    if not isinstance(given, Tensor) or given.dtype not in INTEGERS:
+        end = ' or "end"' if name == "q_offset" else ""
+        raise TypeError(advice(f"`{name}` is {described(given)}", f"an integer{end}, or a tensor int32[batch]"))
+    return None, given
+
+
+def boundaries(name: str, given: object) -> Tensor:
+    """First token of each packed sequence, then the total.
+
+    Raises:
+        TypeError: this is no tensor of integers with one axis.
+    """
+    if not isinstance(given, Tensor) or given.dtype not in INTEGERS or given.dim() != 1 or given.shape[0] == 0:
+        raise TypeError(advice(f"`{name}` is {described(given)}", "a tensor int32[sequences + 1]: `[0, first length, ..., total]`"))
+    return given
 
 
 def lengths(query: Tensor, key: Tensor, q_offset: object, q_len: object, kv_len: object) -> Lengths:
@@ -79,9 +106,7 @@ def packed_lengths(query: Tensor, key: Tensor, q_offset: object, cu_seqlens_q: o
 
 def _boundaries(name: str, given: object, total: int) -> tuple[Tensor, Tensor]:
     """First token and length of each sequence, i64 on the host."""
-    if not isinstance(given, Tensor) or given.dtype not in INTEGERS or given.dim() != 1 or given.shape[0] == 0:
-        raise TypeError(advice(f"`{name}` is {described(given)}", "a tensor int32[sequences + 1]: `[0, first length, ..., total]`"))
-    bounds = given.detach().to("cpu", torch.int64)
+    bounds = boundaries(name, given).detach().to("cpu", torch.int64)
     sizes = bounds.diff()
     if int(bounds[0]) != 0 or int(bounds[-1]) != total:
         raise ValueError(
@@ -110,16 +135,15 @@ def _per_item(name: str, given: object, batch: int, tokens: int) -> int | Tensor
 
 
 def _integers(name: str, given: object, batch: int) -> int | Tensor:
-    if isinstance(given, int) and not isinstance(given, bool):
-        return given
-    if not isinstance(given, Tensor) or given.dtype not in INTEGERS:
-        end = ' or "end"' if name == "q_offset" else ""
-        raise TypeError(advice(f"`{name}` is {described(given)}", f"an integer{end}, or a tensor int32[batch]"))
-    if given.shape != (batch,):
+    number, tensor = number_or_tensor(name, given)
+    if tensor is None:
+        assert number is not None
+        return number
+    if tensor.shape != (batch,):
         raise ValueError(
-            advice(f"`{name}` has shape {tuple(given.shape)}, and the batch is {batch}", f"one entry for each batch item: int32[{batch}]")
+            advice(f"`{name}` has shape {tuple(tensor.shape)}, and the batch is {batch}", f"one entry for each batch item: int32[{batch}]")
         )
-    return given.detach().to("cpu", torch.int64)
+    return tensor.detach().to("cpu", torch.int64)
 
 
 def described(thing: object) -> str:

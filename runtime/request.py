@@ -69,7 +69,6 @@ class Request:
     offset: int
     ragged: Ragged
     layout: str
-    want_lse: bool
 
     @property
     def heads(self) -> int:
@@ -114,20 +113,23 @@ class Request:
 
 
 def check_tensors(query: Tensor, key: Tensor, value: Tensor, rank: int) -> None:
-    """Raise unless the three are dense tensors of `rank` dimensions, of one supported dtype, on one supported device, without gradients."""
+    """Raise unless the three are dense tensors of `rank` dimensions, of one supported dtype, on one supported device."""
     for name, tensor in (("query", query), ("key", key), ("value", value)):
-        if not isinstance(tensor, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  (not every caller is typed)
-            raise TypeError(advice(f"`{name}` is a {type(tensor).__name__}, not a tensor", f"`torch.as_tensor({name})`"))
-        if tensor.is_nested or tensor.layout is not torch.strided:
-            raise _not_dense(name, tensor)
+        check_dense(name, tensor)
         if tensor.dim() != rank:
             raise _wrong_rank(name, tensor, rank)
     if not query.dtype == key.dtype == value.dtype or query.dtype not in DTYPES:
         raise _wrong_dtypes(query, key, value)
     if not query.device == key.device == value.device or query.device.type not in DEVICES:
         raise _wrong_devices(query, key, value)
-    if (query.requires_grad or key.requires_grad or value.requires_grad) and torch.is_grad_enabled():
-        raise no_backward("query, key or value")
+
+
+def check_dense(name: str, tensor: Tensor) -> None:
+    """Raise unless `tensor` is one, with strides."""
+    if not isinstance(tensor, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  (not every caller is typed)
+        raise TypeError(advice(f"`{name}` is a {type(tensor).__name__}, not a tensor", f"`torch.as_tensor({name})`"))
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        raise _not_dense(name, tensor)
 
 
 def _not_dense(name: str, tensor: Tensor) -> NotImplementedError:
@@ -166,15 +168,6 @@ def _wrong_devices(query: Tensor, key: Tensor, value: Tensor) -> ValueError | No
         advice(
             f"query, key and value are on different devices: {query.device}, {key.device}, {value.device}",
             "`key.to(query.device)`, `value.to(query.device)`",
-        )
-    )
-
-
-def no_backward(which: str) -> NotImplementedError:
-    return NotImplementedError(
-        advice(
-            f"{which} requires a gradient, and attention has no backward pass yet",
-            "`with torch.no_grad():` around the call, or `.detach()`",
         )
     )
 

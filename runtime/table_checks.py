@@ -14,21 +14,17 @@ from ..ir.expr import Binary, Const, Expr, Lookup, Op, Var, walk
 from ..ir.program import Program, Space
 from .advice import advice
 from .ragged import Lengths
-from .request import no_backward
 
 
 def check_bound_tensors(program: Program, bindings: Mapping[str, object], device: torch.device) -> None:
-    """Raise unless every table is on `device` and asks for no gradient."""
+    """Raise unless every table is on `device`."""
     for table in program.tables:
         bound = bindings[table.name]
         tensor = getattr(bound, "offsets", bound)
-        if isinstance(tensor, Tensor):
-            if tensor.device != device:
-                raise ValueError(
-                    advice(f"table `{table.name}` is on {tensor.device}, the query on {device}", f"`{table.name}.to({str(device)!r})`")
-                )
-            if tensor.requires_grad and torch.is_grad_enabled():
-                raise no_backward(f"table `{table.name}`")
+        if isinstance(tensor, Tensor) and tensor.device != device:
+            raise ValueError(
+                advice(f"table `{table.name}` is on {tensor.device}, the query on {device}", f"`{table.name}.to({str(device)!r})`")
+            )
 
 
 def check_grid(space: Space, spans: Lengths) -> None:

@@ -105,14 +105,14 @@ BAD: dict[str, tuple[Make, type[Exception], str]] = {
         "`key` is a torch.sparse_coo tensor, which attention does not take yet.\n  write `key.to_dense()`",
     ),
     "gradient": (
-        lambda: attention(Q, K, V.clone().requires_grad_()),
+        lambda: attention(Q, K, V.clone().requires_grad_(), backend="triton"),
         NotImplementedError,
-        "query, key or value requires a gradient, and attention has no backward pass yet.\n  write `with torch.no_grad():`",
+        "a table requires a gradient, and backend `triton` has no backward pass yet.\n  write `with torch.no_grad():`",
     ),
     "table gradient": (
-        lambda: attention(Q, K, V, score=alibi(slopes=torch.ones(4, requires_grad=True))),
+        lambda: attention(Q, K, V, score=alibi(slopes=torch.ones(4, requires_grad=True)), backend="triton"),
         NotImplementedError,
-        "table `slopes` requires a gradient, and attention has no backward pass yet",
+        "a table requires a gradient, and backend `triton` has no backward pass yet",
     ),
     "key and value heads": (
         lambda: attention(Q, K, V[:, :1]),

@@ -1,0 +1,127 @@
+"""One call of attention as an operator has it: tensors, numbers and text; checked, it becomes a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .advice import advice
+from .description import bindings_of, program_of
+from .ragged import Lengths, lengths, packed_lengths
+from .request import Request, check_scale, check_shapes, check_tensors, readable
+from .table_checks import check_bound_tensors, check_grid, check_tables
+
+LAYOUTS = ("bhld", "blhd", "packed")
+NO_SPANS: tuple[None, ...] = (None,) * 5
+
+
+class Call(NamedTuple):
+    """The arguments of the operator `lacuna::attention`, in its order.
+
+    query, key, value: in the layout of the call; packed sequences are [total, heads, D].
+    tables, integers, reals, program: as `Description` has them.
+    spans:  empty, or integer tensors or None: q_len, kv_len, q_offset, cu_seqlens_q, cu_seqlens_k.
+    q_len, kv_len: numbers that go for all batch items, or None.
+    q_offset: a number; None is "end", unless `spans` has a tensor.
+    backend: empty where nobody chose one.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    tables: Sequence[Tensor]
+    spans: Sequence[Tensor | None]
+    q_len: int | None
+    kv_len: int | None
+    q_offset: int | None
+    integers: Sequence[int]
+    reals: Sequence[float]
+    program: str
+    scale: float | None
+    layout: str
+    backend: str
+
+    def heads_first(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value as [batch or 1, heads, tokens, D], seen to fit together.
+
+        Raises:
+            TypeError, ValueError, NotImplementedError: they do not.
+        """
+        given = (self.query, self.key, self.value)
+        check_tensors(*given, 3 if self.layout == "packed" else 4)
+        if self.layout not in LAYOUTS:
+            raise ValueError(advice(f"there is no layout {self.layout!r}", '`layout="bhld"` or `layout="blhd"`'))
+        if self.layout != "bhld":
+            packed = self.layout == "packed"
+            given = tuple(tensor.transpose(0, 1).unsqueeze(0) if packed else tensor.transpose(1, 2) for tensor in given)
+        check_shapes(*given)
+        return given
+
+    def output_shapes(self) -> tuple[list[int], list[int]]:
+        """Shapes of output and log-sum-exp, in the layout of the call."""
+        sizes, width = self.query.shape, self.value.shape[-1]
+        if self.layout == "packed":
+            return [*sizes[:-1], width], [sizes[1], sizes[0]]
+        batch, rows, heads = sizes[0], sizes[self.layout.index("l")], sizes[self.layout.index("h")]
+        return [*sizes[:-1], width], [batch, heads, rows]
+
+    def request(self) -> Request:
+        """The request of this call, once the program is seen to fit the lengths.
+
+        Raises:
+            TypeError, ValueError, NotImplementedError: an argument does not fit; the message says what to write.
+        """
+        query, key, value = self.heads_first()
+        spans = self._lengths(query, key)
+        program = program_of(self.program)
+        bindings = bindings_of(program, self.tables, self.integers, self.reals)
+        batch = query.shape[0] if spans.ragged.q_start is None else spans.ragged.q_start.shape[0]
+        heads = query.shape[1]
+        pairs = batch > 0 and heads > 0 and spans.q_len > 0 and spans.k_stop > 0  # else nothing is read
+        if pairs and program.space.rank > 1:
+            check_grid(program.space, spans)
+        if program.tables:
+            check_bound_tensors(program, bindings, query.device)
+            if pairs:
+                ranges = {"q": (spans.offset, spans.stop), "k": (0, spans.k_stop), "b": (0, batch), "h": (0, heads)}
+                check_tables(program, bindings, ranges)
+        return Request(
+            readable(query),
+            readable(key),
+            readable(value),
+            program,
+            bindings,
+            check_scale(self.scale, query.shape[3]),
+            batch,
+            spans.q_len,
+            spans.k_len,
+            spans.offset,
+            spans.ragged,
+            self.layout,
+        )
+
+    def _lengths(self, query: Tensor, key: Tensor) -> Lengths:
+        q_lens, k_lens, offsets, cu_q, cu_k = self.spans or NO_SPANS
+        q_offset = offsets if offsets is not None else "end" if self.q_offset is None else self.q_offset
+        if self.layout == "packed":
+            return packed_lengths(query, key, q_offset, cu_q, cu_k)
+        return lengths(query, key, q_offset, self.q_len if q_lens is None else q_lens, self.kv_len if k_lens is None else k_lens)
+
+    def as_given(self, tensor: Tensor) -> Tensor:
+        """A tensor [batch or 1, heads, tokens, D] in the layout of the call."""
+        if self.layout == "packed":
+            return tensor.squeeze(0).transpose(0, 1)
+        return tensor if self.layout == "bhld" else tensor.transpose(1, 2)
+
+    def as_requested(self, tensor: Tensor) -> Tensor:
+        """A tensor in the layout of the call as [batch or 1, heads, tokens, D]."""
+        if self.layout == "packed":
+            return tensor.transpose(0, 1).unsqueeze(0)
+        return tensor if self.layout == "bhld" else tensor.transpose(1, 2)
+
+
+def lse_dtype(query: Tensor) -> torch.dtype:
+    return torch.float64 if query.dtype is torch.float64 else torch.float32
