@@ -75,8 +75,8 @@ def _slope(algebra: Algebra, node: Expr, slopes: tuple[Value, ...]) -> Value:
     if node.op not in FUNCTIONS:
         raise NotImplementedError(f"`{node.op.value}` in the score `{quoted(node)}` has no derivative\n  write it with other functions")
     places = dict(zip((X, Y), (algebra.value(operand) for operand in operands(node)), strict=False)) | {V: algebra.value(node)}
-    moved = [partial.xreplace(places) * slope for partial, slope in zip(_partials(node.op), slopes, strict=False) if slope != 0]
-    return sympy.Add(*moved)
+    partials = [partial.xreplace(places) for partial in _partials(node.op)]
+    return sympy.Add(*(algebra.product(*each) for each in zip(partials, slopes, strict=False)))
 
 
 # -- single operations ------------------------------------------------------------------------------------------------
@@ -112,13 +112,13 @@ def _partials(op: Op) -> tuple[Value, Value]:
 def _sigmoid(algebra: Algebra, node: Expr, slopes: tuple[Value, ...]) -> Value:
     """By its value: sympy's quotient of exponentials overflows."""
     value = algebra.value(node)
-    return value * (1 - value) * slopes[0]
+    return algebra.product(value * (1 - value), slopes[0])
 
 
 def _abs(algebra: Algebra, node: Expr, slopes: tuple[Value, ...]) -> Value:
     a = operands(node)[0]
     sign = Select(_below(ZERO, a), ONE, Select(_below(a, ZERO), Const(-1.0), ZERO))
-    return algebra.value(sign) * slopes[0]
+    return algebra.product(algebra.value(sign), slopes[0])
 
 
 def _extreme(algebra: Algebra, node: Expr, slopes: tuple[Value, ...]) -> Value:
@@ -126,33 +126,29 @@ def _extreme(algebra: Algebra, node: Expr, slopes: tuple[Value, ...]) -> Value:
     a, b = operands(node)
     low, high = (a, b) if isinstance(node, Binary) and node.op is Op.MIN else (b, a)
     of_a, of_b = slopes
-    return algebra.selected(_below(low, high), of_a, algebra.selected(_below(high, low), of_b, (of_a + of_b) / 2))
+    return algebra.selected(_below(low, high), of_a, algebra.selected(_below(high, low), of_b, algebra.product(sympy.S.Half, of_a + of_b)))
 
 
 def _power(algebra: Algebra, node: Expr, slopes: tuple[Value, ...]) -> Value:
-    base, exponent = operands(node)
-    result: Value = sympy.S.Zero
-    if slopes[0] != 0:
-        result += _power_by_base(algebra, base, exponent) * slopes[0]
-    if slopes[1] != 0:
-        result += _power_by_exponent(algebra, node, base, exponent) * slopes[1]
-    return result
+    base, exponent = map(as_real, operands(node))
+    return _power_by_base(algebra, base, exponent, slopes[0]) + _power_by_exponent(algebra, node, base, slopes[1])
 
 
-def _power_by_base(algebra: Algebra, base: Expr, exponent: Expr) -> Value:
+def _power_by_base(algebra: Algebra, base: Expr, exponent: Expr, slope: Value) -> Value:
     if isinstance(exponent, Const) and math.isfinite(exponent.value):
         number = algebra.value(exponent)
-        return number * algebra.value(base) ** (number - 1)
-    lowered = Binary(Op.POW, as_real(base), Binary(Op.SUB, as_real(exponent), ONE))
-    rises = Binary(Op.MUL, as_real(exponent), lowered)
-    return algebra.value(Select(Binary(Op.EQ, as_real(exponent), ZERO), ZERO, rises))
+        return algebra.product(number * algebra.value(base) ** (number - 1), slope)
+    lowered = Binary(Op.POW, base, Binary(Op.SUB, exponent, ONE))
+    rate = algebra.value(Binary(Op.MUL, exponent, lowered))
+    return algebra.selected(Binary(Op.EQ, exponent, ZERO), sympy.S.Zero, algebra.product(rate, slope))
 
 
-def _power_by_exponent(algebra: Algebra, node: Expr, base: Expr, exponent: Expr) -> Value:
+def _power_by_exponent(algebra: Algebra, node: Expr, base: Expr, slope: Value) -> Value:
     if isinstance(base, Const) and 0 < base.value < math.inf:
-        return algebra.value(node) * sympy.log(algebra.value(base))
-    still = conjunction(Binary(Op.EQ, as_real(base), ZERO), Binary(Op.LE, ZERO, as_real(exponent)))
-    return algebra.value(Select(still, ZERO, Binary(Op.MUL, node, Unary(Op.LOG, as_real(base)))))
+        return algebra.product(algebra.value(node) * sympy.log(algebra.value(base)), slope)
+    still = conjunction(Binary(Op.EQ, base, ZERO), Binary(Op.LE, ZERO, as_real(operands(node)[1])))
+    rate = algebra.value(node) * algebra.value(Unary(Op.LOG, base))
+    return algebra.selected(still, sympy.S.Zero, algebra.product(rate, slope))
 
 
 RULES: dict[Op, Callable[[Algebra, Expr, tuple[Value, ...]], Value]] = {
@@ -178,6 +174,7 @@ class Algebra:
 
     symbols: dict[Expr, Value] = field(default_factory=dict[Expr, Value])
     nodes: dict[Value, Expr] = field(default_factory=dict[Value, Expr])
+    selections: dict[Value, tuple[Expr, Value, Value]] = field(default_factory=dict[Value, tuple[Expr, Value, Value]])
 
     def value(self, node: Expr) -> Value:
         """A finite constant as the exact number, powers as powers, anything else as a symbol."""
@@ -197,7 +194,25 @@ class Algebra:
         return product if product.is_Pow and product.exp.is_Integer else None
 
     def selected(self, condition: Expr, a: Value, b: Value) -> Value:
-        return a if a == b else self.value(Select(condition, self.expression(a), self.expression(b)))
+        if a == b:
+            return a
+        found = self.value(Select(condition, self.expression(a), self.expression(b)))
+        self.selections[found] = (condition, a, b)
+        return found
+
+    def product(self, rate: Value, slope: Value) -> Value:
+        """What does not move stays still at any rate, be it infinite: a selection with zeros in it takes the rate inside."""
+        if slope == 0:
+            return slope
+        if slope.is_Add and any(map(self._may_vanish, slope.args)):
+            return sympy.Add(*(self.product(rate, term) for term in slope.args))
+        if not self._may_vanish(slope):
+            return rate * slope
+        condition, a, b = self.selections[slope]
+        return self.selected(condition, self.product(rate, a), self.product(rate, b))
+
+    def _may_vanish(self, slope: Value) -> bool:
+        return slope in self.selections and any(each == 0 or self._may_vanish(each) for each in self.selections[slope][1:])
 
     def expression(self, value: Value) -> Expr:
         """A node for what sympy made of symbols; equal parts are one node."""
