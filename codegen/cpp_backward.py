@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from ..ir.expr import TRUE, Const, Expr, Lookup, S, names
 from ..ir.plan import Gradient, Plan
 from ..ir.source import Source
-from .cpp_text import MARK, REGISTERS, STORED, VECTOR_BYTES, function, loops, members, part, settings
+from .cpp_targets import REGISTERS, VECTOR_BYTES
+from .cpp_text import MARK, STORED, function, loops, members, part, settings
 from .environment import ENVIRONMENT
 from .print_cpp import Slots, printed, slots_of
 
@@ -178,7 +179,7 @@ def _weights(plan: Plan, gradient: Gradient) -> str:
     scored = plan.score is not S
     body = [f"real t = {f'modified<index>(s, {AT})' if scored else 's'};"]
     if plan.partial is not TRUE:
-        body.append(f"if constexpr (!full) t = open[n] ? t : real(-INFINITY);")
+        body.append("if constexpr (!full) t = open[n] ? t : real(-INFINITY);")
     body.append("const real p = exponential(t - base), ds = p == 0 ? real(0) : p * (rise[n] - delta);")
     body.append("weight[n] = p;")
     slope = f"p == 0 ? real(0) : ds * slope<index>(s, {AT})" if scored and not _is_one(gradient.by_score) else "ds"

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from ..ir.expr import names
 from ..ir.plan import Plan
 from ..ir.source import Source
-from .cpp_text import MARK, REGISTERS, STORED, VECTOR_BYTES, function, loops, members, part, settings
+from .cpp_targets import REGISTERS, VECTOR_BYTES
+from .cpp_text import MARK, STORED, function, loops, members, part, settings
 from .environment import ENVIRONMENT
 from .print_cpp import slots_of
 

@@ -10,15 +10,6 @@ from ..ir.schedule import Piece
 from .environment import TEMPLATES
 from .print_cpp import Printed, Slots, printed
 
-COMMON = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-unknown-pragmas")
-FLAGS: dict[str, tuple[str, ...]] = {
-    "avx512": (*COMMON, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mf16c", "-mprefer-vector-width=512"),
-    "avx2": (*COMMON, "-mavx2", "-mfma", "-mf16c"),
-    "neon": COMMON,
-    "generic": COMMON,
-}
-VECTOR_BYTES = {"avx512": 64, "avx2": 32, "neon": 16, "generic": 16}
-REGISTERS = {"avx512": 32, "avx2": 16, "neon": 32, "generic": 16}
 STORED = {"f32": "float", "f64": "double", "bf16": "bf16", "f16": "f16"}
 ENTRIES = {"i8": "int8_t", "i16": "int16_t", "i32": "int32_t", "i64": "int64_t", "bool": "bool", **STORED}
 MARK = "lacuna_entry_of_this_text"

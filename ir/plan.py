@@ -13,7 +13,7 @@ class Target:
     """Where a kernel runs.
 
     backend: `cpp` or `triton`.
-    name:    `avx512`, `avx2`, `neon`, `generic`; `sm_80`, `sm_90`, `sm_100`, `gfx942`, `interpreter`.
+    name:    `avx512bf16`, `avx512`, `avx2`, `neon`, `generic`; `sm_80`, `sm_90`, `sm_100`, `gfx942`, `interpreter`.
     """
 
     backend: str

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..codegen.cpp_targets import VECTOR_BYTES
 from .cpp_call import BackwardArguments, Triple
 from .cpp_launch import arguments_of, loaded, target_here, toolchain_of, variant_of
 from .gradients import Gradients, Saved
@@ -17,7 +18,6 @@ from .launches import values_of
 from .request import Request
 
 BLOCK = (64, 64)
-VECTOR_BYTES = {"avx512": 64, "avx2": 32}
 ITEMS, MOST_GROUPS = 128, 16
 MOST_TABLE_BYTES = 2**26
 
@@ -82,7 +82,7 @@ def _cut(total: Tensor, like: Tensor) -> Tensor:
 
 def _zeros(like: Tensor, dtype: torch.dtype) -> Tensor:
     """Laid out as `like` is, heads or tokens first, each row in whole vectors."""
-    lanes = VECTOR_BYTES.get(target_here().name, 16) // dtype.itemsize
+    lanes = VECTOR_BYTES[target_here().name] // dtype.itemsize
     batch, heads, tokens, width = like.shape
     padded = -(-width // lanes) * lanes
     if like.stride(1) < like.stride(2):

@@ -9,6 +9,7 @@ import sys
 
 AVX2 = frozenset({"avx2", "fma", "f16c"})
 AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512vl", "avx512dq"}
+AVX512_BF16 = AVX512 | {"avx512_bf16"}
 NEON = frozenset({"neon"})
 SYSCTL_NAMES = ("machdep.cpu.features", "machdep.cpu.leaf7_features")
 
@@ -26,7 +27,7 @@ def cpu_features() -> frozenset[str]:
 
 def target_name(features: frozenset[str]) -> str:
     """The widest target whose every feature is there."""
-    for name, needed in (("avx512", AVX512), ("avx2", AVX2), ("neon", NEON)):
+    for name, needed in (("avx512bf16", AVX512_BF16), ("avx512", AVX512), ("avx2", AVX2), ("neon", NEON)):
         if needed <= features:
             return name
     return "generic"

@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..codegen.cpp_targets import FLAGS
 from ..ir.plan import Target
 from .folder import CacheUnwritable, cache_folder
 from .settings import settings
@@ -121,8 +122,6 @@ def compile_shared(text: str, target: Target, out_path: Path, compiler: Compiler
         CompilerMissing: there is no compiler.
         CompileFailed: the compiler refused the text, or ran longer than five minutes.
     """
-    from ..codegen.cpp_text import FLAGS  # with it comes jinja2, which a warm start does without
-
     chosen = compiler or find_compiler()
     tally.compilations += 1
     with tempfile.TemporaryDirectory(prefix="lacuna-") as folder:
@@ -133,7 +132,7 @@ def compile_shared(text: str, target: Target, out_path: Path, compiler: Compiler
 
 
 def cpu_target() -> Target:
-    """This machine's C++ target: `avx512`, `avx2`, `neon` or `generic`."""
+    """This machine's C++ target: `avx512bf16`, `avx512`, `avx2`, `neon` or `generic`."""
     from .cpu import cpu_features, target_name
 
     return Target("cpp", target_name(cpu_features()))

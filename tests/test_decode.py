@@ -20,7 +20,7 @@ import reference
 import torch
 from jinja2 import meta
 from lacuna.codegen.cpp_decode import Decode, render
-from lacuna.codegen.cpp_text import FLAGS
+from lacuna.codegen.cpp_targets import FLAGS
 from lacuna.codegen.environment import ENVIRONMENT, TEMPLATES
 from lacuna.ir.plan import Plan
 from lacuna.runtime.cpu import cpu_features, target_name

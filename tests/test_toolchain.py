@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from lacuna.codegen.cpp_targets import FLAGS
 from lacuna.ir.plan import Target
 from lacuna.runtime import toolchain
 from lacuna.runtime.cpu import cpu_features, darwin_features, linux_features, target_name
@@ -112,7 +113,7 @@ def test_a_compiled_text_runs(tmp_path: Path) -> None:
 
 
 @needs_compiler
-@pytest.mark.skipif(target_name(cpu_features()) != "avx512", reason="this processor has no AVX-512")
+@pytest.mark.skipif(not target_name(cpu_features()).startswith("avx512"), reason="this processor has no AVX-512")
 @pytest.mark.parametrize(("name", "bits"), [("avx512", 512), ("avx2", 256)])
 def test_a_target_name_turns_its_instructions_on(tmp_path: Path, name: str, bits: int) -> None:
     text = f'#include <immintrin.h>\nextern "C" int width() {{ return 8 * sizeof(__m{bits}); }}\n'
@@ -158,6 +159,7 @@ def test_the_compiler_missing_while_compiling_is_reported_as_missing(tmp_path: P
 @pytest.mark.parametrize(
     ("features", "name"),
     [
+        ("avx512f avx512bw avx512vl avx512dq avx2 fma f16c avx512_bf16", "avx512bf16"),
         ("avx512f avx512bw avx512vl avx512dq avx2 fma f16c", "avx512"),
         ("avx512f avx512bw avx512vl avx2 fma f16c", "avx2"),  # no dq
         ("avx512f avx512bw avx512vl avx512dq", "generic"),  # a hypervisor that hides avx2
@@ -182,4 +184,4 @@ def test_features_of_a_mac_are_lowered() -> None:
 
 def test_this_machine_has_a_cpp_target() -> None:
     assert cpu_target().backend == "cpp"
-    assert cpu_target().name in ("avx512", "avx2", "neon", "generic")
+    assert cpu_target().name in FLAGS
