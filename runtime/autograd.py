@@ -25,7 +25,7 @@ def attention(*arguments: Any) -> Outputs:  # noqa: ANN401  (the arguments of an
     call = Call(*arguments)
     if _recorded((call.query, call.key, call.value, *call.tables)):
         _require_backward(call)
-        return _Attention.apply(arguments[4:], call.query, call.key, call.value, *call.tables)
+        return _applied(_Attention, arguments[4:], call.query, call.key, call.value, *call.tables)
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.lacuna.attention.default(*arguments)
 
@@ -34,9 +34,20 @@ def attention_backward(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
     grad_out, grad_lse, out, lse, wanted, query, key, value, tables, *rest = arguments
     given = (grad_out, grad_lse, out, lse, query, key, value, *tables)
     if _recorded(given):
-        return list(_Backward.apply((wanted, rest), *given))
+        return list(_applied(_Backward, (wanted, rest), *given))
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.lacuna.attention_backward.default(*arguments)
+
+
+def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:  # noqa: ANN401
+    """`function.apply` of one level: transforms of torch.func are at theirs already when an autograd kernel runs, and take no second turn."""
+    one_level = super(torch.autograd.Function, function).apply
+    if not torch._C._are_functorch_transforms_active():
+        return one_level(*arguments)
+    from torch._functorch.autograd_function import enable_single_level_autograd_function  # loads much that plain calls do without
+
+    with enable_single_level_autograd_function():
+        return one_level(*arguments)
 
 
 def _recorded(tensors: Sequence[Tensor | None]) -> bool:
@@ -60,8 +71,6 @@ def _require_backward(call: Call) -> None:
 
 class _Attention(torch.autograd.Function):
     """`apply(rest, query, key, value, *tables)`, `rest` being the arguments from `spans` on."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(rest: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *tables: Tensor) -> Outputs:
@@ -99,8 +108,6 @@ class _Attention(torch.autograd.Function):
 
 class _Backward(torch.autograd.Function):
     """`apply((wanted, rest), grad_out, grad_lse, out, lse, query, key, value, *tables)`."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(numbers: tuple[list[int], list[Any]], *given: Any) -> tuple[Tensor, ...]:  # noqa: ANN401

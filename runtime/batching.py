@@ -22,7 +22,9 @@ def attention(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tup
     if not _joins(call, dims):
         return _one_by_one(operator, info.batch_size, in_dims, arguments)
     longer = _Longer.of(info.batch_size, call, dims)
-    kv = [longer.shared(*each) for each in ((call.key, dims.key), (call.value, dims.value))]
+    kv = (call.key, call.value)
+    if dims.key is not None or dims.value is not None or call.key.shape[0] != 1:  # else one batch item goes for all, as it is
+        kv = (longer.joined(call.key, dims.key), longer.joined(call.value, dims.value))
     found = operator(*longer.call(call, longer.joined(call.query, dims.query), *kv))
     return tuple(longer.parted(each) for each in found), (0, 0)
 
@@ -68,10 +70,6 @@ class _Longer:
         """[items * batch, ...], of a tensor that has the dimension of vmap or goes for all items."""
         whole = tensor.unsqueeze(0) if dim is None else tensor.movedim(dim, 0)
         return whole.expand(self.items, self.batch, *whole.shape[2:]).flatten(0, 1)
-
-    def shared(self, tensor: Tensor, dim: int | None) -> Tensor:
-        """As `joined`, but left alone where one batch item goes for all."""
-        return tensor if dim is None and tensor.shape[0] == 1 else self.joined(tensor, dim)
 
     def parted(self, tensor: Tensor) -> Tensor:
         return tensor.unflatten(0, (self.items, self.batch))
