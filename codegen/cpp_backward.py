@@ -28,6 +28,7 @@ class Backward:
     opening:    `open_chunks`: which rows of a partial tile see which chunks of keys, and whether that is nearly the whole tile.
     weights:    statements for one row of a tile: weights in place of scores, the gradient of scores in place of that of weights.
     loops:      statements that call `attend` for every scheduled query tile of key tile `i`.
+    pairs:      `true` where bfloat16 is multiplied two numbers at a time, else `false`.
     wanted:     look-ups whose gradient is wanted.
     entry:      name of the C function.
     """
@@ -51,6 +52,7 @@ class Backward:
     opening: str
     weights: str
     loops: str
+    pairs: str
     wanted: int
     entry: str
 
@@ -89,6 +91,7 @@ def context(plan: Plan) -> Backward:
         opening=OPENING if plan.partial is not TRUE else NEVER_OPENED,
         weights=_weights(plan, gradient),
         loops=loops(plan, slots, clipped=True),
+        pairs="true" if plan.dtype == "bf16" and plan.target.name == "avx512bf16" else "false",
         wanted=len(gradient.by_lookup),
         entry=MARK,
     )
@@ -139,7 +142,10 @@ inline bool open_chunks(workspace &w, const planes &from, index b, index h, int6
     }
   }
   int64_t live = 0;
-  for (int64_t c = 0; c < CHUNKS; ++c) live += larger(int64_t(0), chunks[c].stop - chunks[c].row);
+  for (int64_t c = 0; c < CHUNKS; ++c) {
+    chunks[c].row -= chunks[c].row % EACH;
+    live += larger(int64_t(0), chunks[c].stop - chunks[c].row);
+  }
   return 8 * live > 7 * rows * CHUNKS;
 }"""
 NEVER_OPENED = """\
