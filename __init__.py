@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from . import nn as nn
     from . import patterns as patterns
     from .ir.functions import (
         cos,
@@ -80,6 +81,7 @@ __all__ = [
     "log2",
     "maximum",
     "minimum",
+    "nn",
     "pattern",
     "patterns",
     "plot",
@@ -100,8 +102,8 @@ def __getattr__(name: str) -> object:
     """PEP 562: import a public name from the room it lives in, and keep it."""
     if name == "__version__":
         value: object = importlib.import_module(".runtime.version", __name__).VERSION
-    elif name == "patterns":
-        value = importlib.import_module(".patterns", __name__)
+    elif name in ("nn", "patterns"):
+        value = importlib.import_module(f".{name}", __name__)
     elif name in _HOMES:
         value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     else:

@@ -40,7 +40,7 @@ def attention_backward(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
 
 
 def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:  # noqa: ANN401
-    """`function.apply` of one level: transforms of torch.func are at theirs already when an autograd kernel runs, and take no second turn."""
+    """`function.apply` of one level: transforms of torch.func are at theirs already when an autograd kernel runs."""
     one_level = super(torch.autograd.Function, function).apply
     if not torch._C._are_functorch_transforms_active():
         return one_level(*arguments)

@@ -24,6 +24,8 @@ from ..ir.recipe import Recipe
 from ..ir.score import Score
 from ..ir.segments import Segments
 from ..ir.verify import verify
+from .advice import advice
+from .materialise import DTYPES
 from .merging import DENSE, Bindings, resolved
 
 
@@ -96,10 +98,22 @@ def program_of(text: str) -> Program:
 
 
 def bindings_of(program: Program, tables: Sequence[Tensor], integers: Sequence[int], reals: Sequence[float]) -> dict[str, object]:
-    """The value of every parameter and table of `program`, from those of its description."""
+    """The value of every parameter and table of `program`, from those of its description.
+
+    Raises:
+        TypeError: a table has another dtype or rank than the program was made for.
+    """
     whole, real = iter(integers), iter(reals)
     bindings: dict[str, object] = {symbol.name: next(real if symbol.kind is Kind.FLOAT else whole) for symbol in program.parameters}
     for table, tensor in zip(program.tables, tables, strict=True):
+        if not table.monotone and (DTYPES[table.dtype] is not tensor.dtype or tensor.dim() != table.rank):
+            raise TypeError(
+                advice(
+                    f"table `{table.name}` is {tensor.dtype} with shape {tuple(tensor.shape)}, and was {DTYPES[table.dtype]} with "
+                    f"{table.rank} axes when the program was made",
+                    f"`pattern({table.name}=...)` or `score({table.name}=...)` anew",
+                )
+            )
         bindings[table.name] = Segments(tensor) if table.monotone else tensor
     return bindings
 

@@ -104,5 +104,5 @@ def _versions(call: Call) -> Hashable | None:
         elif tensor.is_inference():
             return None
         else:
-            found.append((id(tensor), tensor._version, tensor.data_ptr(), tensor.shape, tensor.stride()))
+            found.append((id(tensor), tensor._version, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()))
     return tuple(found)
