@@ -1,8 +1,8 @@
 """One row of queries against a long cache, beside the memory's bandwidth, SDPA and FlexAttention: `python benchmarks/decode.py [--quick]`.
 
 B8 H8 L32768 D64, window 4096 and 4 sinks. The limit is reading each live key and value once, so the figure is those bytes over the time,
-and its ratio to a large sum of the same run. Every comparison interleaves the two: medians, and the median of the ratios with the smallest
-and the largest.
+and its ratio to a large sum of the same run, and to one of as many bytes, which starts and ends as often. Every comparison interleaves the
+two: medians, and the median of the ratios with the smallest and the largest.
 """
 
 # torch's annotations are partial.
@@ -38,7 +38,8 @@ class Pairs:
 
     @staticmethod
     def of(ours: Run, other: Run, count: int) -> Pairs:
-        ours(), other()
+        ours()
+        other()
         times = [(seconds(ours), seconds(other)) for _ in range(count)]
         return Pairs([a for a, _ in times], [b for _, b in times])
 
@@ -85,8 +86,8 @@ def seen() -> Tensor:
 def peers(cache: Cache) -> Iterator[tuple[str, Run]]:
     mask = seen()
     yield "SDPA with mask", lambda: scaled_dot_product_attention(cache.query, cache.key, cache.value, attn_mask=mask)
-    live = [each[:, :, mask[0]] for each in (cache.key, cache.value)]
-    yield "SDPA on a copy of the live keys", lambda: scaled_dot_product_attention(cache.query, *live)
+    key, value = (each[:, :, mask[0]] for each in (cache.key, cache.value))
+    yield "SDPA on a copy of the live keys", lambda: scaled_dot_product_attention(cache.query, key, value)
     flex = flex_of(cache)
     try:
         flex()
@@ -110,11 +111,12 @@ def flex_of(cache: Cache) -> Run:
 def measure(dtype: torch.dtype, pairs: int) -> None:
     cache, read = Cache.of(dtype), torch.randn(MEASURED_BYTES // 4)
     timed = Pairs.of(cache.ours, read.sum, pairs)
+    as_much = Pairs.of(cache.ours, read[: cache.live_bytes // 4].sum, pairs)
     ours, memory = (statistics.median(times) for times in (timed.ours, timed.other))
     print(
         f"{str(dtype).removeprefix('torch.')}: {cache.live_bytes / 1e6:.1f} MB live in {1e3 * ours:.2f} ms,"
         f" {cache.live_bytes / ours / 1e9:.1f} GB/s; a sum reads {MEASURED_BYTES / memory / 1e9:.1f} GB/s;"
-        f" ratio {timed.ratio(cache.live_bytes / MEASURED_BYTES)}"
+        f" ratio {timed.ratio(cache.live_bytes / MEASURED_BYTES)}; to a sum of as many bytes as are live {as_much.ratio()}"
     )
     for name, peer in peers(cache):
         timed = Pairs.of(cache.ours, peer, pairs)

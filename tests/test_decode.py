@@ -65,7 +65,7 @@ def no_compilation() -> Generator[None]:
 # -- numbers ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(2000, 2300 if PROVE else 2006))
+@pytest.mark.parametrize("seed", range(2000, 2300 if PROVE else 2005))
 def test_few_rows_are_within_the_tolerance(seed: int) -> None:
     check(problems.problem(seed, rows=ROWS), "cpp")
 
@@ -98,8 +98,8 @@ def test_heads_that_share_keys_may_see_different_tiles() -> None:
 def test_packed_sequences_of_few_rows_see_only_themselves() -> None:
     rows, keys = [1, 0, 3, 16, 2], [200, 7, 0, 1100, 64]
     starts, key_starts = (torch.tensor([0, *each]).cumsum(0).int() for each in (rows, keys))
-    query, key = torch.randn(sum(rows), 6, 16), torch.randn(sum(keys), 2, 16)
-    boundaries = {"cu_seqlens_q": starts, "cu_seqlens_k": key_starts}
+    query, key = torch.randn(sum(rows), 6, 64), torch.randn(sum(keys), 2, 64)
+    boundaries: dict[str, Any] = {"cu_seqlens_q": starts, "cu_seqlens_k": key_starts}
     out, lse = lacuna.varlen_attention(query, key, key, problems.causal, q_offset="end", return_lse=True, backend="cpp", **boundaries)
     for n in range(len(rows)):
         part = query[starts[n] : starts[n + 1]].transpose(0, 1).unsqueeze(0)
@@ -122,17 +122,18 @@ def test_rows_past_a_length_and_rows_that_see_nothing_are_zero() -> None:
 
 def test_what_is_hidden_or_past_the_length_is_never_read() -> None:
     """A window over a long cache: NaN anywhere else would show, 0 * NaN being NaN."""
-    query, key = torch.randn(1, 4, 1, 64), torch.randn(1, 2, 3000, 64)
+    query, key = torch.randn(1, 4, 1, 40), torch.randn(1, 2, 3000, 40)
     seen = torch.arange(2350, 2450)
     poisoned = torch.full_like(key, torch.nan)
     poisoned[:, :, seen] = key[:, :, seen]
-    out = attention(query, poisoned, poisoned, problems.sliding(window=100), q_offset="end", kv_len=2450, backend="cpp")
-    exact, _ = reference.attention(query, key[:, :, seen], key[:, :, seen], None)
+    values = poisoned[..., :33]
+    out = attention(query, poisoned, values, problems.sliding(window=100), q_offset="end", kv_len=2450, backend="cpp")
+    exact, _ = reference.attention(query, key[:, :, seen], key[:, :, seen, :33], None)
     reference.assert_close(out, exact, 1e-5)
 
 
 def test_nan_propagates_across_splits_of_the_keys() -> None:
-    query, key = torch.randn(1, 2, 2, 8), torch.randn(1, 1, 5000, 8)
+    query, key = torch.randn(1, 2, 2, 64), torch.randn(1, 1, 5000, 64)
     key[0, 0, 4999] = torch.nan
     out, lse = attention(query, key, torch.ones_like(key), problems.causal, q_offset="end", backend="cpp", return_lse=True)
     assert torch.equal(lse.isnan(), torch.tensor([[[False, True]] * 2]))
