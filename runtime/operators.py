@@ -55,11 +55,11 @@ def attention_backward(
     call = Call(*arguments)  # pyright: ignore[reportArgumentType]
     request = call.request()
     names = [request.program.tables[index].name for index in wanted]
-    found = room_of(call.backend or None, request.query.device.type).run_backward(
-        request, _saved(call, (out, lse), (grad_out, grad_lse)), frozenset(names)
-    )
+    run_backward = room_of(call.backend or None, request.query.device.type).run_backward
+    found: Gradients = run_backward(request, _saved(call, (out, lse), (grad_out, grad_lse)), frozenset(names))
+    gradients = [*(call.as_given(each) for each in (found.query, found.key, found.value)), *(found.tables[name] for name in names)]
     likes = (call.query, call.key, call.value, *(call.tables[index] for index in wanted))
-    return [_laid_out_like(like, gradient) for like, gradient in zip(likes, _in_order(call, found, names), strict=True)]
+    return [_laid_out_like(like, gradient) for like, gradient in zip(likes, gradients, strict=True)]
 
 
 def _saved(call: Call, outputs: tuple[Tensor, Tensor], gradients: tuple[Tensor | None, Tensor | None]) -> Saved:
@@ -69,10 +69,6 @@ def _saved(call: Call, outputs: tuple[Tensor, Tensor], gradients: tuple[Tensor |
     packed = call.layout == "packed"
     of_lse = grad_lse.unsqueeze(0) if packed and grad_lse is not None else grad_lse
     return Saved(call.as_requested(out), lse.unsqueeze(0) if packed else lse, call.as_requested(of_out), of_lse)
-
-
-def _in_order(call: Call, found: Gradients, names: Sequence[str]) -> list[Tensor]:
-    return [*(call.as_given(each) for each in (found.query, found.key, found.value)), *(found.tables[name] for name in names)]
 
 
 def _laid_out_like(like: Tensor, gradient: Tensor) -> Tensor:
