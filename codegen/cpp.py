@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass
 
 from ..ir.expr import TRUE, S
 from ..ir.plan import Plan
 from ..ir.source import Source
 from .cpp_targets import REGISTERS, VECTOR_BYTES
-from .cpp_text import MARK, STORED, function, loops, members, part, settings
+from .cpp_text import MARK, STORED, function, loops, members, pairs, part, settings
 from .environment import ENVIRONMENT
 from .print_cpp import Slots, slots_of
+
+CHUNK = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,12 +22,15 @@ class Forward:
     """For templates/cpp/forward.cpp.jinja.
 
     title:      one comment line about the kernel.
-    arguments, arithmetic: the text of arguments.h and arithmetic.h.
+    arguments, arithmetic, words: the text of the headers of these names.
     real:       type that is computed in; stored: type of tensors in memory.
     block_q, block_k: tile edge in tokens; block_q is a multiple of lanes * vectors.
     lanes:      reals in a vector register; vectors, rows: registers of the block that a product keeps.
     members, settings: declarations of what one (b, h) sees, and the statements that fill them in.
-    functions:  `allowed` (the mask), `modified` (the score) and `weigh` (both, over a tile).
+    chunk:      rows of a partial tile that are handled together, a multiple of lanes.
+    pairs:      `true` where bfloat16 is multiplied two numbers at a time, else `false`.
+    functions:  `allowed` (the mask), `modified` (the score) and `weigh` (both, over a part of a tile).
+    opening:    `open_chunks`: which keys of a partial tile the chunks see.
     loops:      statements that call `attend` for every scheduled tile of query tile `i`.
     entry:      name of the C function.
     """
@@ -32,6 +38,7 @@ class Forward:
     title: str
     arguments: str
     arithmetic: str
+    words: str
     real: str
     stored: str
     block_q: int
@@ -41,9 +48,12 @@ class Forward:
     lanes: int
     vectors: int
     rows: int
+    chunk: int
+    pairs: str
     members: str
     settings: str
     functions: str
+    opening: str
     loops: str
     entry: str
 
@@ -66,6 +76,7 @@ def context(plan: Plan) -> Forward:
         title=f"{plan.schedule.program.name}, {plan.dtype}, for {plan.target.name}",
         arguments=part("arguments.h"),
         arithmetic=part("arithmetic.h"),
+        words=part("words.h"),
         real=real,
         stored=STORED[plan.dtype],
         block_q=plan.block_q,
@@ -75,9 +86,12 @@ def context(plan: Plan) -> Forward:
         lanes=lanes,
         vectors=vectors,
         rows=(REGISTERS[plan.target.name] - vectors) // vectors - 1 if vectors > 1 else 6,
+        chunk=math.gcd(plan.block_q, CHUNK),
+        pairs=pairs(plan),
         members=members(plan, slots),
         settings=settings(plan, slots),
         functions=_functions(plan, slots),
+        opening=OPENING if plan.partial is not TRUE else NEVER_OPENED,
         loops=loops(plan, slots),
         entry=MARK,
     )
@@ -95,30 +109,53 @@ def _vectors(plan: Plan, lanes: int) -> int:
 # -- mask, score, loops -----------------------------------------------------------------------------------------------
 
 WEIGH = """\
-template <bool full, typename index>
-inline void weigh(workspace &w, const place &at, index b, index h, int64_t row, int64_t first, int64_t keys) {{
-  for (int64_t n = 0; n < keys; ++n) {{
-    real *line = w.score + n * BQ;
-    const index k = index(first + n);
+template <int64_t width, bool full, typename index>
+inline void weigh(workspace &w, const place &at, index b, index h, int64_t row, int64_t first, const part &of) {{
+  for (int64_t n = of.key; n < of.stop; ++n) {{
+    real *line = w.score + n * BQ + of.row;
+    const int32_t *open = w.open + n * BQ + of.row;
+    const index k = index(first + n), q = index(row + of.row);
 {body}
+    (void)line, (void)open, (void)k, (void)q;
   }}
-  (void)at, (void)b, (void)h, (void)row;
+  (void)at, (void)b, (void)h;
 }}"""
-LINE = "    for (index r = 0; r < index(BQ); ++r) {"
+LINE = "    for (index r = 0; r < index(width); ++r)"
+SCORED = f"{LINE} line[r] = modified<index>(line[r], q + r, k, b, h, at);"
+HIDDEN = f"    if constexpr (!full)\n  {LINE} line[r] = open[r] ? line[r] : real(-INFINITY);"
+OPENING = """\
+// Which keys of a partial tile each chunk of rows sees, from the first to the last; whether that is nearly the whole tile.
+template <typename index>
+inline bool open_chunks(workspace &w, const place &at, index b, index h, int64_t row, int64_t first, int64_t keys, part *chunks) {
+  for (int64_t c = 0; c < CHUNKS; ++c) chunks[c] = {keys, 0, c * CHUNK};
+  for (int64_t n = 0; n < keys; ++n) {
+    const index k = index(first + n);
+    int32_t *open = w.open + n * BQ;
+    for (index r = 0; r < index(BQ); ++r) open[r] = allowed<index>(index(row) + r, k, b, h, at);
+    for (int64_t c = 0; c < CHUNKS; ++c) {
+      int32_t any = 0;
+      for (int64_t r = 0; r < CHUNK; ++r) any |= open[c * CHUNK + r];
+      if (any) chunks[c].key = smaller(chunks[c].key, n), chunks[c].stop = n + 1;
+    }
+  }
+  int64_t live = 0;
+  for (int64_t c = 0; c < CHUNKS; ++c) {
+    chunks[c].key -= chunks[c].key % EACH;
+    live += larger(int64_t(0), chunks[c].stop - chunks[c].key);
+  }
+  return 8 * live > 7 * keys * CHUNKS;
+}"""
+NEVER_OPENED = """\
+template <typename index>
+inline bool open_chunks(workspace &, const place &, index, index, int64_t, int64_t, int64_t, part *) {
+  return true;
+}"""
 
 
 def _functions(plan: Plan, slots: Slots) -> str:
-    scored = plan.score is not S
+    scored, masked = plan.score is not S, plan.partial is not TRUE
     parts = [function("modified", "real", plan.score, "const real s, ", slots)] if scored else []
-    masked = plan.partial is not TRUE
     if masked:
         parts.append(function("allowed", "bool", plan.partial, "", slots))
-    body: list[str] = []
-    if scored:
-        body.append(f"{LINE}\n      line[r] = modified<index>(line[r], index(row) + r, k, b, h, at);\n    }}")
-    if masked:
-        select = "line[r] = allowed<index>(index(row) + r, k, b, h, at) ? line[r] : real(-INFINITY);"
-        body.append(f"    if constexpr (!full)\n  {LINE}\n        {select}\n      }}")
-    if not body:
-        body.append("    (void)line, (void)k;")
+    body = [*([SCORED] if scored else []), *([HIDDEN] if masked else [])]
     return "\n\n".join([*parts, WEIGH.format(body="\n".join(body))])

@@ -9,7 +9,7 @@ from ..ir.expr import TRUE, Const, Expr, Lookup, S, names
 from ..ir.plan import Gradient, Plan
 from ..ir.source import Source
 from .cpp_targets import REGISTERS, VECTOR_BYTES
-from .cpp_text import MARK, STORED, function, loops, members, part, settings
+from .cpp_text import MARK, STORED, function, loops, members, pairs, part, settings
 from .environment import ENVIRONMENT
 from .print_cpp import Slots, printed, slots_of
 
@@ -19,7 +19,7 @@ class Backward:
     """For templates/cpp/backward.cpp.jinja.
 
     title:      one comment line about the kernel.
-    arguments, backward_arguments, arithmetic: the text of the headers of these names.
+    arguments, backward_arguments, arithmetic, words: the text of the headers of these names.
     real:       type that is computed in; stored: type of tensors in memory.
     block_q, block_k: tile edge in tokens; block_k is a multiple of lanes.
     lanes:      reals in a vector register; vectors, rows: registers of the block that a product keeps.
@@ -37,6 +37,7 @@ class Backward:
     arguments: str
     backward_arguments: str
     arithmetic: str
+    words: str
     real: str
     stored: str
     block_q: int
@@ -76,6 +77,7 @@ def context(plan: Plan) -> Backward:
         arguments=part("arguments.h"),
         backward_arguments=part("backward_arguments.h"),
         arithmetic=part("arithmetic.h"),
+        words=part("words.h"),
         real=real,
         stored=STORED[plan.dtype],
         block_q=plan.schedule.block_k,
@@ -91,7 +93,7 @@ def context(plan: Plan) -> Backward:
         opening=OPENING if plan.partial is not TRUE else NEVER_OPENED,
         weights=_weights(plan, gradient),
         loops=loops(plan, slots, clipped=True),
-        pairs="true" if plan.dtype == "bf16" and plan.target.name == "avx512bf16" else "false",
+        pairs=pairs(plan),
         wanted=len(gradient.by_lookup),
         entry=MARK,
     )

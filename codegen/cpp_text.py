@@ -20,6 +20,11 @@ def part(name: str) -> str:
     return (TEMPLATES / "cpp" / name).read_text(encoding="utf-8").strip()
 
 
+def pairs(plan: Plan) -> str:
+    """Whether a kernel multiplies bfloat16 two numbers at a time, as C++."""
+    return "true" if plan.dtype == "bf16" and plan.target.name == "avx512bf16" else "false"
+
+
 # -- parameters and tables --------------------------------------------------------------------------------------------
 
 

@@ -159,12 +159,12 @@ def _entries(lookup: Lookup, pairs: Values, table: Tensor) -> Tensor:
 
 
 def _add_to_entries(total: Tensor, entries: Tensor, parts: Tensor) -> None:
-    """Add each part to its entry, in an order that does not depend on threads: sorted by entry, summed within it."""
+    """Add each part to its entry, summed first along axes that the entry does not depend on; always in the same order."""
     entries = entries.view((1,) * (parts.dim() - entries.dim()) + entries.shape)
     free = [axis for axis, size in enumerate(entries.shape) if size == 1]
     parts = parts.double().sum(dim=free, keepdim=True) if free else parts.double()
-    order = entries.flatten().sort(stable=True)
-    which, counts = order.values.unique_consecutive(return_counts=True)
-    within = torch.segment_reduce(parts.expand(entries.shape).flatten()[order.indices], "sum", lengths=counts)
-    flat = total.view(-1)
-    flat[which] += within
+    flat, which, what = total.view(-1), entries.flatten(), parts.expand(entries.shape).flatten()
+    if total.is_cuda:
+        flat.index_put_((which,), what, accumulate=True)  # sorts first; `index_add_` would be atomic there
+    else:
+        flat.index_add_(0, which, what)  # one after another

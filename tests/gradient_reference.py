@@ -87,7 +87,7 @@ class Rough:
 
 
 def rounded(call: Call) -> Rough:
-    """The same with float32 scores, float32 softmax, P and dS cast to the dtype, float32 accumulation and a cast at the end.
+    """The same with float32 scores, P from the float32 log-sum-exp, P and dS cast to the dtype, float32 accumulation, a cast at the end.
 
     The output it starts from is one of that kind too: P cast to the dtype, and cast at the end.
     """
@@ -95,7 +95,7 @@ def rounded(call: Call) -> Rough:
     key, value = rough.spread(rough.key), rough.spread(rough.value)
     before = (rough.scale * torch.einsum("bhqd,bhkd->bhqk", rough.query, key)).requires_grad_()
     after = rough.scored(before)
-    weights = _softmax(after, rough.mask)[0].detach()
+    weights = _from_log_sum_exp(after, rough.mask).detach()
     rise = torch.einsum("bhqd,bhkd->bhqk", rough.grad_out, value)
     out = torch.einsum("bhqk,bhkd->bhqd", weights.to(dtype).float(), value).to(dtype).float()
     level = (out * rough.grad_out).sum(dim=-1, keepdim=True) - rough.grad_lse.unsqueeze(-1)
@@ -103,6 +103,12 @@ def rounded(call: Call) -> Rough:
     found = _through(rough, after, before, moved, weights, dtype)
     sizes = _through(_absolute(rough), after, before, terms, weights, torch.float32)
     return Rough(found, [_largest(each) for each in sizes])
+
+
+def _from_log_sum_exp(scores: Tensor, mask: Tensor) -> Tensor:
+    """Weights as a backward pass has them that keeps one number per row."""
+    weights, total, highest = _softmax(scores, mask)
+    return torch.where(weights == 0, 0.0, torch.exp(scores - (highest + torch.log(total))))
 
 
 def _absolute(call: Call) -> Call:
@@ -135,14 +141,15 @@ def _gathered(spread: Tensor, shape: torch.Size) -> Tensor:
 def tolerances(call: Call, exact: Sequence[Tensor]) -> list[float]:
     """For each gradient 2 * err_ref + 4 ulp(dtype) * max|grad|, err_ref being the error of `rounded`.
 
-    Gradients cancel: where every row sees one key that of its query is exactly 0, but no sum of rounded terms is. Hence 4 ulp of the
-    accumulator times the largest sum without signs. For float64 the error of float32 is scaled by four times the ratio of the two unit round-offs.
+    Gradients cancel: where every row sees one key that of its query is exactly 0, but no difference of two rounded sums is. Hence 4 ulp of
+    the accumulator for each of the two, times the largest sum without signs. For float64 the error of float32 is scaled by four times the
+    ratio of the two unit round-offs.
     """
     dtype, rough = call.query.dtype, rounded(call)
     double, single = torch.finfo(torch.float64).eps, torch.finfo(torch.float32).eps
     finer, accumulator = (4 * double / single, double) if dtype == torch.float64 else (1.0, single)
     return [
-        2 * finer * _largest(found.double() - right) + 4 * torch.finfo(dtype).eps * _largest(right) + 4 * accumulator * size
+        2 * finer * _largest(found.double() - right) + 4 * torch.finfo(dtype).eps * _largest(right) + 8 * accumulator * size
         for found, right, size in zip(rough.gradients, exact, rough.sizes, strict=True)
     ]
 

@@ -143,10 +143,11 @@ def test_nan_propagates_across_splits_of_the_keys() -> None:
 # -- steps ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_thousand_steps_with_a_growing_cache_compile_once() -> None:
+def test_a_thousand_steps_with_a_growing_cache_compile_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lacuna.runtime.kernels import forget_kernels
     from lacuna.runtime.toolchain import tally
 
+    monkeypatch.setenv("LACUNA_CACHE_DIR", str(tmp_path / "cache"))
     forget_kernels()
     key, value = torch.randn(1, 1, 1000, 24), torch.randn(1, 1, 1000, 24)
     before = tally.compilations

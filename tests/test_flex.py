@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 import torch
-from flex_mods import BATCH, HEADS, MASKS, MORE_MASKS, SCORES, L, Mod, tensors
+from flex_mods import BATCH, BIAS, HEADS, MASKS, MORE_MASKS, SCORES, L, Mod, added, tensors
 from lacuna import dense
 from lacuna.interop import flex
 from torch import Tensor
@@ -79,3 +79,17 @@ def test_lengths_and_dimensions_may_differ() -> None:
 
 def test_a_row_that_sees_nothing_is_zero() -> None:
     both(lambda b, h, q_idx, kv_idx: (q_idx > kv_idx + 3) & torch.ones_like(q_idx, dtype=torch.bool))
+
+
+def test_gradients_flow_to_operands_and_captured_tensors() -> None:
+    """FlexAttention has none on CPUs: the definition is written out."""
+    query, key, value = (each.double().requires_grad_() for each in tensors())
+    bias = BIAS.double().requires_grad_()
+    block_mask = flex.create_block_mask(MASKS["causal"], None, None, L, L)
+    out = flex.flex_attention(query, key, value, added(bias, "b", "h", "q", "k"), block_mask)
+    scores = query @ key.mT / query.shape[3] ** 0.5 + bias
+    hidden = torch.ones(L, L, dtype=torch.bool).triu(1)
+    wanted = torch.softmax(scores.masked_fill(hidden, float("-inf")), dim=-1) @ value
+    leaves = (query, key, value, bias)
+    for have, want in zip(torch.autograd.grad(out.sum(), leaves), torch.autograd.grad(wanted.sum(), leaves), strict=True):
+        torch.testing.assert_close(have, want)

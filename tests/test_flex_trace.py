@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from flex_mods import BATCH, BIAS, DIM, HEADS, MASKS, L, Mod, added, causal, sliding_window, tensors
+from flex_mods import BATCH, DIM, HEADS, MASKS, L, Mod, causal, sliding_window, tensors
 from lacuna import dense
 from lacuna.interop import flex
 from lacuna.ir.program import InvalidProgram
@@ -154,8 +154,6 @@ def test_mistakes_in_a_mask_are_answered_with_the_fix(mask_mod: Mod, complaint: 
         ),
         ({"block_mask": (3, None, L, L)}, ValueError, "(3, 1, 96, 96), the call has (2, 2, 96, 96)", "`create_block_mask("),
         ({"query": torch.zeros(BATCH, 4, L, DIM)}, ValueError, "query has 4 heads, key 2", "`enable_gqa=True`"),
-        ({"query": torch.zeros(BATCH, 2, L, DIM, requires_grad=True)}, NotImplementedError, "grad", "torch.no_grad()"),
-        ({"score_mod": added(BIAS.clone().requires_grad_(), "b", "h", "q", "k")}, NotImplementedError, "grad", "torch.no_grad()"),
     ],
 )
 def test_mistakes_in_a_call_are_answered_with_the_fix(arguments: dict[str, Any], error: type[Exception], complaint: str, fix: str) -> None:
