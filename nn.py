@@ -1,5 +1,7 @@
 """Attention as a module, with the arguments of `torch.nn.MultiheadAttention` where they make sense."""
 
+# torch's annotations are partial.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -85,7 +87,7 @@ class Attention(torch.nn.Module):
             multihead.embed_dim,
             multihead.num_heads,
             score=score,
-            bias=multihead.in_proj_bias is not None,
+            bias=multihead.in_proj_bias is not None,  # pyright: ignore[reportUnnecessaryComparison]  (None with `bias=False`)
             kdim=multihead.kdim,
             vdim=multihead.vdim,
             batch_first=multihead.batch_first,
@@ -120,16 +122,10 @@ class Attention(torch.nn.Module):
         """
         key = query if key is None else key
         value = key if value is None else value
-        projected = [
-            self._batched(linear(given)).unflatten(-1, (heads, -1))
-            for linear, given, heads in (
-                (self.q_proj, query, self.num_heads),
-                (self.k_proj, key, self.num_kv_heads),
-                (self.v_proj, value, self.num_kv_heads),
-            )
-        ]
         out = attention(
-            *projected,
+            self._projected(self.q_proj, query, self.num_heads),
+            self._projected(self.k_proj, key, self.num_kv_heads),
+            self._projected(self.v_proj, value, self.num_kv_heads),
             self.pattern,
             score=self.score,
             scale=self.scale,
@@ -144,10 +140,11 @@ class Attention(torch.nn.Module):
         given = joined.squeeze(0) if query.dim() == 2 else joined if self.batch_first else joined.transpose(0, 1)
         return self.out_proj(given)
 
-    def _batched(self, tensor: Tensor) -> Tensor:
-        if tensor.dim() == 2:
-            return tensor.unsqueeze(0)
-        return tensor if self.batch_first else tensor.transpose(0, 1)
+    def _projected(self, linear: torch.nn.Linear, tensor: Tensor, heads: int) -> Tensor:
+        """[batch, tokens, heads, dim]"""
+        wide: Tensor = linear(tensor)
+        batched = wide.unsqueeze(0) if wide.dim() == 2 else wide if self.batch_first else wide.transpose(0, 1)
+        return torch.unflatten(batched, -1, (heads, -1))
 
     def extra_repr(self) -> str:
         shared = f", num_kv_heads={self.num_kv_heads}" if self.num_kv_heads != self.num_heads else ""

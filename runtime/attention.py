@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from . import operators as operators  # registers them
 from .advice import advice
 from .description import described, traced_description
+from .dispatch import below_autograd, in_forward_mode, transformed
 from .keywords import unknown
 from .ragged import boundaries, number_or_tensor
 from .request import check_dense, check_scale
@@ -128,7 +128,7 @@ def _call(
     program, tables, integers, reals = described(*meaning)
     if _recorded(query, key, value, tables):
         return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
-    with torch._C._AutoDispatchBelowAutograd():
+    with below_autograd():
         return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
 
 
@@ -137,7 +137,7 @@ _operator: Any = torch.ops.lacuna.attention.default
 
 def _recorded(query: Tensor, key: Tensor, value: Tensor, tables: list[Tensor]) -> bool:
     """Whether autograd or a transform of torch.func may want to see the call."""
-    if forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None:
+    if in_forward_mode() or transformed():
         return True
     if not torch.is_grad_enabled():
         return False

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from .advice import advice
 from .backends import default, room_of
 from .calls import Call
+from .dispatch import applied_at_one_level, below_autograd, in_forward_mode
 
 Outputs = tuple[Tensor, Tensor]
 
@@ -25,8 +25,8 @@ def attention(*arguments: Any) -> Outputs:  # noqa: ANN401  (the arguments of an
     call = Call(*arguments)
     if _recorded((call.query, call.key, call.value, *call.tables)):
         _require_backward(call)
-        return _applied(_Attention, arguments[4:], call.query, call.key, call.value, *call.tables)
-    with torch._C._AutoDispatchBelowAutograd():
+        return applied_at_one_level(_Attention, arguments[4:], call.query, call.key, call.value, *call.tables)
+    with below_autograd():
         return torch.ops.lacuna.attention.default(*arguments)
 
 
@@ -34,25 +34,14 @@ def attention_backward(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
     grad_out, grad_lse, out, lse, wanted, query, key, value, tables, *rest = arguments
     given = (grad_out, grad_lse, out, lse, query, key, value, *tables)
     if _recorded(given):
-        return list(_applied(_Backward, (wanted, rest), *given))
-    with torch._C._AutoDispatchBelowAutograd():
+        return list(applied_at_one_level(_Backward, (wanted, rest), *given))
+    with below_autograd():
         return torch.ops.lacuna.attention_backward.default(*arguments)
-
-
-def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:  # noqa: ANN401
-    """`function.apply` of one level: transforms of torch.func are at theirs already when an autograd kernel runs."""
-    one_level = super(torch.autograd.Function, function).apply
-    if not torch._C._are_functorch_transforms_active():
-        return one_level(*arguments)
-    from torch._functorch.autograd_function import enable_single_level_autograd_function  # loads much that plain calls do without
-
-    with enable_single_level_autograd_function():
-        return one_level(*arguments)
 
 
 def _recorded(tensors: Sequence[Tensor | None]) -> bool:
     """Whether autograd has to see a call on these; forward mode has, to refuse it."""
-    if forward_ad._current_level >= 0:
+    if in_forward_mode():
         return True
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
@@ -74,7 +63,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(rest: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *tables: Tensor) -> Outputs:
-        with torch._C._AutoDispatchBelowAutograd():
+        with below_autograd():
             return torch.ops.lacuna.attention.default(query, key, value, list(tables), *rest)
 
     @staticmethod
@@ -86,7 +75,8 @@ class _Attention(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        grad_out, grad_lse = grad_outputs
         if grad_out is None and grad_lse is None:
             return (None,) * (4 + ctx.tables)
         out, lse, query, key, value, *others = ctx.saved_tensors
@@ -102,7 +92,7 @@ class _Attention(torch.autograd.Function):
         return (None, *(next(found) for _ in range(3)), *(next(found) if index in wanted else None for index in range(ctx.tables)))
 
     @staticmethod
-    def jvp(*_: object) -> None:
+    def jvp(ctx: Any, *grad_inputs: object) -> None:  # noqa: ANN401
         raise NotImplementedError(advice("attention has no forward-mode derivative yet", "`torch.func.vjp` or `loss.backward()`"))
 
 
@@ -112,7 +102,7 @@ class _Backward(torch.autograd.Function):
     @staticmethod
     def forward(numbers: tuple[list[int], list[Any]], *given: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
         wanted, rest = numbers
-        with torch._C._AutoDispatchBelowAutograd():
+        with below_autograd():
             return tuple(torch.ops.lacuna.attention_backward.default(*given[:4], wanted, *given[4:7], list(given[7:]), *rest))
 
     @staticmethod
@@ -120,7 +110,7 @@ class _Backward(torch.autograd.Function):
         pass
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> None:  # noqa: ANN401
+    def backward(ctx: Any, *grad_outputs: Tensor) -> None:  # noqa: ANN401
         raise NotImplementedError(
             advice(
                 "attention is differentiated twice, and its backward pass has no derivative yet", "`loss.backward()` without `create_graph`"
@@ -128,5 +118,5 @@ class _Backward(torch.autograd.Function):
         )
 
     @staticmethod
-    def jvp(*_: object) -> None:
+    def jvp(ctx: Any, *grad_inputs: object) -> None:  # noqa: ANN401
         raise NotImplementedError(advice("attention has no forward-mode derivative yet", "`torch.func.vjp` or `loss.backward()`"))

@@ -54,7 +54,7 @@ def default(device: str) -> str:
 
 def _depth_of_caller() -> int:
     """`stacklevel` of the first frame that is neither Lacuna's nor torch's, for a warning given by the function that asks."""
-    frame, depth = sys._getframe(1), 1
+    frame, depth = sys._getframe(1), 1  # pyright: ignore[reportPrivateUsage]  (private by its name only)
     ours = (__name__.partition(".")[0], "torch")
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
         frame, depth = frame.f_back, depth + 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from .description import program_of
 def attention(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:  # noqa: ANN401
     """The vmap rule of `lacuna::attention`."""
     operator = torch.ops.lacuna.attention.default
-    call, dims = Call(*arguments), Call(*in_dims)
+    call, dims = Call(*arguments), _Dims(*in_dims[:5])
     if not _joins(call, dims):
         return _one_by_one(operator, info.batch_size, in_dims, arguments)
     longer = _Longer.of(info.batch_size, call, dims)
@@ -32,7 +32,7 @@ def attention(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tup
 def attention_backward(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[list[Tensor], list[int]]:  # noqa: ANN401
     """The vmap rule of `lacuna::attention_backward`."""
     operator = torch.ops.lacuna.attention_backward.default
-    call, dims = Call(*arguments[5:]), Call(*in_dims[5:])
+    call, dims = Call(*arguments[5:]), _Dims(*in_dims[5:10])
     wanted: Sequence[int] = arguments[4]
     if wanted or not _joins(call, dims):
         found, out_dims = _one_by_one(operator, info.batch_size, in_dims, arguments)
@@ -45,7 +45,17 @@ def attention_backward(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> 
     return [by_query, *(each.sum(1, keepdim=True) if shared else each for each in by_kv)], [0, 0, 0]
 
 
-def _joins(call: Call, dims: Call) -> bool:
+class _Dims(NamedTuple):
+    """Where the tensors of a call have the dimension of vmap; None where they go for all items."""
+
+    query: int | None
+    key: int | None
+    value: int | None
+    tables: Sequence[int | None]
+    spans: Sequence[int | None]
+
+
+def _joins(call: Call, dims: _Dims) -> bool:
     """Whether the items differ in query, key and value only, and have batches to join."""
     return call.layout != "packed" and all(dim is None for dim in (*dims.tables, *dims.spans))
 
@@ -63,7 +73,7 @@ class _Longer:
         self.batch = batch
 
     @staticmethod
-    def of(items: int, call: Call, dims: Call) -> _Longer:
+    def of(items: int, call: Call, dims: _Dims) -> _Longer:
         return _Longer(items, _batch(call.query, dims.query))
 
     def joined(self, tensor: Tensor, dim: int | None) -> Tensor:
@@ -72,7 +82,7 @@ class _Longer:
         return whole.expand(self.items, self.batch, *whole.shape[2:]).flatten(0, 1)
 
     def parted(self, tensor: Tensor) -> Tensor:
-        return tensor.unflatten(0, (self.items, self.batch))
+        return torch.unflatten(tensor, 0, (self.items, self.batch))
 
     def call(self, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Call:
         spans = [None if span is None else span.repeat(self.items) for span in call.spans]

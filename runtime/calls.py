@@ -50,15 +50,12 @@ class Call(NamedTuple):
         Raises:
             TypeError, ValueError, NotImplementedError: they do not.
         """
-        given = (self.query, self.key, self.value)
-        check_tensors(*given, 3 if self.layout == "packed" else 4)
+        check_tensors(self.query, self.key, self.value, 3 if self.layout == "packed" else 4)
         if self.layout not in LAYOUTS:
             raise ValueError(advice(f"there is no layout {self.layout!r}", '`layout="bhld"` or `layout="blhd"`'))
-        if self.layout != "bhld":
-            packed = self.layout == "packed"
-            given = tuple(tensor.transpose(0, 1).unsqueeze(0) if packed else tensor.transpose(1, 2) for tensor in given)
-        check_shapes(*given)
-        return given
+        query, key, value = (self.as_requested(each) for each in (self.query, self.key, self.value))
+        check_shapes(query, key, value)
+        return query, key, value
 
     def output_shapes(self) -> tuple[list[int], list[int]]:
         """Shapes of output and log-sum-exp, in the layout of the call."""

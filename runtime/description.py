@@ -134,7 +134,7 @@ def traced_description(pattern: Pattern | None, score: Score | None) -> Descript
 
     The graph holds for every pattern made of the same function with the same kinds of arguments.
     """
-    given = [{} if each is None else each.arguments for each in (pattern, score)]
+    given: list[Mapping[str, Argument]] = [{} if each is None else each.arguments for each in (pattern, score)]
     text, order = _constant(
         None if pattern is None else pattern.recipe,
         None if pattern is None else pattern.space,
@@ -145,10 +145,9 @@ def traced_description(pattern: Pattern | None, score: Score | None) -> Descript
         *[argument for arguments in given for argument in arguments.values() if _form(argument.value) == "fixed"],
     )
     values = [given[side][name].value for side, name in order]
-    tensors = [value.offsets if isinstance(value, Segments) else value for value in values if not isinstance(value, int | float)]
     return Description(
         text,
-        tensors,
+        [_tensor(value) for value in values if not isinstance(value, int | float)],
         [value for value in values if isinstance(value, int)],
         [value for value in values if isinstance(value, float)],
     )

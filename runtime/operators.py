@@ -3,6 +3,8 @@
 Importing this file registers them.
 """
 
+# torch's annotations are partial.
+# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from . import autograd, batching
 from .backends import room_of
 from .calls import Call, lse_dtype
 from .description import bindings_of, program_of
+from .dispatch import without
 from .gradients import Gradients, Saved
 from .prepared import prepared, remember
 from .request import DTYPES
@@ -93,7 +96,7 @@ def _autocast(*arguments: object) -> tuple[Tensor, Tensor]:
     def cast_to(tensor: Tensor) -> Tensor:
         return tensor.to(dtype) if tensor.dtype in DTYPES and tensor.dtype is not torch.float64 else tensor
 
-    with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, AUTOCAST[device]))):
+    with without(AUTOCAST[device]):
         return torch.ops.lacuna.attention.default(cast_to(call.query), cast_to(call.key), cast_to(call.value), *call[3:])
 
 

@@ -2,11 +2,11 @@
 
 # ruff: noqa: ANN401 (masks and scores are functions of anything that has operators)
 # Patterns are written without annotations, and torch's are partial.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lacuna
@@ -46,9 +46,10 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def qkv(dtype: torch.dtype = torch.float64, kv_batch: int = 2) -> list[Tensor]:
+def qkv(dtype: torch.dtype = torch.float64, kv_batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     shapes = [(2, 4, 13, 8), (kv_batch, 2, 13, 8), (kv_batch, 2, 13, 6)]
-    return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
+    query, key, value = (torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes)
+    return query, key, value
 
 
 def dense(query: Tensor, key: Tensor, value: Tensor, slopes: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -67,7 +68,7 @@ def loss(out: Tensor, lse: Tensor) -> Tensor:
     return (out.sin()).sum() + torch.where(lse > -1e20, lse, 0.0).cos().sum()
 
 
-def gradients(outputs: tuple[Tensor, Tensor], of: list[Tensor]) -> tuple[Tensor, ...]:
+def gradients(outputs: tuple[Tensor, Tensor], of: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad(loss(*outputs), of)
 
 
@@ -200,18 +201,18 @@ def test_forward_mode_is_refused() -> None:
 
 
 def test_torch_func_differentiates_under_vmap_and_over_it() -> None:
-    many = [torch.randn(3, *each.shape, dtype=each.dtype) for each in qkv()]
+    query, key, value = (torch.randn(3, *each.shape, dtype=each.dtype) for each in qkv())
     slopes = torch.rand(4, dtype=torch.float64)
 
     def scalar(query: Tensor, key: Tensor, value: Tensor, slopes: Tensor) -> Tensor:
         return attention(query, key, value, sliding(window=5), score=alibi(slopes=slopes), backend="eager").sin().sum()
 
     for argnums in ((0, 1, 2), (0, 3)):
-        per_item = torch.func.vmap(torch.func.grad(scalar, argnums=argnums), in_dims=(0, 0, None, None))(*many[:2], many[2][0], slopes)
+        per_item = torch.func.vmap(torch.func.grad(scalar, argnums=argnums), in_dims=(0, 0, None, None))(query, key, value[0], slopes)
         for item in range(3):
-            alone = torch.func.grad(scalar, argnums=argnums)(many[0][item], many[1][item], many[2][0], slopes)
+            alone = torch.func.grad(scalar, argnums=argnums)(query[item], key[item], value[0], slopes)
             torch.testing.assert_close(tuple(each[item] for each in per_item), alone)
-    query, slopes = many[0].requires_grad_(), slopes.requires_grad_()
-    batched: Any = torch.func.vmap(scalar, in_dims=(0, 0, None, None))(query, many[1], many[2][0], slopes)
-    single = torch.stack([scalar(query[item], many[1][item], many[2][0], slopes) for item in range(3)])
+    query, slopes = query.requires_grad_(), slopes.requires_grad_()
+    batched: Any = torch.func.vmap(scalar, in_dims=(0, 0, None, None))(query, key, value[0], slopes)
+    single = torch.stack([scalar(query[item], key[item], value[0], slopes) for item in range(3)])
     torch.testing.assert_close(torch.autograd.grad(batched.sum(), [query, slopes]), torch.autograd.grad(single.sum(), [query, slopes]))

@@ -87,6 +87,7 @@ def test_gradients_flow_to_operands_and_captured_tensors() -> None:
     bias = BIAS.double().requires_grad_()
     block_mask = flex.create_block_mask(MASKS["causal"], None, None, L, L)
     out = flex.flex_attention(query, key, value, added(bias, "b", "h", "q", "k"), block_mask)
+    assert isinstance(out, Tensor)
     scores = query @ key.mT / query.shape[3] ** 0.5 + bias
     hidden = torch.ones(L, L, dtype=torch.bool).triu(1)
     wanted = torch.softmax(scores.masked_fill(hidden, float("-inf")), dim=-1) @ value

@@ -333,13 +333,15 @@ def test_a_score_that_is_not_a_number_spoils_its_row_only(backend: str) -> None:
 def test_packed_sequences_have_the_gradients_of_each_alone(backend: str, score: Any) -> None:  # noqa: ANN401
     bounds = torch.tensor([0, 5, 5, 70, 90], dtype=torch.int32)
     bias = torch.rand(4, 200).requires_grad_()
-    options = {"backend": backend, "score": relative(bias=bias) if score is relative else score}
+    options: dict[str, Any] = {"backend": backend, "score": relative(bias=bias) if score is relative else score}
     leaves = [torch.randn(90, heads, 16, dtype=torch.float64).requires_grad_() for heads in (4, 2, 2)]
     sources = (*leaves, bias) if score is relative else leaves
     pattern = problems.sliding(window=40)
-    packed = lacuna.varlen_attention(*leaves, pattern, cu_seqlens_q=bounds, **options)
+    query, key, value = leaves
+    packed = lacuna.varlen_attention(query, key, value, pattern, cu_seqlens_q=bounds, **options)
+    assert isinstance(packed, Tensor)
     torch.manual_seed(1)
-    gradient = torch.randn(packed.shape, dtype=torch.float64)  # pyright: ignore[reportAttributeAccessIssue]  (no log-sum-exp asked for)
+    gradient = torch.randn(packed.shape, dtype=torch.float64)
     alone = [
         attention(*(leaf[start:stop].transpose(0, 1).unsqueeze(0) for leaf in leaves), pattern, **options)[0].transpose(0, 1)
         for start, stop in itertools.pairwise(bounds)

@@ -2,7 +2,7 @@
 
 # ruff: noqa: ANN401 (masks and scores are functions of anything that has operators)
 # Patterns are written without annotations, and torch's are partial.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
 from __future__ import annotations
 
 import copy
@@ -68,8 +68,9 @@ def test_one_step_makes_the_loss_smaller() -> None:
 
     before = loss()
     before.backward()
-    assert module.score_slopes.grad is not None
-    assert bool(module.score_slopes.grad.any())
+    gradient = module.get_parameter("score_slopes").grad
+    assert gradient is not None
+    assert bool(gradient.any())
     optimiser.step()
     assert bool(loss() < before)
 

@@ -2,7 +2,8 @@
 
 # ruff: noqa: ANN401 (masks and scores are functions of anything that has operators)
 # Patterns are written without annotations, and torch's are partial.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportPrivateUsage=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import io
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,10 @@ def fresh() -> None:
     torch._dynamo.reset()
 
 
-def qkv(tokens: int = 20, *, dtype: torch.dtype = torch.float32, grad: bool = False) -> list[Tensor]:
+def qkv(tokens: int = 20, *, dtype: torch.dtype = torch.float32, grad: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Two items, four heads that share two, 16 dimensions."""
-    return [torch.randn(2, heads, tokens, 16, dtype=dtype).requires_grad_(grad) for heads in (4, 2, 2)]
+    query, key, value = (torch.randn(2, heads, tokens, 16, dtype=dtype).requires_grad_(grad) for heads in (4, 2, 2))
+    return query, key, value
 
 
 DOC = torch.arange(90) // 7
@@ -120,7 +122,7 @@ def learned() -> tuple[Callable[..., Any], Tensor]:
     return lambda q, k, v: attention(q, k, v, pattern, score=score, return_lse=True), slopes
 
 
-def check_compiled(compiled: Callable[..., Any], plain: Callable[..., Any], inputs: list[Tensor], slopes: Tensor) -> None:
+def check_compiled(compiled: Callable[..., Any], plain: Callable[..., Any], inputs: Sequence[Tensor], slopes: Tensor) -> None:
     """Same outputs, same gradients, to the bit: the kernels are the same."""
 
     def all_of(function: Callable[..., Any]) -> list[Tensor]:
@@ -231,7 +233,7 @@ class Module(torch.nn.Module):
 def test_an_exported_module_is_saved_loaded_and_run_at_other_lengths(strict: bool) -> None:
     module = Module()
     tokens = torch.export.Dim("tokens", min=2, max=4096)
-    exported = torch.export.export(module, tuple(qkv()), dynamic_shapes=({2: tokens},) * 3, strict=strict)
+    exported = torch.export.export(module, qkv(), dynamic_shapes=({2: tokens},) * 3, strict=strict)
     file = io.BytesIO()
     torch.export.save(exported, file)
     file.seek(0)
@@ -255,7 +257,7 @@ print("right")
 @pytest.mark.filterwarnings("ignore")
 def test_an_exported_module_runs_in_a_process_without_the_pattern(tmp_path: Path) -> None:
     module, inputs = Module(), qkv()
-    torch.export.save(torch.export.export(module, tuple(inputs)), tmp_path / "module.pt2")
+    torch.export.save(torch.export.export(module, inputs), tmp_path / "module.pt2")
     torch.save((inputs, [each.detach() for each in module(*inputs)]), tmp_path / "wanted.pt")
     command = [sys.executable, "-c", LOADED, str(tmp_path / "module.pt2"), str(tmp_path / "wanted.pt")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
@@ -384,13 +386,12 @@ def test_a_remembered_call_is_checked_for_whatever_may_have_changed(monkeypatch:
     monkeypatch.setattr(cpp_backend, "prepare", lambda request: made.append(request) or prepare(request))
     inputs, doc = qkv(), DOC.clone()
     pattern = documents(doc=doc)
-    for _ in range(3):
-        out = attention(*inputs, pattern, backend="cpp")
+    outs = [attention(*inputs, pattern, backend="cpp") for _ in range(3)]
     assert len(made) == 1
     doc[3:11] = 1
     changed = attention(*inputs, pattern, backend="cpp")
     assert len(made) == 2
-    assert not torch.equal(out, changed)
+    assert not torch.equal(outs[-1], changed)
     torch.testing.assert_close(changed, attention(*inputs, pattern, backend="eager"))
     doc.resize_(19)
     with pytest.raises(ValueError, match="table `doc` holds 19 entries"):
