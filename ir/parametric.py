@@ -47,7 +47,7 @@ class Parametric:
     def bindings(self) -> Mapping[str, object]:
         """What the program's parameters and tables are bound to, in its order: int, float, tensor or `Segments`."""
         program = self.program
-        return MappingProxyType({entry.name: plain(self.arguments[entry.name].value) for entry in (*program.parameters, *program.tables)})
+        return MappingProxyType({entry.name: self.arguments[entry.name].value for entry in (*program.parameters, *program.tables)})
 
     def require_bound(self) -> None:
         """TypeError that names what is missing, if anything is."""
@@ -68,7 +68,7 @@ class Parametric:
         for name, value in bindings.items():
             self._require_parameter(name)
             require_bindable(label, name, value)
-        return replace(self, arguments={**self.arguments, **{name: Argument(value) for name, value in bindings.items()}})
+        return replace(self, arguments={**self.arguments, **{name: Argument(plain(value)) for name, value in bindings.items()}})
 
     def _require_parameter(self, name: str) -> None:
         if name not in self.arguments:
@@ -124,7 +124,7 @@ class Parametric:
     def of(cls, program: Program, bindings: Mapping[str, object] | None = None, label: str = "") -> Self:
         """A finished program with values for its parameters and tables."""
         values = bindings or {}
-        arguments = {entry.name: Argument(values.get(entry.name, UNBOUND)) for entry in (*program.parameters, *program.tables)}
+        arguments = {entry.name: Argument(plain(values.get(entry.name, UNBOUND))) for entry in (*program.parameters, *program.tables)}
         return cls(Given(program, label or program.name), arguments, program.space)
 
 
@@ -171,4 +171,4 @@ def _argument(name: str, parameter: inspect.Parameter) -> Argument:
     if parameter.default is parameter.empty:
         return Argument()
     require_bindable(name, parameter.name, parameter.default)
-    return Argument(parameter.default)
+    return Argument(plain(parameter.default))

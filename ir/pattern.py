@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeGuard, cast, overload
 
-from .binding import Argument, require_bindable
+from .binding import Argument, plain, require_bindable
 from .build import refusal
 from .combine import free_name, names_beside
 from .expr import Op, Var
@@ -95,7 +95,7 @@ class Pattern(Parametric):
         def add(name: str, value: int) -> str:
             name = free_name(name, arguments)
             require_bindable(self.recipe.label, name, value)
-            arguments[name] = Argument(value)
+            arguments[name] = Argument(plain(value))
             return name
 
         for variable, start, stop in moves:

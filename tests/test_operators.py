@@ -13,10 +13,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import lacuna
+import numpy as np
 import pytest
 import torch
 from lacuna.runtime import cpp_backend, description, operators, prepared
@@ -168,6 +170,12 @@ def test_a_window_may_be_bound_inside_the_graph() -> None:
     )
     for window in (3, 8):
         torch.testing.assert_close(compiled(*inputs, window - 1), attention(*inputs, sliding(window=window), backend="eager"))
+
+
+def test_numbers_that_are_not_python_s_own_compile() -> None:
+    pattern, score, inputs = sliding(window=np.int32(5)), capped(cap=Fraction(5, 2)), qkv()
+    compiled = torch.compile(lambda q, k, v: attention(q, k, v, pattern, score=score, backend="eager"), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*inputs), attention(*inputs, sliding(window=5), score=capped(cap=2.5), backend="eager"))
 
 
 def test_closures_grids_and_segments_compile() -> None:
