@@ -97,9 +97,19 @@ class Bound:
 
 
 def names_of(parameters: Sequence[Symbol], tables: Sequence[Table]) -> Names:
-    given = _distinct("given_", [symbol.name for symbol in parameters])
-    read = _distinct("table_", [table.name for table in tables])
+    given = parameter_arguments([symbol.name for symbol in parameters])
+    read = table_arguments([table.name for table in tables])
     return Names(dict(zip((symbol.name for symbol in parameters), given, strict=True)), dict(zip(tables, read, strict=True)))
+
+
+def parameter_arguments(names: Sequence[str]) -> list[str]:
+    """What a kernel calls the parameters of these names, in this order."""
+    return _distinct("given_", names)
+
+
+def table_arguments(names: Sequence[str]) -> list[str]:
+    """What a kernel calls the tables of these names, in this order; strides and sizes are `NAME_stride0`, `NAME_size0`."""
+    return _distinct("table_", names)
 
 
 def identifier(name: str) -> str:

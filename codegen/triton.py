@@ -7,34 +7,32 @@ these read. Two loop bodies whatever the number of pieces: pieces of a kind shar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from ..ir.expr import TRUE, Expr, Kind, S, Table
+from ..ir.expr import TRUE, Expr, Kind, S
 from ..ir.plan import Plan
 from ..ir.schedule import Piece
 from ..ir.source import Source
 from .environment import ENVIRONMENT
 from .print_triton import Names, bind, define, hoist, identifier, names_of
+from .triton_arguments import LENGTHS, SCALARS, STRIDES
 
 TEMPLATE = "triton/forward.py.jinja"
 SMALLEST_DOT = 16  # Triton's least extent of a matrix product
-LENGTHS = ("q_start", "q_lens", "k_start", "k_lens", "offsets")
-SCALARS = ("heads", "group", "q_len", "k_len", "offset", "scale")
-STRIDES = tuple(f"{tensor}_{axis}" for tensor in ("q", "k", "v", "out", "lse") for axis in ("batch", "head", "token"))
 ARGUMENT_TYPES = {Kind.INT: "i64", Kind.BOOL: "i64"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loop:
-    """One of the two loops of templates/triton/forward.py.jinja.
+    """One of the two loops of a template.
 
     kind:   `full` or `partial`.
     count:  Triton i32 expression: how many tiles to try.
     select: lines that compute `j` from `n`.
     where:  Triton condition on `j`; `True` where every tile is visited.
     ragged: `True` where keys past the length may be met, else `False`.
-    scores: lines that turn `s` [block_q, block_k] into what the softmax sees.
+    scores: lines that turn `s` [block_q, block_k] into what the softmax sees; of a backward kernel, see there.
     """
 
     kind: str
@@ -93,21 +91,19 @@ def render(plan: Plan) -> Source:
     Raises:
         NotImplementedError: tile edges that Triton has no matrix product for.
     """
+    require_edges(plan)
+    context = forward(plan)
+    digest = hashlib.sha256(text_of(TEMPLATE, asdict(context)).encode()).hexdigest()[:8]
+    entry = f"{context.entry}_{digest}"
+    return Source("python", entry, text_of(TEMPLATE, asdict(replace(context, entry=entry))))
+
+
+def require_edges(plan: Plan) -> None:
     for name, edge in (("block_q", plan.block_q), ("block_k", plan.block_k)):
         if edge < SMALLEST_DOT or edge.bit_count() != 1:
             raise NotImplementedError(
                 f"`{name}` is {edge}, which Triton cannot multiply by.\n  write a power of two, at least {SMALLEST_DOT}"
             )
-    context = forward(plan)
-    digest = hashlib.sha256(_text(context).encode()).hexdigest()[:8]
-    entry = f"{context.entry}_{digest}"
-    return Source("python", entry, _text(replace(context, entry=entry)))
-
-
-def argument_names(plan: Plan) -> tuple[tuple[str, ...], dict[Table, str]]:
-    """What the kernel calls the parameters of `plan`, in order, and its tables; strides and sizes are `NAME_stride0`, `NAME_size0`."""
-    names = names_of(plan.parameters, plan.tables)
-    return tuple(names.parameters[symbol.name] for symbol in plan.parameters), dict(names.tables)
 
 
 def forward(plan: Plan) -> Forward:
@@ -236,6 +232,6 @@ def _tile(kind: str, n: int, piece: Piece, names: Names) -> str:
     return f"tl.load({table} + clamped({entry}, {table}_size0) * {table}_stride0).to(INDEX)"
 
 
-def _text(context: Forward) -> str:
-    rendered = ENVIRONMENT.get_template(TEMPLATE).render(asdict(context))
+def text_of(template: str, context: Mapping[str, object]) -> str:
+    rendered = ENVIRONMENT.get_template(template).render(context)
     return "\n".join(line.rstrip() for line in rendered.splitlines()) + "\n"

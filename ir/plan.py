@@ -37,7 +37,7 @@ class Plan:
     """A recipe for one kernel.
 
     schedule:   of `family` backward: the transposed one, whose query tiles are tiles of keys.
-    family:     `forward`, `backward` or `decode`: which template renders it.
+    family:     `forward`, `backward`, `backward_queries` or `decode`: which template renders it.
 
     dtype:      of query, key, value and output: `f32 bf16 f16 f64`; sums and the log-sum-exp are f32 (f64 for f64).
     head_dim:   D of query and key, 1..256.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, Const, Expr, S, Symbol, Table, symbols, tables
 from ..ir.plan import Gradient, Plan, Target
@@ -52,6 +53,13 @@ def backward_plan_of(schedule: Schedule, target: Target, dtype: str, dims: tuple
         family="backward",
         gradient=gradient,
     )
+
+
+def query_gradient_plan_of(schedule: Schedule, target: Target, dtype: str, dims: tuple[int, int], wanted: Collection[str] = ()) -> Plan:
+    """The plan of a kernel for the gradient of the queries, which walks the schedule of the forward pass."""
+    mirrored = replace(schedule, program=transposed(schedule.program))
+    plan = backward_plan_of(mirrored, target, dtype, dims, wanted)
+    return replace(plan, schedule=schedule, family="backward_queries")
 
 
 def _gradient(score: Expr, wanted: Collection[str]) -> Gradient:

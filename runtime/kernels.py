@@ -38,7 +38,7 @@ class Variant:
 
     dtype: `f32 bf16 f16 f64`; dims: of query and key, and of value; block: tile edges in tokens.
     shifted: holds for every offset, not only 0.
-    family:  `forward`, `decode` or `backward`, whose schedule is the transposed one.
+    family:  `forward`, `decode`, `backward`, whose schedule is the transposed one, or `backward_queries`, whose schedule is not.
     wanted:  tables whose gradient a backward kernel computes.
     """
 
@@ -166,10 +166,12 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
 
 
 def _plan(variant: Variant, schedule: Schedule) -> Plan:
-    from ..passes.lower import backward_plan_of, plan_of
+    from ..passes.lower import backward_plan_of, plan_of, query_gradient_plan_of
 
     if variant.family == "backward":
         return backward_plan_of(schedule, variant.target, variant.dtype, variant.dims, variant.wanted)
+    if variant.family == "backward_queries":
+        return query_gradient_plan_of(schedule, variant.target, variant.dtype, variant.dims, variant.wanted)
     return replace(plan_of(schedule, variant.target, variant.dtype, variant.dims), family=variant.family)
 
 

@@ -17,10 +17,11 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
 
-from ..codegen.triton import LENGTHS, SCALARS, STRIDES, argument_names
+from ..codegen.print_triton import names_of
+from ..codegen.triton_arguments import LENGTHS, SCALARS, STRIDES
 from ..ir.expr import Kind
 from ..ir.plan import Plan
-from .triton_call import ALIGNMENT_BYTES, TYPES, Kernel, options
+from .triton_kernel import ALIGNMENT_BYTES, TYPES, Kernel, options
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -99,14 +100,14 @@ def constants(plan: Plan, variant: Variant) -> dict[str, Any]:
 
 def types(plan: Plan) -> dict[str, str]:
     """Triton's type of every argument."""
-    parameters, tables = argument_names(plan)
+    names = names_of(plan.parameters, plan.tables)
     real = "fp64" if plan.dtype == "f64" else "fp32"
     found = dict.fromkeys(ALIGNED, POINTERS[plan.dtype]) | {"lse": f"*{real}"} | dict.fromkeys(LENGTHS, "*i64")
     found |= dict.fromkeys((*SCALARS, *STRIDES), "i64") | {"scale": real}
-    for table, name in tables.items():
+    for table, name in names.tables.items():
         found[name] = POINTERS.get(table.dtype, f"*{table.dtype}")
         found |= {f"{name}_{what}{axis}": "i64" for what in ("stride", "size") for axis in range(table.rank)}
-    found |= {name: real if symbol.kind is Kind.FLOAT else "i64" for symbol, name in zip(plan.parameters, parameters, strict=True)}
+    found |= {names.symbol(symbol): real if symbol.kind is Kind.FLOAT else "i64" for symbol in plan.parameters}
     return found | dict.fromkeys(("INDEX", "UNIT", "OPERAND", "PRECISION"), "constexpr")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import lacuna
 import pytest
 import torch
+from lacuna.runtime import triton_backend
 from torch import Tensor
 
 
@@ -103,16 +104,6 @@ BAD: dict[str, tuple[Make, type[Exception], str]] = {
         lambda: attention(Q, K.to_sparse(), V),
         NotImplementedError,
         "`key` is a torch.sparse_coo tensor, which attention does not take yet.\n  write `key.to_dense()`",
-    ),
-    "gradient": (
-        lambda: attention(Q, K, V.clone().requires_grad_(), backend="triton"),
-        NotImplementedError,
-        "a table requires a gradient, and backend `triton` has no backward pass yet.\n  write `with torch.no_grad():`",
-    ),
-    "table gradient": (
-        lambda: attention(Q, K, V, score=alibi(slopes=torch.ones(4, requires_grad=True)), backend="triton"),
-        NotImplementedError,
-        "a table requires a gradient, and backend `triton` has no backward pass yet",
     ),
     "key and value heads": (
         lambda: attention(Q, K, V[:, :1]),
@@ -368,3 +359,12 @@ def test_varlen_attention_refuses_and_says_what_to_write(case: str) -> None:
     call, error, words = BAD_PACKED[case]
     with pytest.raises(error, match=re.escape(words)):
         call()
+
+
+@pytest.mark.parametrize("score", [None, alibi(slopes=torch.ones(4, requires_grad=True))], ids=["key", "table"])
+def test_a_backend_without_a_backward_pass_says_so(score: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(triton_backend, "run_backward")
+    with pytest.raises(
+        NotImplementedError, match=r"requires a gradient, and backend `triton` has no backward pass yet.\n  write `with torch"
+    ):
+        attention(Q, K.clone().requires_grad_(score is None), V, score=score, backend="triton")

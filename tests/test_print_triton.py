@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from lacuna.codegen.environment import ENVIRONMENT
 from lacuna.codegen.print_triton import bind, define, hoist, names_of
 from lacuna.ir.expr import COMPARISONS, FALSE, TRUE, Binary, Const, Expr, Kind, Lookup, Op, Q, S, Select, Symbol, Table, Unary, Var, walk
-from lacuna.runtime.triton_call import Kernel, Signature, load
 from lacuna.runtime.triton_interpreter import interpreting
+from lacuna.runtime.triton_kernel import Kernel, Signature, load
 
 K = Var("k")
 QUERIES, KEYS = 16, 16

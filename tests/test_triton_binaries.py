@@ -19,7 +19,8 @@ from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
 from lacuna.runtime.request import Ragged
 from lacuna.runtime.triton_binary import TARGETS, Variant, cross_compile
-from lacuna.runtime.triton_call import arguments, options
+from lacuna.runtime.triton_call import arguments
+from lacuna.runtime.triton_kernel import options
 from triton_kernels import WINDOW, Options, Shape, attend, call_of, given, loaded, plan
 
 CAPPED = """program @capped(q < Lq, k < Lk; cap: f64, slopes: f32[*], doc: i32[*]) {

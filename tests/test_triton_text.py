@@ -17,7 +17,7 @@ from lacuna.codegen.environment import ENVIRONMENT
 from lacuna.codegen.triton import TEMPLATE, Forward, Loop, forward, render
 from lacuna.ir.expr import TRUE, Binary, Const, K, Op, Q, Symbol
 from lacuna.ir.schedule import Piece
-from lacuna.runtime.triton_call import Signature
+from lacuna.runtime.triton_kernel import Signature
 from triton_kernels import WINDOW, every_tile, given, loaded, plan, scored
 
 

@@ -16,7 +16,8 @@ from lacuna.ir.schedule import Piece, Schedule
 from lacuna.passes.derive import derive
 from lacuna.passes.lower import plan_of
 from lacuna.runtime.request import UNIFORM, Ragged
-from lacuna.runtime.triton_call import Call, Kernel, Signature, launch, load
+from lacuna.runtime.triton_call import Call, launch
+from lacuna.runtime.triton_kernel import Kernel, Signature, load
 from torch import Tensor
 
 WINDOW = "program @window(q < Lq, k < Lk; W: i64) {\n  mask = k <= q and q - k < W\n  score = s\n  normalise = softmax\n}"

@@ -1,0 +1,211 @@
+"""Backward plans as Triton kernels: one owns tiles of queries and walks the schedule, one owns tiles of keys and walks it transposed.
+
+    weight   exp(score - log-sum-exp)                    0 where hidden
+    risen    gradient of the weights
+    moved    gradient of scale * query . key             0 where the weight is
+    moved0   gradient of what look-up 0 reads            likewise
+
+Gradients of tables are written by the program that owns what they are summed over, and added up in a fixed order afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from ..ir.expr import K_LEN, Q_LEN, Const, Expr, Kind, S, substitute
+from ..ir.plan import Gradient, Plan
+from ..ir.schedule import Piece, Schedule
+from ..ir.source import Source
+from .print_triton import Names, bind, define, hoist, identifier, names_of
+from .triton import Loop, Scores, casts, declarations, loops_of, padded, require_edges, text_of
+from .triton_arguments import KEY_STRIDES, LENGTHS, QUERY_STRIDES, SCALARS
+from .triton_sums import Sum, sums_of
+
+QUERIES_TEMPLATE = "triton/backward_queries.py.jinja"
+KEYS_TEMPLATE = "triton/backward_keys.py.jinja"
+EXCHANGED: dict[Expr, Expr] = {Q_LEN: K_LEN, K_LEN: Q_LEN}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backward:
+    """For templates/triton/backward_queries.py.jinja and, with `casts` beside, backward_keys.py.jinja.
+
+    title, runtime, scale_type, real, head_dim, value_dim, head, value: as in `triton.Forward`.
+    sums:      (table, what one number is a sum over) of each look-up that the kernel sums a gradient for, as a Python tuple.
+    strides, arguments: declarations, each with a comma.
+    block_q, block_k: edges of the tiles of queries and of keys.
+    bindings:  lines before the loops.
+    loops:     at most two; their `scores` turn `s` and `risen` into `weight` and `moved`.
+    closing:   lines after the loops.
+    """
+
+    title: str
+    runtime: str
+    sums: str
+    entry: str
+    strides: str
+    arguments: str
+    scale_type: str
+    real: str
+    block_q: int
+    block_k: int
+    head_dim: int
+    value_dim: int
+    head: int
+    value: int
+    bindings: str
+    loops: tuple[Loop, ...]
+    closing: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackwardKeys(Backward):
+    """casts: lines before the loop over what shares the keys: parameters."""
+
+    casts: str
+
+
+def render_queries(plan: Plan) -> Source:
+    """The kernel for the gradient of the queries. Raises NotImplementedError as `triton.render` does."""
+    return _rendered(QUERIES_TEMPLATE, backward_queries(plan))
+
+
+def render_keys(plan: Plan) -> Source:
+    """The kernel for the gradients of keys and values. Raises NotImplementedError as `triton.render` does."""
+    return _rendered(KEYS_TEMPLATE, backward_keys(plan))
+
+
+def _rendered(template: str, context: Backward) -> Source:
+    digest = hashlib.sha256(text_of(template, asdict(context)).encode()).hexdigest()[:8]
+    entry = f"{context.entry}_{digest}"
+    return Source("python", entry, text_of(template, asdict(replace(context, entry=entry))))
+
+
+def backward_queries(plan: Plan) -> Backward:
+    known = names_of(plan.parameters, plan.tables)
+    sums = sums_of(plan, keys=False)
+    scores = _lines(plan, known, sums, "k")
+    bounds, loops = loops_of(plan, known, scores)
+    own = _shared(plan, known, sums, QUERY_STRIDES)
+    return replace(
+        own,
+        entry=f"{own.entry}_backward_queries",
+        bindings="\n".join([*casts(plan, known), *scores.before, *bounds, *(line for each in sums for line in each.opening)]),
+        loops=loops,
+        closing="\n".join(line for each in sums for line in each.closing(known)),
+    )
+
+
+def backward_keys(plan: Plan) -> BackwardKeys:
+    turned = replace(plan, schedule=_turned(plan.schedule))
+    known = names_of(plan.parameters, plan.tables)
+    sums = sums_of(plan, keys=True)
+    scores = _lines(plan, known, sums, "q")
+    bounds, loops = loops_of(turned, known, scores)
+    own = _shared(plan, known, sums, KEY_STRIDES)
+    fields: dict[str, object] = {name: getattr(own, name) for name in Backward.__slots__}
+    return BackwardKeys(
+        **{  # pyright: ignore[reportArgumentType]  (the fields of `own`)
+            **fields,
+            "entry": f"{own.entry}_backward_keys",
+            "block_q": plan.block_k,
+            "block_k": plan.block_q,
+            "casts": "\n".join(casts(plan, known)),
+            "bindings": "\n".join([*scores.before, *bounds, *(line for each in sums for line in each.opening)]),
+            "loops": loops,
+            "closing": "\n".join(line for each in sums for line in each.closing(known)),
+        }
+    )
+
+
+def _shared(plan: Plan, known: Names, sums: Sequence[Sum], strides: Sequence[str]) -> Backward:
+    """What both kernels are told alike."""
+    require_edges(plan)
+    real = "fp64" if plan.dtype == "f64" else "fp32"
+    arguments = [*declarations(plan, known, real), *(argument for each in sums for argument in each.arguments)]
+    runtime = ["lse", "delta", "grad_lse", *LENGTHS, *SCALARS, "first_place", "first_offset", "items", *strides]
+    name = identifier(plan.schedule.program.name)
+    return Backward(
+        title=f"Attention backward of `{name}`: {plan.dtype}, {plan.head_dim} x {plan.value_dim}.",
+        runtime=repr([*runtime, *(argument.split(":")[0] for argument in arguments)]),
+        sums=repr(tuple((each.lookup.table.name, each.over) for each in sums)),
+        entry=f"{name}_{plan.dtype}_q{plan.block_q}_k{plan.block_k}",
+        strides="\n".join(f'{stride}: "i64",' for stride in strides),
+        arguments="\n".join(f"{argument}," for argument in arguments),
+        scale_type=real,
+        real=f"tl.{real.replace('fp', 'float')}",
+        block_q=plan.block_q,
+        block_k=plan.block_k,
+        head_dim=plan.head_dim,
+        value_dim=plan.value_dim,
+        head=padded(plan.head_dim),
+        value=padded(plan.value_dim),
+        bindings="",
+        loops=(),
+        closing="",
+    )
+
+
+def _turned(schedule: Schedule) -> Schedule:
+    """A transposed schedule, its lengths named as the kernel names them."""
+    return replace(
+        schedule, full_loops=tuple(map(_exchanged, schedule.full_loops)), partial_loops=tuple(map(_exchanged, schedule.partial_loops))
+    )
+
+
+def _exchanged(piece: Piece) -> Piece:
+    start, stop, where = (substitute(part, EXCHANGED) for part in (piece.start, piece.stop, piece.where))
+    return replace(piece, start=start, stop=stop, where=where)
+
+
+# -- one tile ---------------------------------------------------------------------------------------------------------
+
+
+def _lines(plan: Plan, known: Names, sums: Sequence[Sum], varying: str) -> Scores:
+    """What happens to `s` and `risen` in each loop. What does not change with the variable `varying` is bound before the loops."""
+    gradient = plan.gradient
+    assert gradient is not None
+    roots = (plan.partial, plan.score, gradient.by_score, *(each.by for each in sums))
+    definitions, hoisted = hoist(roots, (varying, "s"))
+    before, within = define(definitions, known)
+    masked = bind(hoisted, within, "tile")
+    unmasked = bind(hoisted[1:], within, "tile")
+    hidden = f"weight = tl.where((q < Lq) & (k < Lk) & ({masked.texts[0]}), weight, 0.0)"
+    clipped = () if varying == "k" else ("if CLIPPED:", "    weight = tl.where(k < Lk, weight, 0.0)")
+    spared = plan.score is S and not clipped
+    adding = [each.adding(known) for each in sums]
+    full, seen = (_weighed(plan, gradient, texts, (sums, adding)) for texts in (unmasked.texts, masked.texts[1:]))
+    scaled = () if plan.score is S else ("s = s * scale",)
+    return Scores(
+        before,
+        (*scaled, *unmasked.lines, full.weight, *clipped, *(full.plain if spared else full.selected)),
+        (*scaled, *masked.lines, seen.weight, hidden, *seen.selected),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """The weights; then lines from there on, where a weight of 0 may stand beside anything, and where it may not."""
+
+    weight: str
+    plain: tuple[str, ...]
+    selected: tuple[str, ...]
+
+
+def _weighed(plan: Plan, gradient: Gradient, texts: Sequence[str], summed: tuple[Sequence[Sum], Sequence[tuple[str, ...]]]) -> _Weighed:
+    score, by_score, *by_sums = texts
+    power = "s * unit" if plan.score is S else f"tl.broadcast_to({_real(score, plan.score)}, s.shape) * LOG2E"
+    change = "weight * (risen - taken)"
+    select = "tl.where(weight == 0.0, 0.0, {})"
+    lines = [f"change = {select.format(change)}"]
+    constant = isinstance(gradient.by_score, Const) and gradient.by_score.value == 1
+    lines.append("moved = change" if constant else f"moved = {select.format(f'change * {_real(by_score, gradient.by_score)}')}")
+    for each, adding, by in zip(*summed, by_sums, strict=True):
+        lines += [f"moved{each.number} = {select.format(f'change * {_real(by, each.by)}')}", *adding]
+    return _Weighed(f"weight = tl.exp2({power} - level)", (f"moved = {change}",), tuple(lines))
+
+
+def _real(text: str, expr: Expr) -> str:
+    return f"({text})" if expr.kind is Kind.FLOAT else f"({text}).to(REAL)"

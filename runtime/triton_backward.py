@@ -1,0 +1,250 @@
+"""The backward pass of the Triton backend: one kernel for the queries, one for keys and values, sums of tables afterwards.
+
+No two programs write the same number, so that the same call gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..codegen.triton_arguments import KEYS, PAIRS, ROWS, TILES
+from .gradients import Gradients, Saved
+from .kernels import Variant
+from .request import NAMES, Request
+from .triton_call import Call, shared_arguments
+from .triton_kernel import Kernel, start, strides_by_axis, strides_in_units
+from .triton_launch import call_of, loaded, target_of, values_for
+
+MOST_PAIR_BYTES = 2**28
+
+
+def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Gradients:
+    """Gradients of query, key, value and of `tables`."""
+    work = _Work.of(request, saved, tables)
+    if request.query.numel() == 0 or request.key.numel() == 0 or request.value.numel() == 0 or request.batch == 0:
+        for each in (work.query, work.key, work.value):
+            each.zero_()
+    else:
+        _descend_queries(work)
+        _descend_keys(work)
+    sums = {name: total.view(work.table(name).shape).to(work.table(name).dtype) for name, total in work.totals.items()}
+    return Gradients(work.query, work.key, work.value, sums)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A request, what its forward pass left, and room for its gradients.
+
+    lse, delta, grad_lse: f32 (f64 for f64), contiguous, all of one shape.
+    query, key, value: gradients, in the dtype of the request.   totals: f64[entries] of each table that is wanted.
+    """
+
+    request: Request
+    saved: Saved
+    lse: Tensor
+    delta: Tensor
+    grad_lse: Tensor | None
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    totals: Mapping[str, Tensor]
+
+    @staticmethod
+    def of(request: Request, saved: Saved, tables: frozenset[str]) -> _Work:
+        lse = saved.lse.contiguous()
+        return _Work(
+            request,
+            saved,
+            lse,
+            torch.empty_like(lse),
+            None if saved.grad_lse is None else saved.grad_lse.contiguous(),
+            torch.empty_like(request.query),
+            torch.empty_like(request.key),
+            torch.empty_like(request.value),
+            {name: _zeros(request, name) for name in sorted(tables)},
+        )
+
+    def table(self, name: str) -> Tensor:
+        return _table(self.request, name)
+
+    def launch_of(self, family: str) -> tuple[Kernel, Call]:
+        request = self.request
+        values = values_for(request, _variant_of(request, family, tuple(self.totals)))
+        call = call_of(request, values, (self.saved.out, self.lse))
+        return loaded(values.kernel), call
+
+
+def _table(request: Request, name: str) -> Tensor:
+    table = request.bindings[name]
+    assert isinstance(table, Tensor)  # `check_bound_tensors` has seen it
+    return table
+
+
+def _zeros(request: Request, name: str) -> Tensor:
+    table = _table(request, name)
+    return torch.zeros(table.numel(), dtype=torch.float64, device=table.device)
+
+
+def _variant_of(request: Request, family: str, wanted: tuple[str, ...]) -> Variant:
+    moved = request.offset != 0 or request.ragged.offsets is not None
+    target, dtype = target_of(request.query.device), NAMES[request.query.dtype]
+    dims = (request.head_dim, request.value_dim)
+    return Variant(request.program, target, dtype, dims, block_of(family, dtype, dims), moved, family, wanted)
+
+
+def block_of(family: str, dtype: str, dims: tuple[int, int]) -> tuple[int, int]:
+    """Edges of the tiles of queries and of keys: what fits the shared memory of a GPU."""
+    wide = dtype in ("f32", "f64")
+    if wide or max(dims) > 128:
+        return 32, 32
+    return (128, 64) if family == "backward_queries" else (64, 128)
+
+
+# -- queries ----------------------------------------------------------------------------------------------------------
+
+
+def _descend_queries(work: _Work) -> None:
+    """Fill the gradient of the queries and `delta`."""
+    request = work.request
+    kernel, call = work.launch_of("backward_queries")
+    tiles = -(-request.q_len // kernel.signature.block_q)
+    programs = tiles * request.heads * request.batch
+    half = {"q": request.query, "k": request.key, "v": request.value, "rise": work.saved.grad_out}
+    unit, strides = strides_in_units({**half, "out": work.saved.out, "grad": work.query})
+    given: dict[str, Any] = {
+        "query": request.query,
+        "key": request.key,
+        "value": request.value,
+        "out": work.saved.out,
+        "rise": work.saved.grad_out,
+        "grad_query": work.query,
+        "lse": work.lse,
+        "delta": work.delta,
+        "grad_lse": work.grad_lse,
+        **strides,
+        **_strides_of_rows(work.lse),
+        **shared_arguments(kernel, call),
+        "UNIT": unit,
+    }
+    at_once = _at_once(kernel, request)
+    for first in range(0, programs, at_once):
+        slots = _Slots.of_queries(kernel, work, (tiles, min(at_once, programs - first)))
+        start(kernel, slots.programs, {**given, **slots.given, "first_place": first}, request.query.device)
+        slots.add_to(work.totals)
+
+
+def _strides_of_rows(lse: Tensor) -> dict[str, int]:
+    return {f"{ROWS}_{axis}": stride for axis, stride in strides_by_axis(lse).items()}
+
+
+def _at_once(kernel: Kernel, request: Request) -> int:
+    """Programs of a launch: all, unless each writes a number for every pair of its rows and the keys."""
+    count = sum(over == PAIRS for _, over in kernel.sums)
+    if not count:
+        return 2**31 - 1
+    return max(1, MOST_PAIR_BYTES // (count * kernel.signature.block_q * request.k_len * (8 + request.lse_dtype.itemsize)))
+
+
+# -- keys and values --------------------------------------------------------------------------------------------------
+
+
+def _descend_keys(work: _Work) -> None:
+    """Fill the gradients of keys and values; `delta` is there."""
+    request = work.request
+    kernel, call = work.launch_of("backward")
+    shared = request.kv_batch == 1 and request.ragged.k_start is None
+    items = request.batch if shared else 1
+    half = {"q": request.query, "k": request.key, "v": request.value, "rise": work.saved.grad_out}
+    unit, strides = strides_in_units({**half, "grad_key": work.key, "grad_value": work.value})
+    slots = _Slots.of_keys(kernel, work)
+    given: dict[str, Any] = {
+        "query": request.query,
+        "key": request.key,
+        "value": request.value,
+        "rise": work.saved.grad_out,
+        "grad_key": work.key,
+        "grad_value": work.value,
+        "lse": work.lse,
+        "delta": work.delta,
+        **strides,
+        **_strides_of_rows(work.lse),
+        **shared_arguments(kernel, call),
+        **slots.given,
+        "items": items,
+        "UNIT": unit,
+        "CLIPPED": items > 1 and request.ragged.k_lens is not None,
+    }
+    given["first_offset"] = given.pop("offset")
+    tiles = -(-request.k_len // kernel.signature.block_q)
+    start(kernel, tiles * request.kv_heads * (request.batch // items), given, request.query.device)
+    slots.add_to(work.totals)
+    if request.ragged.k_start is None:  # a call may see fewer keys than there are
+        for each in (work.key, work.value):
+            each[:, :, request.k_len :].zero_()
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """Numbers that a launch writes, and the entries of tables that they belong to.
+
+    parts: name of the table, numbers, entries i64 of the same shape; where nothing is written, 0 and entry 0.
+    """
+
+    programs: int
+    parts: tuple[tuple[str, Tensor, Tensor], ...]
+    strides: Mapping[str, int]
+
+    @staticmethod
+    def of_queries(kernel: Kernel, work: _Work, extent: tuple[int, int]) -> _Slots:
+        """extent: tiles of queries, and programs of the launch."""
+        tiles, programs = extent
+        request = work.request
+        shapes = {
+            TILES: (request.batch, request.heads, tiles),
+            "rows": tuple(work.lse.shape),
+            PAIRS: (programs * kernel.signature.block_q, request.k_len),
+        }
+        strides = {f"sum{n}_row": request.k_len for n, (_, over) in enumerate(kernel.sums) if over == PAIRS}
+        return _Slots(programs, tuple(_part(name, shapes[over], work) for name, over in kernel.sums), strides)
+
+    @staticmethod
+    def of_keys(kernel: Kernel, work: _Work) -> _Slots:
+        request = work.request
+        packed = request.ragged.k_start is not None
+        shape = (1 if packed else request.batch, request.heads, request.key.shape[2])
+        tokens = request.key.shape[2]
+        batch = 0 if packed else request.heads * tokens
+        numbers = [n for n, (_, over) in enumerate(kernel.sums) if over == KEYS]
+        strides = {name: stride for n in numbers for name, stride in ((f"sum{n}_batch", batch), (f"sum{n}_head", tokens))}
+        return _Slots(0, tuple(_part(name, shape, work) for name, _ in kernel.sums), strides)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        tensors: dict[str, Any] = {}
+        for n, (_, numbers, entries) in enumerate(self.parts):
+            tensors |= {f"sum{n}": numbers, f"entry{n}": entries}
+        return {**tensors, **self.strides}
+
+    def add_to(self, totals: Mapping[str, Tensor]) -> None:
+        """Add every number to its entry, in a fixed order."""
+        for name, numbers, entries in self.parts:
+            total, flat, what = totals[name], entries.flatten(), numbers.double().flatten()
+            if total.numel() == 0:
+                continue
+            if total.is_cuda:
+                total.index_put_((flat,), what, accumulate=True)  # sorts first; `index_add_` would be atomic there
+            else:
+                total.index_add_(0, flat, what)  # one after another
+
+
+def _part(name: str, shape: tuple[int, ...], work: _Work) -> tuple[str, Tensor, Tensor]:
+    numbers = torch.zeros(shape, dtype=work.lse.dtype, device=work.lse.device)
+    return name, numbers, torch.zeros(shape, dtype=torch.int64, device=work.lse.device)

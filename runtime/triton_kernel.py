@@ -1,0 +1,172 @@
+"""Triton kernels: rendered text loaded as a module, and started.
+
+CPU tensors are served by Triton's interpreter, one tile at a time in numpy: for tests and for looking.
+"""
+
+# Triton comes without types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import triton.language as tl
+from torch import Tensor
+from triton.runtime.interpreter import InterpretedFunction
+
+from ..codegen.print_triton import parameter_arguments, table_arguments
+from ..codegen.triton_arguments import AXES
+from ..ir.plan import Plan
+from ..ir.source import Source
+from .triton_interpreter import interpret as interpret_module
+from .triton_interpreter import interpreting
+
+ALIGNMENT_BYTES = 16  # of the widest load
+TYPES = {"f32": tl.float32, "bf16": tl.bfloat16, "f16": tl.float16, "f64": tl.float64}
+
+
+class Argument(NamedTuple):
+    """A table or a parameter: its name in the program and in the kernel."""
+
+    name: str
+    argument: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """How to launch a kernel; `asdict` of it is JSON, and `Signature.of_json` reads that.
+
+    block_q: tokens of the tile that a program owns.
+    """
+
+    entry: str
+    dtype: str
+    block_q: int
+    parameters: tuple[Argument, ...]
+    tables: tuple[Argument, ...]
+    num_warps: int
+    num_stages: int
+
+    @classmethod
+    def of(cls, plan: Plan, source: Source) -> Signature:
+        named = arguments_named([symbol.name for symbol in plan.parameters], [table.name for table in plan.tables])
+        return cls(source.entry, plan.dtype, plan.block_q, *named, num_warps=plan.num_warps, num_stages=plan.num_stages)
+
+    @classmethod
+    def of_json(cls, manifest: Mapping[str, Any]) -> Signature:
+        lists: dict[str, Any] = {name: tuple(Argument(*each) for each in manifest[name]) for name in ("parameters", "tables")}
+        return cls(**{**manifest, **lists})
+
+
+def arguments_named(parameters: Sequence[str], tables: Sequence[str]) -> tuple[tuple[Argument, ...], tuple[Argument, ...]]:
+    """What a kernel calls parameters and tables of these names."""
+    return (
+        tuple(map(Argument, parameters, parameter_arguments(parameters))),
+        tuple(map(Argument, tables, table_arguments(tables))),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A loaded kernel: `function` is Triton's jitted function, or an interpreted one.
+
+    sums: of a backward kernel: name of the table, and over what one number is a sum, for each gradient that it writes.
+    """
+
+    signature: Signature
+    function: Any
+    sums: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def interpreted(self) -> bool:
+        return isinstance(self.function, InterpretedFunction)
+
+    @property
+    def operand(self) -> Any:  # noqa: ANN401 (a type of Triton's)
+        """What matrix products take."""
+        operand = TYPES[self.signature.dtype]
+        if self.interpreted and operand is tl.bfloat16:
+            return tl.float32  # the interpreter multiplies the bits of bfloat16 as integers; its products are exact in float32
+        return operand
+
+
+# -- loading ----------------------------------------------------------------------------------------------------------
+
+
+def load(path: Path, signature: Signature, *, interpret: bool) -> Kernel:
+    """The kernel in the file `path`, which must stay: Triton reads the text of a function from its file.
+
+    Raises:
+        AttributeError: the file has no function `signature.entry`.
+    """
+    spec = importlib.util.spec_from_file_location(f"lacuna_triton_{signature.entry}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"`{path}` is not a file that Python can load.\n  write a name that ends in `.py`")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if interpret:
+        interpret_module(module)
+    return Kernel(signature, getattr(module, signature.entry), tuple(getattr(module, "SUMS", ())))
+
+
+# -- starting ---------------------------------------------------------------------------------------------------------
+
+
+def start(kernel: Kernel, programs: int, given: Mapping[str, Any], device: torch.device) -> None:
+    """Run `programs` programs of a kernel on `given`, every argument by name."""
+    if programs == 0:
+        return
+    if kernel.interpreted:
+        with interpreting():
+            kernel.function[(programs,)](**given)
+    else:
+        with torch.cuda.device(device):
+            kernel.function[(programs,)](**given, **options(kernel.signature))
+
+
+def options(signature: Signature) -> dict[str, Any]:
+    """Compiler options, the same for a launch and for a binary."""
+    return {"num_warps": signature.num_warps, "num_stages": signature.num_stages, "enable_fp_fusion": True}
+
+
+def strides_by_axis(tensor: Tensor | None) -> dict[str, int]:
+    """Strides for (batch, head, token). A dimension of one entry has stride 0: shared keys, packed sequences."""
+    if tensor is None:
+        return dict.fromkeys(AXES, 0)
+    sizes = zip(AXES, tensor.shape, tensor.stride(), strict=False)
+    return {axis: 0 if size == 1 else stride for axis, size, stride in sizes}
+
+
+def strides_in_units(tensors: Mapping[str, Tensor]) -> tuple[int, dict[str, int]]:
+    """The unit that strides are counted in, and every stride.
+
+    A unit of 16 bytes tells the compiler that each row begins where a wide load may.
+    """
+    found = {f"{name}_{axis}": stride for name, tensor in tensors.items() for axis, stride in strides_by_axis(tensor).items()}
+    unit = min(ALIGNMENT_BYTES // tensor.element_size() for tensor in tensors.values())
+    aligned = all(stride % unit == 0 for stride in found.values())
+    aligned = aligned and all(tensor.data_ptr() % ALIGNMENT_BYTES == 0 for tensor in tensors.values())
+    unit = unit if aligned else 1
+    return unit, {name: stride // unit for name, stride in found.items()}
+
+
+def values_by_argument(signature: Signature, parameters: Mapping[str, int | float], tables: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Parameters and tables as a kernel takes them."""
+    found: dict[str, Any] = {}
+    for each in signature.tables:
+        table = tables[each.name]
+        if table.numel() == 0:
+            table = table.new_zeros([1] * table.dim())  # never read for a result, but an index is held inside it
+        found[each.argument] = table
+        found |= {f"{each.argument}_stride{axis}": stride for axis, stride in enumerate(table.stride())}
+        found |= {f"{each.argument}_size{axis}": size for axis, size in enumerate(table.shape)}
+    return found | {each.argument: _number(parameters[each.name]) for each in signature.parameters}
+
+
+def _number(value: float) -> int | float:
+    """`value` as Triton takes it: a truth value is an integer."""
+    return int(value) if isinstance(value, bool) else value

@@ -1,0 +1,102 @@
+"""Triton kernels: which one serves a request, how it is built, and the call that it is launched with."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..ir.plan import Plan, Target
+from ..ir.source import Source
+from .kernels import Kernel, Toolchain, Variant
+from .launches import Values, values_of
+from .request import NAMES, Request
+from .triton_call import Call
+from .triton_kernel import Kernel as TritonKernel
+from .triton_kernel import Signature, arguments_named, load
+
+
+def target_of(device: torch.device) -> Target:
+    if device.type == "cpu":
+        return Target("triton", "interpreter")
+    major, minor = torch.cuda.get_device_capability(device)
+    return Target("triton", f"sm_{major}{minor}")
+
+
+def variant_of(request: Request, target: Target) -> Variant:
+    """Tile edges by dtype and dimensions: what fits shared memory and registers without spilling."""
+    moved = request.offset != 0 or request.ragged.offsets is not None
+    wide = request.query.element_size() > 2 or max(request.head_dim, request.value_dim) > 128
+    block = (64, 32) if wide or target.name == "interpreter" else (128, 64)
+    if request.q_len <= 16:
+        block = (16, block[1])
+    return Variant(request.program, target, NAMES[request.query.dtype], (request.head_dim, request.value_dim), block, moved)
+
+
+def values_for(request: Request, variant: Variant) -> Values:
+    return values_of(request, variant, toolchain())
+
+
+def call_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) -> Call:
+    """The launch of a kernel that reads and writes tensors of a request."""
+    out, lse = outputs
+    return Call(
+        query=request.query,
+        key=request.key,
+        value=request.value,
+        out=out,
+        lse=lse,
+        batch=request.batch,
+        q_len=request.q_len,
+        k_len=request.k_len,
+        offset=request.offset,
+        scale=request.scale,
+        ragged=request.ragged,
+        parameters=values.parameters,
+        tables=values.tables,
+        narrow=values.narrow,
+        tf32=bool(torch.backends.cuda.matmul.allow_tf32),
+    )
+
+
+# -- building ---------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def toolchain() -> Toolchain:
+    return Toolchain(f"triton {version('triton')}", _render, _write, ".py", _tuned)
+
+
+def _tuned(plan: Plan) -> Plan:
+    warps, stages = tuning(plan.family, plan.dtype)
+    return replace(plan, num_warps=warps, num_stages=stages)
+
+
+def tuning(family: str, dtype: str) -> tuple[int, int]:
+    """Warps of a program, and stages of its loops."""
+    return 8, 3 if dtype in ("f16", "bf16") and family == "forward" else 2
+
+
+def _render(plan: Plan) -> Source:
+    from ..codegen import triton, triton_backward  # with them comes jinja2, which a warm start does without
+
+    rooms = {"forward": triton.render, "backward": triton_backward.render_keys, "backward_queries": triton_backward.render_queries}
+    return rooms[plan.family](plan)
+
+
+def _write(source: Source, path: Path) -> None:
+    """Triton compiles when it is first launched, and keeps what it compiles in a cache of its own."""
+    path.write_text(source.text, encoding="utf-8")
+
+
+@functools.lru_cache(maxsize=1024)
+def loaded(kernel: Kernel) -> TritonKernel:
+    variant = kernel.variant
+    warps, stages = tuning(variant.family, variant.dtype)
+    parameters, tables = arguments_named(kernel.parameters, kernel.tables)
+    signature = Signature(kernel.entry, variant.dtype, kernel.schedule.block_q, parameters, tables, warps, stages)
+    return load(kernel.path, signature, interpret=variant.target.name == "interpreter")
