@@ -1,189 +1,195 @@
-"""Ours beside FlexAttention compiled and SDPA on the CPU, in one process: `python benchmarks/cpu.py [--quick] [--json FILE]`.
+"""Ours beside SDPA, FlexAttention compiled and a matrix product on the CPU, in one process: `python benchmarks/cpu.py [--quick]`.
 
-Every comparison interleaves the two, so that a drifting clock touches both, and prints the median of the ratios with the smallest and the
-largest. B1 H4 L4096 D64 unless said otherwise.
+B1 H4 L4096 D64. Every comparison interleaves the two and gives the median of the ratios with the smallest and the largest. Work is counted
+in attended pairs: 4 D operations each forward, 14 D forward and backward; the share is of a 2048 x 2048 x 2048 product timed in turns.
+FlexAttention has no backward pass on CPUs. SDPA gets the mask as a tensor, except where nothing is hidden; it has no soft cap and does
+without.
 """
 
-# Patterns are written without annotations, and torch's are partial.
-# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# torch's annotations are partial.
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import statistics
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import lacuna
+import suite
 import torch
+from interleaved import Pairs, Ratio, Run, seconds
+from suite import Case
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-LENGTH, HEADS, DIM = 4096, 4, 64
-Run = Callable[[], object]
-
-
-@lacuna.pattern
-def causal(q, k):  # noqa: ANN001, ANN201 (patterns are written without annotations)
-    return k <= q
-
-
-@lacuna.pattern
-def sliding(q, k, *, window):  # noqa: ANN001, ANN201
-    return (k <= q) & (q - k < window)
-
-
-@lacuna.pattern
-def dilated(q, k, *, window, step):  # noqa: ANN001, ANN201
-    return (k <= q) & (q - k < window) & ((q - k) % step == 0)
-
-
-@lacuna.pattern
-def sink(q, k, *, sinks, window):  # noqa: ANN001, ANN201
-    return (k <= q) & ((k < sinks) | (q - k < window))
-
-
-@lacuna.pattern
-def documents(q, k, *, doc):  # noqa: ANN001, ANN201
-    return (k <= q) & (doc[q] == doc[k])
-
-
-@lacuna.pattern(rank=2)
-def near(q, k, *, window, extent):  # noqa: ANN001, ANN201
-    inside = True
-    for axis in range(2):
-        start = lacuna.minimum(lacuna.maximum(q[axis] - window // 2, 0), extent - window)
-        inside = inside & (start <= k[axis]) & (k[axis] < start + window)
-    return inside
-
-
-@dataclass(frozen=True)
-class Case:
-    """A pattern, and the same mask as FlexAttention takes it."""
-
-    name: str
-    pattern: object
-    mask_mod: Callable[..., Tensor]
+LENGTH, HEADS, DIM, EDGE = 4096, 4, 64, 2048
+attention: Any = lacuna.attention
 
 
 @dataclass(frozen=True)
 class Row:
-    """Milliseconds, medians; ratios peer / ours as (median, smallest, largest); density: attended pairs over all pairs."""
+    """density: attended pairs over all; `ours_ms`: median; `gflops`: of ours; `share`: of the product's rate; ratios: peer / ours."""
 
     case: str
     dtype: str
-    peer: str
-    ours_ms: float
-    peer_ms: float
-    ratio: tuple[float, float, float]
+    direction: str
     density: float
+    ours_ms: float
+    gflops: float
+    share: Ratio
+    sdpa: Ratio
+    sdpa_causal: Ratio | None
+    flex: Ratio | None
 
 
-def cases() -> list[Case]:
-    doc = torch.arange(LENGTH) // (LENGTH // 8)
-    edge = 64
-
-    def grid(b, h, q, k):  # noqa: ANN001, ANN202
-        seen = q >= 0
-        for a, c in ((q // edge, k // edge), (q % edge, k % edge)):
-            start = (a - 6).clamp(0, edge - 13)
-            seen = seen & (start <= c) & (c < start + 13)
-        return seen
-
-    return [
-        Case("causal", causal, lambda b, h, q, k: k <= q),
-        Case("window 256", sliding(window=256), lambda b, h, q, k: (k <= q) & (q - k < 256)),
-        Case("window 1024", sliding(window=1024), lambda b, h, q, k: (k <= q) & (q - k < 1024)),
-        Case("dilated 1024 / 4", dilated(window=1024, step=4), lambda b, h, q, k: (k <= q) & (q - k < 1024) & ((q - k) % 4 == 0)),
-        Case("sink 4 + window 256", sink(sinks=4, window=256), lambda b, h, q, k: (k <= q) & ((k < 4) | (q - k < 256))),
-        Case("8 documents", documents(doc=doc), lambda b, h, q, k: (k <= q) & (doc[q] == doc[k])),
-        Case("neighborhood 64 x 64, 13", near(window=13, extent=edge).on(edge, edge), grid),
-    ]
+# -- one case ---------------------------------------------------------------------------------------------------------
 
 
-def interleaved(ours: Run, peer: Run, pairs: int) -> tuple[float, float, tuple[float, float, float]]:
-    """Median milliseconds of both and the ratio peer / ours pair by pair."""
-    ours(), peer()
-    times = [(milliseconds(ours), milliseconds(peer)) for _ in range(pairs)]
-    ratios = sorted(b / a for a, b in times)
-    return (
-        statistics.median(a for a, _ in times),
-        statistics.median(b for _, b in times),
-        (statistics.median(ratios), ratios[0], ratios[-1]),
-    )
+class Problem:
+    """A case with its operands, and what is run on them."""
+
+    def __init__(self, case: Case, dtype: torch.dtype) -> None:
+        self.case, self.dtype = case, dtype
+        self.operands = [torch.randn(1, HEADS, LENGTH, DIM).to(dtype) for _ in range(3)]
+        self.leaves = [each.clone().requires_grad_() for each in self.operands]
+        self.grad_out = torch.randn(1, HEADS, LENGTH, DIM).to(dtype)
+        mask = case.mask(HEADS, LENGTH)
+        self.density = mask.float().mean().item()
+        self.mask: Tensor | None = None if case.mask_mod is None else mask[None]  # SDPA takes its fast path for two or four axes only
+        if case.bias is not None:
+            self.mask = case.bias.masked_fill(~mask, -math.inf).to(dtype)[None]
+
+    def ours(self, tensors: list[Tensor]) -> Tensor:
+        return attention(*tensors, self.case.pattern, score=self.case.score)
+
+    def sdpa(self, tensors: list[Tensor]) -> Tensor:
+        return scaled_dot_product_attention(tensors[0], tensors[1], tensors[2], attn_mask=self.mask)
+
+    def sdpa_causal(self, tensors: list[Tensor]) -> Tensor:
+        return scaled_dot_product_attention(tensors[0], tensors[1], tensors[2], is_causal=True)
+
+    def forward(self, run: Any) -> Run:  # noqa: ANN401
+        def once() -> None:
+            with torch.no_grad():
+                run(self.operands)
+
+        return once
+
+    def both(self, run: Any) -> Run:  # noqa: ANN401
+        return lambda: torch.autograd.grad(run(self.leaves), self.leaves, self.grad_out)
+
+    def flex(self) -> Run:
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+        mask_mod = self.case.mask_mod
+        heads = HEADS if self.case.name.startswith("S2") else None
+        block_mask = None if mask_mod is None else create_block_mask(mask_mod, None, heads, LENGTH, LENGTH, device="cpu")
+        torch.compiler.reset()
+        compiled = torch.compile(flex_attention, dynamic=False)
+        return self.forward(lambda tensors: compiled(*tensors, score_mod=self.case.score_mod, block_mask=block_mask))
+
+    def row(self, direction: str, pairs: int, flex: bool) -> Row:
+        shape, work = (self.forward, 4) if direction == "forward" else (self.both, 14)
+        ours = shape(self.ours)
+        product = gemm(self.dtype)
+        operations = self.density * HEADS * LENGTH**2 * DIM * work
+        beside = Pairs.of(ours, product, pairs)
+        return Row(
+            self.case.name,
+            str(self.dtype).removeprefix("torch."),
+            direction,
+            self.density,
+            1e3 * beside.our_median,
+            operations / beside.our_median / 1e9,
+            beside.ratio(operations / (2 * EDGE**3)),
+            Pairs.of(ours, shape(self.sdpa), pairs).ratio(),
+            Pairs.of(ours, shape(self.sdpa_causal), pairs).ratio() if self.case.causal else None,
+            Pairs.of(ours, self.flex(), pairs).ratio() if flex and direction == "forward" else None,
+        )
 
 
-def milliseconds(run: Run) -> float:
-    start = time.perf_counter()
-    run()
-    return 1e3 * (time.perf_counter() - start)
+def gemm(dtype: torch.dtype) -> Run:
+    a, b = (torch.randn(EDGE, EDGE).to(dtype) for _ in range(2))
+    return lambda: a @ b
 
 
-def compare(case: Case, dtype: torch.dtype, pairs: int) -> list[Row]:
-    query, key, value = (torch.randn(1, HEADS, LENGTH, DIM).to(dtype) for _ in range(3))
-    position = torch.arange(LENGTH)
-    mask = case.mask_mod(None, None, position[:, None], position[None, :])
-    density = mask.float().mean().item()
-    peers: dict[str, Run] = {"SDPA with mask": lambda: scaled_dot_product_attention(query, key, value, attn_mask=mask)}
-    if case.name == "causal":
-        peers["SDPA causal"] = lambda: scaled_dot_product_attention(query, key, value, is_causal=True)
-    peers["FlexAttention compiled"] = flex(case, (query, key, value))
+# -- report -----------------------------------------------------------------------------------------------------------
 
-    def ours() -> object:
-        return lacuna.attention(query, key, value, case.pattern)  # pyright: ignore[reportArgumentType] (patterns of all kinds)
-
-    rows: list[Row] = []
-    for name, peer in peers.items():
-        ours_ms, peer_ms, ratio = interleaved(ours, peer, pairs)
-        rows.append(Row(case.name, str(dtype).removeprefix("torch."), name, ours_ms, peer_ms, ratio, density))
-    return rows
+HEADER = "pattern                     density     ms  GFLOP/s  share of product     SDPA                   FlexAttention"
 
 
-def flex(case: Case, qkv: tuple[Tensor, Tensor, Tensor]) -> Run:
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+def line(row: Row) -> str:
+    text = f"{row.case:26} {row.density:8.3f} {row.ours_ms:7.2f} {row.gflops:7.0f}  {row.share!s:18} {row.sdpa!s:22}"
+    if row.direction == "forward":
+        return f"{text} {row.flex or ''!s:22}" + (f" causal SDPA {row.sdpa_causal}" if row.sdpa_causal else "")
+    wanted = max(1.0, 10.0 if row.density < 0.15 else 0.0, 1.5 / row.density)
+    return f"{text} 1.5 / density {wanted:.1f}" + (f", causal SDPA {row.sdpa_causal}" if row.sdpa_causal else "")
 
-    block_mask = create_block_mask(case.mask_mod, None, None, LENGTH, LENGTH, device="cpu")
-    torch.compiler.reset()
-    compiled = torch.compile(flex_attention, dynamic=False)
-    return lambda: compiled(*qkv, block_mask=block_mask)
+
+def summary(rows: list[Row]) -> str:
+    by_dtype = {name: [row.flex.median for row in rows if row.flex and row.dtype == name] for name in ("float32", "bfloat16")}
+    pooled = [ratio for ratios in by_dtype.values() for ratio in ratios]
+    parts = [f"{name} {statistics.geometric_mean(ratios):.2f}x" for name, ratios in by_dtype.items() if ratios]
+    if not pooled:
+        return ""
+    return f"FlexAttention, geometric mean: {', '.join(parts)}, both {statistics.geometric_mean(pooled):.2f}x; at least {min(pooled):.2f}x"
 
 
-def gemm(dtype: torch.dtype) -> float:
-    """GFLOP/s of a 2048 x 2048 product, the best of nine."""
-    a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
-    return 2 * 2048**3 / min(milliseconds(lambda: a @ b) for _ in range(9)) / 1e6
+def chart(rows: list[Row], rates: dict[str, float], path: Path) -> None:
+    """A panel for each dtype and direction: bars of GFLOP/s, a line where the matrix product is."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    panels = sorted({(row.dtype, row.direction) for row in rows}, reverse=True)
+    figure, axes = pyplot.subplots(len(panels), 1, figsize=(11, 3.4 * len(panels)), sharex=True, squeeze=False, layout="constrained")
+    for (dtype, direction), axis in zip(panels, axes[:, 0], strict=True):
+        chosen = [row for row in rows if (row.dtype, row.direction) == (dtype, direction)]
+        places = range(len(chosen))
+        for offset, label, values in (
+            (-0.27, "Lacuna", [row.gflops for row in chosen]),
+            (0.0, "FlexAttention compiled", [row.gflops / row.flex.median if row.flex else 0.0 for row in chosen]),
+            (0.27, "SDPA with mask", [row.gflops / row.sdpa.median for row in chosen]),
+        ):
+            axis.bar([place + offset for place in places], values, width=0.26, label=label)
+        axis.axhline(rates[dtype], color="black", linewidth=1, label=f"matrix product, {rates[dtype]:.0f}")
+        axis.set_title(f"{dtype}, {direction}: GFLOP/s of attended pairs, L {LENGTH}, D {DIM}")
+        axis.set_xticks(list(places), [row.case for row in chosen], rotation=30, ha="right")
+        axis.legend()
+    figure.savefig(path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three pairs and float32 only")
-    parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--quick", action="store_true", help="three pairs instead of nine, without FlexAttention")
+    parser.add_argument("--only", help="cases whose name contains this")
+    parser.add_argument("--results", type=Path, help="write cpu.json and cpu.svg into this folder")
     options = parser.parse_args()
-    pairs, dtypes = (3, (torch.float32,)) if options.quick else (9, (torch.float32, torch.bfloat16))
+    pairs = 3 if options.quick else 9
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; B1 H{HEADS} L{LENGTH} D{DIM}")
     rows: list[Row] = []
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for dtype in dtypes:
-            print(f"\n{str(dtype).removeprefix('torch.')}: matrix product {gemm(dtype):.0f} GFLOP/s")
-            for case in cases():
-                for row in compare(case, dtype, pairs):
-                    rows.append(row)
-                    median, smallest, largest = row.ratio
-                    print(
-                        f"  {row.case:26} density {row.density:5.3f}  ours {row.ours_ms:7.2f} ms  {row.peer:24} {row.peer_ms:8.2f} ms"
-                        f"  {median:6.2f}x ({smallest:.2f}..{largest:.2f})",
-                        flush=True,
-                    )
-    ratios = [row.ratio[0] for row in rows if row.peer.startswith("Flex")]
-    print(f"\nagainst FlexAttention compiled: {statistics.geometric_mean(ratios):.2f}x geometric mean, {min(ratios):.2f}x at least")
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    rates: dict[str, float] = {}
+    warnings.simplefilter("ignore")
+    chosen = [case for case in suite.cases(LENGTH, HEADS) if not options.only or options.only in case.name]
+    for dtype in (torch.float32, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        rates[name] = 2 * EDGE**3 / statistics.median(seconds(gemm(dtype)) for _ in range(9)) / 1e9
+        for direction in ("forward", "forward and backward"):
+            print(f"\n{name}, {direction}; matrix product {rates[name]:.0f} GFLOP/s\n{HEADER}")
+            for case in chosen:
+                rows.append(Problem(case, dtype).row(direction, pairs, flex=not options.quick))
+                print(line(rows[-1]), flush=True)
+    print(f"\n{summary(rows)}")
+    if options.results:
+        (options.results / "cpu.json").write_text(json.dumps({"product": rates, "rows": [asdict(row) for row in rows]}, indent=1))
+        chart(rows, rates, options.results / "cpu.svg")
 
 
 if __name__ == "__main__":

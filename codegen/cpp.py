@@ -22,7 +22,7 @@ class Forward:
     """For templates/cpp/forward.cpp.jinja.
 
     title:      one comment line about the kernel.
-    arguments, arithmetic, words: the text of the headers of these names.
+    arguments, arithmetic, words, chunks: the text of the headers of these names.
     real:       type that is computed in; stored: type of tensors in memory.
     block_q, block_k: tile edge in tokens; block_q is a multiple of lanes * vectors.
     lanes:      reals in a vector register; vectors, rows: registers of the block that a product keeps.
@@ -30,7 +30,6 @@ class Forward:
     chunk:      rows of a partial tile that are handled together, a multiple of lanes.
     pairs:      `true` where bfloat16 is multiplied two numbers at a time, else `false`.
     functions:  `allowed` (the mask), `modified` (the score) and `weigh` (both, over a part of a tile).
-    opening:    `open_chunks`: which keys of a partial tile the chunks see.
     loops:      statements that call `attend` for every scheduled tile of query tile `i`.
     entry:      name of the C function.
     """
@@ -39,6 +38,7 @@ class Forward:
     arguments: str
     arithmetic: str
     words: str
+    chunks: str
     real: str
     stored: str
     block_q: int
@@ -53,7 +53,6 @@ class Forward:
     members: str
     settings: str
     functions: str
-    opening: str
     loops: str
     entry: str
 
@@ -91,7 +90,7 @@ def context(plan: Plan) -> Forward:
         members=members(plan, slots),
         settings=settings(plan, slots),
         functions=_functions(plan, slots),
-        opening=OPENING if plan.partial is not TRUE else NEVER_OPENED,
+        chunks=part("chunks.h"),
         loops=loops(plan, slots),
         entry=MARK,
     )
@@ -123,39 +122,14 @@ inline void weigh(workspace &w, const place &at, index b, index h, int64_t row, 
 LINE = "    for (index r = 0; r < index(width); ++r)"
 SCORED = f"{LINE} line[r] = modified<index>(line[r], q + r, k, b, h, at);"
 HIDDEN = f"    if constexpr (!full)\n  {LINE} line[r] = open[r] ? line[r] : real(-INFINITY);"
-OPENING = """\
-// Which keys of a partial tile each chunk of rows sees, from the first to the last; whether that is nearly the whole tile.
-template <typename index>
-inline bool open_chunks(workspace &w, const place &at, index b, index h, int64_t row, int64_t first, int64_t keys, part *chunks) {
-  for (int64_t c = 0; c < CHUNKS; ++c) chunks[c] = {keys, 0, c * CHUNK};
-  for (int64_t n = 0; n < keys; ++n) {
-    const index k = index(first + n);
-    int32_t *open = w.open + n * BQ;
-    for (index r = 0; r < index(BQ); ++r) open[r] = allowed<index>(index(row) + r, k, b, h, at);
-    for (int64_t c = 0; c < CHUNKS; ++c) {
-      int32_t any = 0;
-      for (int64_t r = 0; r < CHUNK; ++r) any |= open[c * CHUNK + r];
-      if (any) chunks[c].key = smaller(chunks[c].key, n), chunks[c].stop = n + 1;
-    }
-  }
-  int64_t live = 0;
-  for (int64_t c = 0; c < CHUNKS; ++c) {
-    chunks[c].key -= chunks[c].key % EACH;
-    live += larger(int64_t(0), chunks[c].stop - chunks[c].key);
-  }
-  return 8 * live > 7 * keys * CHUNKS;
-}"""
-NEVER_OPENED = """\
-template <typename index>
-inline bool open_chunks(workspace &, const place &, index, index, int64_t, int64_t, int64_t, part *) {
-  return true;
-}"""
 
 
 def _functions(plan: Plan, slots: Slots) -> str:
-    scored, masked = plan.score is not S, plan.partial is not TRUE
-    parts = [function("modified", "real", plan.score, "const real s, ", slots)] if scored else []
-    if masked:
-        parts.append(function("allowed", "bool", plan.partial, "", slots))
-    body = [*([SCORED] if scored else []), *([HIDDEN] if masked else [])]
+    parts = [function("allowed", "bool", plan.partial, "", slots)]
+    body: list[str] = []
+    if plan.score is not S:
+        parts.append(function("modified", "real", plan.score, "const real s, ", slots))
+        body.append(SCORED)
+    if plan.partial is not TRUE:
+        body.append(HIDDEN)
     return "\n\n".join([*parts, WEIGH.format(body="\n".join(body))])

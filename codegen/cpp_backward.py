@@ -19,13 +19,12 @@ class Backward:
     """For templates/cpp/backward.cpp.jinja.
 
     title:      one comment line about the kernel.
-    arguments, backward_arguments, arithmetic, words: the text of the headers of these names.
+    arguments, backward_arguments, arithmetic, words, chunks: the text of the headers of these names.
     real:       type that is computed in; stored: type of tensors in memory.
     block_q, block_k: tile edge in tokens; block_k is a multiple of lanes.
     lanes:      reals in a vector register; vectors, rows: registers of the block that a product keeps.
     members, settings: declarations of what one (b, h) sees, and the statements that fill them in.
     functions:  `allowed` (the mask), `modified` (the score), `slope` (its derivative), `by<n>` and `entry<n>` (look-up n).
-    opening:    `open_chunks`: which rows of a partial tile see which chunks of keys, and whether that is nearly the whole tile.
     weights:    statements for one row of a tile: weights in place of scores, the gradient of scores in place of that of weights.
     loops:      statements that call `attend` for every scheduled query tile of key tile `i`.
     pairs:      `true` where bfloat16 is multiplied two numbers at a time, else `false`.
@@ -38,6 +37,7 @@ class Backward:
     backward_arguments: str
     arithmetic: str
     words: str
+    chunks: str
     real: str
     stored: str
     block_q: int
@@ -50,7 +50,6 @@ class Backward:
     members: str
     settings: str
     functions: str
-    opening: str
     weights: str
     loops: str
     pairs: str
@@ -90,7 +89,7 @@ def context(plan: Plan) -> Backward:
         members=members(plan, slots),
         settings=settings(plan, slots),
         functions=_functions(plan, gradient, slots),
-        opening=OPENING if plan.partial is not TRUE else NEVER_OPENED,
+        chunks=part("chunks.h"),
         weights=_weights(plan, gradient),
         loops=loops(plan, slots, clipped=True),
         pairs=pairs(plan),
@@ -105,9 +104,7 @@ OF_SCORE = "const real s, "
 
 
 def _functions(plan: Plan, gradient: Gradient, slots: Slots) -> str:
-    parts: list[str] = []
-    if plan.partial is not TRUE:
-        parts.append(function("allowed", "bool", plan.partial, "", slots))
+    parts = [function("allowed", "bool", plan.partial, "", slots)]
     if plan.score is not S:
         parts.append(function("modified", "real", plan.score, OF_SCORE, slots))
         parts.append(function("slope", "real", gradient.by_score, OF_SCORE, slots))
@@ -128,33 +125,6 @@ def _entry(number: int, lookup: Lookup, slots: Slots) -> str:
 
 
 AT = "q, k, b, h, at"
-OPENING = """\
-template <typename index>
-inline bool open_chunks(workspace &w, const planes &from, index b, index h, int64_t row, int64_t rows, int64_t first, part *chunks) {
-  const place &at = from.at;
-  for (int64_t c = 0; c < CHUNKS; ++c) chunks[c] = {rows, 0, c * CHUNK, CHUNK};
-  for (int64_t r = 0; r < rows; ++r) {
-    const index q = index(row + r);
-    int32_t *open = w.open + r * BK;
-    for (index n = 0; n < index(BK); ++n) open[n] = allowed<index>(q, index(first) + n, b, h, at);
-    for (int64_t c = 0; c < CHUNKS; ++c) {
-      int32_t any = 0;
-      for (int64_t n = 0; n < CHUNK; ++n) any |= open[c * CHUNK + n];
-      if (any) chunks[c].row = smaller(chunks[c].row, r), chunks[c].stop = r + 1;
-    }
-  }
-  int64_t live = 0;
-  for (int64_t c = 0; c < CHUNKS; ++c) {
-    chunks[c].row -= chunks[c].row % EACH;
-    live += larger(int64_t(0), chunks[c].stop - chunks[c].row);
-  }
-  return 8 * live > 7 * rows * CHUNKS;
-}"""
-NEVER_OPENED = """\
-template <typename index>
-inline bool open_chunks(workspace &, const planes &, index, index, int64_t, int64_t, int64_t, part *) {
-  return true;
-}"""
 EACH = """\
 for (index n = start; n < stop; ++n) {{
   const index k = index(first) + n;

@@ -12,13 +12,20 @@ inline vec sum_with(vec sum, const W *b, W a) {
 #endif
 }
 
-// The word that begins with number `a` of a row; the second number is `b`, or 0 where b is null.
+// The word of `a` and of `b`, which only a word of two numbers has; or of `a` and 0.
 inline word word_of(const stored *a, const stored *b) {
   if constexpr (PAIRS) {
-    uint16_t low, high = 0;
+    uint16_t low, high;
     std::memcpy(&low, a, sizeof low);
-    if (b) std::memcpy(&high, b, sizeof high);
+    std::memcpy(&high, b, sizeof high);
     return word(uint32_t(high) << 16 | low);
+  } else return word(widened(*a));
+}
+inline word word_of(const stored *a) {
+  if constexpr (PAIRS) {
+    uint16_t low;
+    std::memcpy(&low, a, sizeof low);
+    return word(low);
   } else return word(widened(*a));
 }
 
@@ -30,7 +37,7 @@ template <int64_t width, int64_t padded>
     if (r + 1 < rows)
       for (int64_t d = 0; d < width; ++d) to[d] = word_of(row + d, row + stride + d);
     else
-      for (int64_t d = 0; d < width; ++d) to[d] = word_of(row + d, nullptr);
+      for (int64_t d = 0; d < width; ++d) to[d] = word_of(row + d);
     for (int64_t d = width; d < padded; ++d) to[d] = 0;
   }
 }
@@ -48,4 +55,72 @@ template <typename W, typename T>
 inline const W *words_of(const W *packed, const T *numbers) {
   if constexpr (std::is_same<W, T>::value) return numbers;
   else return packed;
+}
+
+// -- turning ----------------------------------------------------------------------------------------------------------
+
+#ifdef __has_builtin
+#if __has_builtin(__builtin_shufflevector)
+#define TURNS_IN_REGISTERS
+#endif
+#endif
+#ifdef TURNS_IN_REGISTERS
+// Of the blocks of `step` by `step` in two groups of rows, the upper right one and the lower left one change places.
+template <int step, typename V, int... j>
+inline void exchange(V &upper, V &lower, std::integer_sequence<int, j...>) {
+  const V left = __builtin_shufflevector(upper, lower, ((j & step) != 0 ? j - step + LANES : j)...);
+  lower = __builtin_shufflevector(upper, lower, ((j & step) != 0 ? j + LANES : j + step)...);
+  upper = left;
+}
+template <int step, typename V>
+inline void exchange_all(V *rows) {
+  if constexpr (step < LANES) {
+#pragma GCC unroll 16
+    for (int r = 0; r < LANES; ++r)
+      if ((r & step) == 0) exchange<step>(rows[r], rows[r + step], std::make_integer_sequence<int, LANES>{});
+    exchange_all<2 * step>(rows);
+  }
+}
+#endif
+
+// LANES rows of LANES numbers: rows become columns.
+template <typename T>
+[[gnu::noinline]] void turn(T *tile) {
+#ifdef TURNS_IN_REGISTERS
+  typedef T line __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+  line rows[LANES];
+#pragma GCC unroll 16
+  for (int r = 0; r < LANES; ++r) rows[r] = *(const line *)(tile + r * LANES);
+  exchange_all<1>(rows);
+#pragma GCC unroll 16
+  for (int r = 0; r < LANES; ++r) *(line *)(tile + r * LANES) = rows[r];
+#else
+  for (int r = 0; r < LANES; ++r)
+    for (int c = 0; c < r; ++c) std::swap(tile[r * LANES + c], tile[c * LANES + r]);
+#endif
+}
+
+// Rows of `width` numbers as columns of words: word n of row r comes to to[n * columns + r]. Rows from `rows` to `columns`, a number of
+// whole vectors, are 0.
+template <int64_t width, int64_t columns>
+[[gnu::noinline]] void lay_across(const stored *from, int64_t stride, int64_t rows, word *to) {
+  constexpr int64_t words = (width + EACH - 1) / EACH, whole = width / EACH;
+  alignas(64) word tile[LANES * LANES];
+  for (int64_t r = 0; r < columns; r += LANES)
+    for (int64_t n = 0; n < words; n += LANES) {
+      const int64_t plain = smaller(int64_t(LANES), whole - n);  // words of two numbers, where words have two
+      for (int64_t i = 0; i < LANES; ++i) {
+        word *line = tile + i * LANES;
+        const stored *row = from + (r + i) * stride + n * EACH;
+        if (r + i >= rows) std::memset(line, 0, LANES * sizeof(word));
+        else if (plain == LANES)
+          for (int64_t j = 0; j < LANES; ++j) line[j] = word_of(row + j * EACH, row + j * EACH + 1);
+        else {
+          for (int64_t j = 0; j < plain; ++j) line[j] = word_of(row + j * EACH, row + j * EACH + 1);
+          if (plain >= 0 && n + plain < words) line[plain] = word_of(row + plain * EACH);
+        }
+      }
+      turn(tile);
+      for (int64_t j = 0; j < smaller(int64_t(LANES), words - n); ++j) std::memcpy(to + (n + j) * columns + r, tile + j * LANES, LANES * sizeof(word));
+    }
 }
