@@ -31,9 +31,7 @@ print(added - each, 4 * each)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of resident memory from /proc")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_forward_pass_adds_less_than_a_twentieth_of_its_operands_and_output(dtype: str) -> None:
-    run = subprocess.run(  # noqa: S603 (our own interpreter)
-        [sys.executable, "-c", FORWARD.replace("DTYPE", dtype)], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", FORWARD.replace("DTYPE", dtype)], capture_output=True, text=True, check=True)
     added, operands = map(int, run.stdout.split())
     assert operands == 4 * 65536 * 4 * 64 * (4 if dtype == "float32" else 2) // 1024
     assert added < operands / 20, f"{added} kB beside {operands} kB"
