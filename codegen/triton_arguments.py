@@ -17,5 +17,6 @@ def strides_of(tensors: Sequence[str]) -> tuple[str, ...]:
 
 STRIDES = strides_of(("q", "k", "v", "out", ROWS))
 
-QUERY_STRIDES = strides_of(("q", "k", "v", "out", "rise", "grad", ROWS))
-KEY_STRIDES = strides_of(("q", "k", "v", "rise", "grad_key", "grad_value", ROWS))
+ROW_STRIDES = (f"{ROWS}_batch", f"{ROWS}_head")  # in backward kernels, where rows lie side by side
+QUERY_STRIDES = (*strides_of(("q", "k", "v", "out", "rise", "grad")), *ROW_STRIDES)
+KEY_STRIDES = (*strides_of(("q", "k", "v", "rise", "grad_key", "grad_value")), *ROW_STRIDES)

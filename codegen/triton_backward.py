@@ -174,13 +174,13 @@ def _lines(plan: Plan, known: Names, sums: Sequence[Sum], varying: str) -> Score
     unmasked = bind(hoisted[1:], within, "tile")
     hidden = f"weight = tl.where((q < Lq) & (k < Lk) & ({masked.texts[0]}), weight, 0.0)"
     clipped = () if varying == "k" else ("if CLIPPED:", "    weight = tl.where(k < Lk, weight, 0.0)")
-    spared = plan.score is S and not clipped
+    spared = () if varying == "k" else ("if CLIPPED:", "    moved = tl.where(weight == 0.0, 0.0, moved)")
     adding = [each.adding(known) for each in sums]
     full, seen = (_weighed(plan, gradient, texts, (sums, adding)) for texts in (unmasked.texts, masked.texts[1:]))
     scaled = () if plan.score is S else ("s = s * scale",)
     return Scores(
         before,
-        (*scaled, *unmasked.lines, full.weight, *clipped, *(full.plain if spared else full.selected)),
+        (*scaled, *unmasked.lines, full.weight, *clipped, *((*full.plain, *spared) if plan.score is S else full.selected)),
         (*scaled, *masked.lines, seen.weight, hidden, *seen.selected),
     )
 

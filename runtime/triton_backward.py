@@ -98,11 +98,10 @@ def _variant_of(request: Request, family: str, wanted: tuple[str, ...]) -> Varia
 
 
 def block_of(family: str, dtype: str, dims: tuple[int, int]) -> tuple[int, int]:
-    """Edges of the tiles of queries and of keys: what fits the shared memory of a GPU."""
-    wide = dtype in ("f32", "f64")
-    if wide or max(dims) > 128:
+    """Edges of the tiles of queries and of keys: what fits registers and shared memory of a GPU."""
+    if dtype in ("f32", "f64") or max(dims) > 128:
         return 32, 32
-    return (128, 64) if family == "backward_queries" else (64, 128)
+    return (128, 64) if family == "backward_queries" else (32, 128)
 
 
 # -- queries ----------------------------------------------------------------------------------------------------------
@@ -139,7 +138,8 @@ def _descend_queries(work: _Work) -> None:
 
 
 def _strides_of_rows(lse: Tensor) -> dict[str, int]:
-    return {f"{ROWS}_{axis}": stride for axis, stride in strides_by_axis(lse).items()}
+    strides = strides_by_axis(lse)
+    return {f"{ROWS}_{axis}": strides[axis] for axis in ("batch", "head")}
 
 
 def _at_once(kernel: Kernel, request: Request) -> int:

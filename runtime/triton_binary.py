@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
 
 from ..codegen.print_triton import names_of
-from ..codegen.triton_arguments import LENGTHS, SCALARS, STRIDES
+from ..codegen.triton_arguments import LENGTHS
 from ..ir.expr import Kind
 from ..ir.plan import Plan
 from .triton_kernel import ALIGNMENT_BYTES, TYPES, Kernel, options
@@ -31,7 +32,7 @@ TARGETS = {
 }
 POINTERS = {"f32": "*fp32", "bf16": "*bf16", "f16": "*fp16", "f64": "*fp64", "bool": "*i1"}
 BYTES = {"f32": 4, "bf16": 2, "f16": 2, "f64": 8}
-ALIGNED = ("query", "key", "value", "out")
+ALIGNED = ("query", "key", "value", "out", "rise", "grad_query", "grad_key", "grad_value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,10 @@ class Compiled:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What a launch decides of a kernel's text, as in `triton_call.Call`."""
+    """What a launch decides of a kernel's text, as in `triton_call.Call`.
+
+    lse: the log-sum-exp is wanted; of a backward kernel, it has a gradient.
+    """
 
     narrow: bool = True
     aligned: bool = True
@@ -77,10 +81,11 @@ def cross_compile(kernel: Kernel, plan: Plan, target: str, variant: Variant | No
         raise NotImplementedError(f"there are no kernels for `{target}`, a GPU that nothing was compiled for yet.\n  write one of {known}")
     variant = variant or Variant()
     fixed = constants(plan, variant)
-    signature = {name: "constexpr" if name in fixed else kind for name, kind in types(plan).items()}
-    order = kernel.function.arg_names
-    attributes = {(order.index(name),): [["tt.divisibility", ALIGNMENT_BYTES]] for name in ALIGNED} if variant.aligned else {}
-    source = ASTSource(fn=kernel.function, signature={name: signature[name] for name in order}, constexprs=fixed, attrs=attributes)
+    order: list[str] = kernel.function.arg_names
+    signature = {name: "constexpr" if name in fixed else kind for name, kind in types(plan, order).items()}
+    aligned = [name for name in order if name in ALIGNED and variant.aligned]
+    attributes = {(order.index(name),): [["tt.divisibility", ALIGNMENT_BYTES]] for name in aligned}
+    source = ASTSource(fn=kernel.function, signature=signature, constexprs=fixed, attrs=attributes)
     compiled = triton.compile(source, target=TARGETS[target], options=options(kernel.signature))
     read = _of_nvidia if TARGETS[target].backend == "cuda" else _of_amd
     return read(compiled)
@@ -88,27 +93,31 @@ def cross_compile(kernel: Kernel, plan: Plan, target: str, variant: Variant | No
 
 def constants(plan: Plan, variant: Variant) -> dict[str, Any]:
     """Arguments that are part of the kernel's text."""
-    absent = {name: None for name in LENGTHS if name not in variant.lengths} | ({} if variant.lse else {"lse": None})
+    absent = {name: None for name in LENGTHS if name not in variant.lengths}
+    optional = {"forward": "lse", "backward_queries": "grad_lse"}
+    if not variant.lse and plan.family in optional:
+        absent[optional[plan.family]] = None
     return {
         **absent,
         "INDEX": tl.int32 if variant.narrow else tl.int64,
         "UNIT": ALIGNMENT_BYTES // BYTES[plan.dtype] if variant.aligned else 1,
         "OPERAND": TYPES[plan.dtype],
         "PRECISION": "ieee",
+        **({"CLIPPED": False} if plan.family == "backward" else {}),
     }
 
 
-def types(plan: Plan) -> dict[str, str]:
-    """Triton's type of every argument."""
+def types(plan: Plan, order: Sequence[str]) -> dict[str, str]:
+    """Triton's type of every argument, in the order of the kernel."""
     names = names_of(plan.parameters, plan.tables)
     real = "fp64" if plan.dtype == "f64" else "fp32"
-    found = dict.fromkeys(ALIGNED, POINTERS[plan.dtype]) | {"lse": f"*{real}"} | dict.fromkeys(LENGTHS, "*i64")
-    found |= dict.fromkeys((*SCALARS, *STRIDES), "i64") | {"scale": real}
-    for table, name in names.tables.items():
-        found[name] = POINTERS.get(table.dtype, f"*{table.dtype}")
-        found |= {f"{name}_{what}{axis}": "i64" for what in ("stride", "size") for axis in range(table.rank)}
-    found |= {names.symbol(symbol): real if symbol.kind is Kind.FLOAT else "i64" for symbol in plan.parameters}
-    return found | dict.fromkeys(("INDEX", "UNIT", "OPERAND", "PRECISION"), "constexpr")
+    known = dict.fromkeys(ALIGNED, POINTERS[plan.dtype]) | dict.fromkeys(("lse", "delta", "grad_lse"), f"*{real}")
+    known |= dict.fromkeys(LENGTHS, "*i64") | {"scale": real}
+    known |= {name: POINTERS.get(table.dtype, f"*{table.dtype}") for table, name in names.tables.items()}
+    known |= {names.symbol(symbol): real for symbol in plan.parameters if symbol.kind is Kind.FLOAT}
+    known |= {name: f"*{real}" for name in order if re.fullmatch(r"sum\d+", name)}
+    known |= {name: "*i64" for name in order if re.fullmatch(r"entry\d+", name)}
+    return {name: known.get(name, "constexpr" if name.isupper() else "i64") for name in order}
 
 
 def _of_nvidia(compiled: CompiledKernel) -> Compiled:

@@ -364,7 +364,5 @@ def test_varlen_attention_refuses_and_says_what_to_write(case: str) -> None:
 @pytest.mark.parametrize("score", [None, alibi(slopes=torch.ones(4, requires_grad=True))], ids=["key", "table"])
 def test_a_backend_without_a_backward_pass_says_so(score: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(triton_backend, "run_backward")
-    with pytest.raises(
-        NotImplementedError, match=r"requires a gradient, and backend `triton` has no backward pass yet.\n  write `with torch"
-    ):
+    with pytest.raises(NotImplementedError, match=r"a gradient, and backend `triton` has no backward pass yet.\n  write `with"):
         attention(Q, K.clone().requires_grad_(score is None), V, score=score, backend="triton")

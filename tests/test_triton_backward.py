@@ -28,12 +28,12 @@ attention: Callable[..., Any] = lacuna.attention
 varlen_attention: Callable[..., Any] = lacuna.varlen_attention
 
 
-@pytest.mark.parametrize("seed", range(100) if PROVE else (0, 1, 14, 17, 28, 33))
+@pytest.mark.parametrize("seed", range(100) if PROVE else (0, 1, 17, 28))
 def test_random_problems_are_within_the_tolerance(seed: int) -> None:
     check(problems.problem(seed, DTYPES, longest=90), "triton", seed)
 
 
-@pytest.mark.parametrize("dims", [(1, 3), (40, 16), (80, 65)])
+@pytest.mark.parametrize("dims", [(1, 3), (80, 65)])
 def test_float64_and_odd_dimensions_have_gradients(dims: tuple[int, int]) -> None:
     query, key, value = (torch.randn(1, heads, 40, dim, dtype=torch.float64) for heads, dim in ((2, dims[0]), (1, dims[0]), (1, dims[1])))
     q, k = torch.arange(40)[:, None], torch.arange(40)
@@ -60,7 +60,7 @@ def few(problem: Problem) -> Problem:
     return replace(problem, query=problem.query[parts], key=key, value=value, mask=mask, scored=scored)
 
 
-@pytest.mark.parametrize("case", TABLES, ids=lambda case: case[0].recipe.name)
+@pytest.mark.parametrize("case", TABLES if PROVE else [TABLES[n] for n in (2, 6, 8, 9)], ids=lambda case: case[0].recipe.name)
 def test_tables_get_gradients_whatever_their_index(case: Any) -> None:  # noqa: ANN401
     problem = with_tables(case, (torch.float32, torch.float32), 1)
     check(problem if PROVE else few(problem), "triton")
@@ -111,8 +111,7 @@ def test_rows_that_see_nothing_have_no_gradient_and_give_none() -> None:
         assert not found.any()
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("score", [None, problems.soft], ids=repr)
+@pytest.mark.parametrize(("shared", "score"), [(True, None), (True, problems.soft), (False, None)], ids=repr)
 def test_padding_is_neither_read_nor_written(shared: bool, score: object) -> None:
     query, key, value = (torch.randn(batch, 2, 150, 8) for batch in (2, 1 if shared else 2, 1 if shared else 2))
     query[0, :, 33:], query[1, :, 140:], key[:, :, 140:], value[:, :, 140:] = (torch.nan,) * 4
@@ -142,26 +141,26 @@ def test_keys_that_a_call_leaves_out_have_no_gradient() -> None:
 # -- shapes of calls --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("score", [None, relative, problems.biased], ids=["none", "pairs", "keys"])
+@pytest.mark.parametrize("score", [relative, problems.biased], ids=["pairs", "keys"])
 def test_packed_sequences_have_the_gradients_of_each_alone(score: Any) -> None:  # noqa: ANN401
     bounds = torch.tensor([0, 5, 5, 70, 90], dtype=torch.int32)
     bias = torch.rand(4, 200).requires_grad_()
-    options = {"backend": "triton", "score": None if score is None else score(bias=bias)}
+    options = {"backend": "triton", "score": score(bias=bias)}
     leaves = [torch.randn(90, heads, 16, dtype=torch.float64).requires_grad_() for heads in (4, 2, 2)]
     packed = varlen_attention(*leaves, problems.sliding(window=40), cu_seqlens_q=bounds, **options)
     gradient = torch.randn(packed.shape, dtype=torch.float64)
-    found = torch.autograd.grad(packed, (*leaves, *([] if score is None else [bias])), gradient)
+    found = torch.autograd.grad(packed, (*leaves, bias), gradient)
+    total = torch.zeros_like(bias)
     for n, (start, stop) in enumerate(itertools.pairwise(bounds)):
-        if start == stop or (score is problems.biased and n):
-            continue
-        parts = [leaf[start:stop].detach().transpose(0, 1).unsqueeze(0).requires_grad_() for leaf in leaves]
-        out = attention(*parts, problems.sliding(window=40), **options)[0].transpose(0, 1)
-        for each, other in zip(found, torch.autograd.grad(out, parts, gradient[start:stop]), strict=False):
-            torch.testing.assert_close(each[start:stop], other[0].transpose(0, 1))
-    if score is problems.biased:
-        sums = found[3].sum(dim=1)
-        assert sums[[0, 2, 3]].abs().max() < 1e-5  # a shift of a whole row changes nothing
-        assert found[3][2].any()
+        if start < stop:
+            parts = [leaf[start:stop].detach().transpose(0, 1).unsqueeze(0).requires_grad_() for leaf in leaves]
+            its_own = bias if score is relative else bias[n : n + 1]  # as many sequences as there are
+            out = attention(*parts, problems.sliding(window=40), backend="triton", score=score(bias=its_own))[0].transpose(0, 1)
+            *alone, of_bias = torch.autograd.grad(out, (*parts, its_own), gradient[start:stop])
+            total[slice(None) if score is relative else slice(n, n + 1)] += of_bias
+            for each, other in zip(found, alone, strict=False):
+                torch.testing.assert_close(each[start:stop], other[0].transpose(0, 1))
+    torch.testing.assert_close(found[3], total)
 
 
 @pytest.mark.parametrize("lengths", [(0, 5), (5, 0), (0, 0)])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
 from lacuna.runtime.request import Ragged
+from lacuna.runtime.triton_backward import block_of
 from lacuna.runtime.triton_binary import TARGETS, Variant, cross_compile
 from lacuna.runtime.triton_call import arguments
 from lacuna.runtime.triton_kernel import options
-from triton_kernels import WINDOW, Options, Shape, attend, call_of, given, loaded, plan
+from triton_kernels import WINDOW, Options, Shape, attend, backward_plan, call_of, given, loaded, plan
 
 CAPPED = """program @capped(q < Lq, k < Lk; cap: f64, slopes: f32[*], doc: i32[*]) {
   mask = k <= q and doc[q] == doc[k]
@@ -79,6 +81,40 @@ def test_wide_floats_compile(tmp_path: Path, dtype: str) -> None:
     made = cross_compile(loaded(wide, tmp_path, interpret=False), wide, "sm_80")
     assert made.resources.spills == 0
     assert "tf32" not in made.assembly
+
+
+BACKWARD = {"backward_queries": (128, 64), "backward": (32, 128)}
+MOST_SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "gfx942": 64 * 1024}
+
+
+@pytest.mark.parametrize("target", MOST_SHARED)
+@pytest.mark.parametrize("dim", [64, 128])
+@pytest.mark.parametrize("family", BACKWARD)
+def test_backward_kernels_fit_and_multiply_matrices(
+    tmp_path: Path, family: str, dim: int, target: str, record_property: Callable[[str, object], None]
+) -> None:
+    assert block_of(family, "bf16", (dim, dim)) == BACKWARD[family]
+    window = replace(backward_plan(WINDOW, family, BACKWARD[family], (dim, dim), "bf16"), num_warps=8, num_stages=2)
+    made = cross_compile(loaded(window, tmp_path, interpret=False), window, target)
+    record_property("resources", made.resources)  # they may spill; `benchmarks/gpu.py --dry` prints how much
+    assert made.resources.shared_bytes <= MOST_SHARED[target]
+    assert {"sm_80": "mma.sync", "sm_90": "wgmma.mma_async", "gfx942": "v_mfma"}[target] in made.assembly
+    assert "atom" not in made.assembly
+
+
+@pytest.mark.parametrize("target", MOST_SHARED)
+@pytest.mark.parametrize("family", BACKWARD)
+def test_gradients_of_tables_compile_everywhere(tmp_path: Path, family: str, target: str) -> None:
+    tables = "slopes: f32[*], bias: f16[*, *], level: f32[*]"
+    score = "cap * tanh((s + slopes[h] * float(k - q) + bias[h, q - k + 64]) / cap) + level[k % 7]"
+    text = f"program @many(q < Lq, k < Lk; cap: f64, {tables}) {{\n  mask = k <= q\n  score = {score}\n  normalise = softmax\n}}"
+    many = replace(backward_plan(text, family, (32, 32), (40, 24), "f16"), num_stages=1)
+    kernel = loaded(many, tmp_path, interpret=False)
+    assert kernel.sums == ((("level", "keys"),) if family == "backward" else (("slopes", "tiles"), ("bias", "pairs")))
+    variant = Variant(narrow=False, aligned=False, lengths=frozenset({"q_start", "q_lens", "k_start", "k_lens", "offsets"}))
+    made = cross_compile(kernel, many, target, variant)
+    assert made.resources.registers > 0
+    assert "atom" not in made.assembly
 
 
 def test_code_does_not_grow_with_the_number_of_pieces(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ import pytest
 from jinja2 import meta, nodes
 from lacuna.codegen.environment import ENVIRONMENT
 from lacuna.codegen.triton import TEMPLATE, Forward, Loop, forward, render
+from lacuna.codegen.triton_backward import KEYS_TEMPLATE, QUERIES_TEMPLATE, Backward, BackwardKeys
 from lacuna.ir.expr import TRUE, Binary, Const, K, Op, Q, Symbol
 from lacuna.ir.schedule import Piece
 from lacuna.runtime.triton_kernel import Signature
-from triton_kernels import WINDOW, every_tile, given, loaded, plan, scored
+from triton_kernels import RENDER, WINDOW, backward_plan, every_tile, given, loaded, plan, scored
 
 
 def test_full_tiles_run_without_mask_code() -> None:
@@ -48,6 +49,23 @@ def test_the_template_reads_exactly_its_context() -> None:
     read = {node.attr for node in tree.find_all(nodes.Getattr) if isinstance(node.node, nodes.Name) and node.node.name == "body"}
     assert read == {field.name for field in fields(Loop)}
     assert len([*tree.find_all((nodes.For, nodes.If, nodes.Include))]) <= 3
+
+
+@pytest.mark.parametrize(("template", "context"), [(QUERIES_TEMPLATE, Backward), (KEYS_TEMPLATE, BackwardKeys)])
+def test_the_backward_templates_read_exactly_their_context(template: str, context: type[Backward]) -> None:
+    loader = ENVIRONMENT.loader
+    assert loader is not None
+    tree = ENVIRONMENT.parse(loader.get_source(ENVIRONMENT, template)[0])
+    assert meta.find_undeclared_variables(tree) == {field.name for field in fields(context)}
+    assert len([*tree.find_all((nodes.For, nodes.If, nodes.Include))]) <= 3
+
+
+def test_full_tiles_have_gradients_without_mask_code() -> None:
+    for family in ("backward_queries", "backward"):
+        text = RENDER[family](backward_plan(WINDOW, family, (16, 16))).text
+        body = text.split("# full tiles")[1].split("# partial tiles")[0]
+        assert "given_W" not in body
+        assert body.count("tl.where") == (0 if family == "backward_queries" else 2)  # only where lengths of items that share keys differ
 
 
 def test_a_kernel_divides_in_one_place_and_takes_remainders_in_one() -> None:

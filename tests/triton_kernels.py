@@ -8,13 +8,15 @@ from pathlib import Path
 
 import torch
 from lacuna.codegen.triton import render
+from lacuna.codegen.triton_backward import render_keys, render_queries
 from lacuna.ir.expr import Binary, Const, Expr, Op, Symbol
 from lacuna.ir.parse import parse_program
 from lacuna.ir.plan import Plan, Target
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
 from lacuna.passes.derive import derive
-from lacuna.passes.lower import plan_of
+from lacuna.passes.lower import backward_plan_of, plan_of, query_gradient_plan_of
+from lacuna.passes.transpose import transposed
 from lacuna.runtime.request import UNIFORM, Ragged
 from lacuna.runtime.triton_call import Call, launch
 from lacuna.runtime.triton_kernel import Kernel, Signature, load
@@ -68,8 +70,20 @@ def given(schedule: Schedule, dims: tuple[int, int] = (16, 16), dtype: str = "f3
     return plan_of(schedule, Target("triton", "interpreter"), dtype, dims)
 
 
+RENDER = {"forward": render, "backward": render_keys, "backward_queries": render_queries}
+
+
+def backward_plan(text: str, family: str, block: tuple[int, int] = (32, 16), dims: tuple[int, int] = (16, 16), dtype: str = "f32") -> Plan:
+    """The plan of a backward kernel, with the gradient of every float table. block: edges of tiles of queries and of keys."""
+    program, target = parse_program(text), Target("triton", "interpreter")
+    wanted = [table.name for table in program.tables]
+    if family == "backward_queries":
+        return query_gradient_plan_of(derive(program, *block).schedule, target, dtype, dims, wanted)
+    return backward_plan_of(derive(transposed(program), block[1], block[0]).schedule, target, dtype, dims, wanted)
+
+
 def loaded(plan: Plan, folder: Path, *, interpret: bool = True) -> Kernel:
-    source = render(plan)
+    source = RENDER[plan.family](plan)
     path = folder / f"{source.entry}.py"
     path.write_text(source.text)
     return load(path, Signature.of(plan, source), interpret=interpret)
