@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
+from ..codegen.triton_arguments import heads_differ
+from . import triton_decode
 from .request import Request
 from .triton_backward import run_backward
 from .triton_call import launch
+from .triton_decode import Split
 from .triton_launch import call_of, loaded, target_of, toolchain, values_for, variant_of
 
+_heads_differ = functools.lru_cache(maxsize=1024)(heads_differ)
 __all__ = ["run", "run_backward", "toolchain"]
 
 
@@ -21,5 +27,10 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
     if request.k_len == 0 or request.batch == 0 or request.kv_heads == 0:
         return out.zero_(), lse.fill_(-torch.inf)
     values = values_for(request, variant_of(request, target_of(request.query.device)))
-    launch(loaded(values.kernel), call_of(request, values, (out, lse)))
+    kernel, call = loaded(values.kernel), call_of(request, values, (out, lse))
+    if values.kernel.variant.family == "decode":
+        schedule = values.kernel.schedule
+        triton_decode.launch(kernel, call, Split.of(call, schedule.block_k, _heads_differ(schedule)))
+    else:
+        launch(kernel, call)
     return out, lse

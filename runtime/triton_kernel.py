@@ -74,12 +74,14 @@ def arguments_named(parameters: Sequence[str], tables: Sequence[str]) -> tuple[t
 class Kernel:
     """A loaded kernel: `function` is Triton's jitted function, or an interpreted one.
 
-    sums: of a backward kernel: name of the table, and over what one number is a sum, for each gradient that it writes.
+    sums:  of a backward kernel: name of the table, and over what one number is a sum, for each gradient that it writes.
+    merge: of a decode kernel: the function that adds up what splits left.
     """
 
     signature: Signature
     function: Any
     sums: tuple[tuple[str, str], ...] = ()
+    merge: Any = None
 
     @property
     def interpreted(self) -> bool:
@@ -110,7 +112,8 @@ def load(path: Path, signature: Signature, *, interpret: bool) -> Kernel:
     spec.loader.exec_module(module)
     if interpret:
         interpret_module(module)
-    return Kernel(signature, getattr(module, signature.entry), tuple(getattr(module, "SUMS", ())))
+    merge = getattr(module, f"{signature.entry}_merge", None)
+    return Kernel(signature, getattr(module, signature.entry), tuple(getattr(module, "SUMS", ())), merge)
 
 
 # -- starting ---------------------------------------------------------------------------------------------------------

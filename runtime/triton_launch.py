@@ -19,6 +19,8 @@ from .triton_call import Call
 from .triton_kernel import Kernel as TritonKernel
 from .triton_kernel import Signature, arguments_named, load
 
+FEW_ROWS = 16
+
 
 def target_of(device: torch.device) -> Target:
     if device.type == "cpu":
@@ -32,9 +34,10 @@ def variant_of(request: Request, target: Target) -> Variant:
     moved = request.offset != 0 or request.ragged.offsets is not None
     wide = request.query.element_size() > 2 or max(request.head_dim, request.value_dim) > 128
     block = (64, 32) if wide or target.name == "interpreter" else (128, 64)
-    if request.q_len <= 16:
-        block = (16, block[1])
-    return Variant(request.program, target, NAMES[request.query.dtype], (request.head_dim, request.value_dim), block, moved)
+    dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
+    if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
+        return Variant(request.program, target, dtype, dims, (FEW_ROWS, block[1]), shifted=True, family="decode")
+    return Variant(request.program, target, dtype, dims, block, moved)
 
 
 def values_for(request: Request, variant: Variant) -> Values:
@@ -78,14 +81,22 @@ def _tuned(plan: Plan) -> Plan:
 
 def tuning(family: str, dtype: str) -> tuple[int, int]:
     """Warps of a program, and stages of its loops."""
-    return 8, 3 if dtype in ("f16", "bf16") and family == "forward" else 2
+    narrow = dtype in ("f16", "bf16")
+    if family == "decode":
+        return 4, 3 if narrow else 2
+    return 8, 3 if narrow and family == "forward" else 2
 
 
 def _render(plan: Plan) -> Source:
-    from ..codegen import triton, triton_backward  # with them comes jinja2, which a warm start does without
+    from ..codegen import triton, triton_backward, triton_decode  # with them comes jinja2, which a warm start does without
 
-    rooms = {"forward": triton.render, "backward": triton_backward.render_keys, "backward_queries": triton_backward.render_queries}
-    return rooms[plan.family](plan)
+    render = {
+        "forward": triton.render,
+        "decode": triton_decode.render,
+        "backward": triton_backward.render_keys,
+        "backward_queries": triton_backward.render_queries,
+    }
+    return render[plan.family](plan)
 
 
 def _write(source: Source, path: Path) -> None:

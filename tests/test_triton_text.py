@@ -16,6 +16,8 @@ from jinja2 import meta, nodes
 from lacuna.codegen.environment import ENVIRONMENT
 from lacuna.codegen.triton import TEMPLATE, Forward, Loop, forward, render
 from lacuna.codegen.triton_backward import KEYS_TEMPLATE, QUERIES_TEMPLATE, Backward, BackwardKeys
+from lacuna.codegen.triton_decode import TEMPLATE as DECODE_TEMPLATE
+from lacuna.codegen.triton_decode import Decode
 from lacuna.ir.expr import TRUE, Binary, Const, K, Op, Q, Symbol
 from lacuna.ir.schedule import Piece
 from lacuna.runtime.triton_kernel import Signature
@@ -51,8 +53,8 @@ def test_the_template_reads_exactly_its_context() -> None:
     assert len([*tree.find_all((nodes.For, nodes.If, nodes.Include))]) <= 3
 
 
-@pytest.mark.parametrize(("template", "context"), [(QUERIES_TEMPLATE, Backward), (KEYS_TEMPLATE, BackwardKeys)])
-def test_the_backward_templates_read_exactly_their_context(template: str, context: type[Backward]) -> None:
+@pytest.mark.parametrize(("template", "context"), [(QUERIES_TEMPLATE, Backward), (KEYS_TEMPLATE, BackwardKeys), (DECODE_TEMPLATE, Decode)])
+def test_the_other_templates_read_exactly_their_context(template: str, context: type[Backward | Decode]) -> None:
     loader = ENVIRONMENT.loader
     assert loader is not None
     tree = ENVIRONMENT.parse(loader.get_source(ENVIRONMENT, template)[0])

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from lacuna.codegen.triton import render
 from lacuna.codegen.triton_backward import render_keys, render_queries
+from lacuna.codegen.triton_decode import render as render_decode
 from lacuna.ir.expr import Binary, Const, Expr, Op, Symbol
 from lacuna.ir.parse import parse_program
 from lacuna.ir.plan import Plan, Target
@@ -70,7 +71,7 @@ def given(schedule: Schedule, dims: tuple[int, int] = (16, 16), dtype: str = "f3
     return plan_of(schedule, Target("triton", "interpreter"), dtype, dims)
 
 
-RENDER = {"forward": render, "backward": render_keys, "backward_queries": render_queries}
+RENDER = {"forward": render, "decode": render_decode, "backward": render_keys, "backward_queries": render_queries}
 
 
 def backward_plan(text: str, family: str, block: tuple[int, int] = (32, 16), dims: tuple[int, int] = (16, 16), dtype: str = "f32") -> Plan:
