@@ -10,7 +10,7 @@ from ..ir.expr import TRUE, S
 from ..ir.plan import Plan
 from ..ir.source import Source
 from .cpp_targets import REGISTERS, VECTOR_BYTES
-from .cpp_text import MARK, STORED, function, loops, members, pairs, part, settings
+from .cpp_text import MARK, STORED, line_function, loops, members, pairs, part, settings
 from .environment import ENVIRONMENT
 from .print_cpp import Slots, slots_of
 
@@ -111,7 +111,7 @@ WEIGH = """\
 template <int64_t width, bool full, typename index>
 inline void weigh(workspace &w, const place &at, index b, index h, int64_t row, int64_t first, const part &of) {{
   for (int64_t n = of.key; n < of.stop; ++n) {{
-    real *line = w.score + n * BQ + of.row;
+    real *__restrict line = w.score + n * BQ + of.row;
     const int32_t *open = w.open + n * BQ + of.row;
     const index k = index(first + n), q = index(row + of.row);
 {body}
@@ -120,15 +120,15 @@ inline void weigh(workspace &w, const place &at, index b, index h, int64_t row, 
   (void)at, (void)b, (void)h;
 }}"""
 LINE = "    for (index r = 0; r < index(width); ++r)"
-SCORED = f"{LINE} line[r] = modified<index>(line[r], q + r, k, b, h, at);"
+SCORED = f"    const modified<index> score{{k, b, h, at}};\n{LINE} line[r] = score(line[r], q + r);"
 HIDDEN = f"    if constexpr (!full)\n  {LINE} line[r] = open[r] ? line[r] : real(-INFINITY);"
 
 
 def _functions(plan: Plan, slots: Slots) -> str:
-    parts = [function("allowed", "bool", plan.partial, "", slots)]
+    parts = [line_function("allowed", "bool", plan.partial, slots, "q")]
     body: list[str] = []
     if plan.score is not S:
-        parts.append(function("modified", "real", plan.score, "const real s, ", slots))
+        parts.append(line_function("modified", "real", plan.score, slots, "q"))
         body.append(SCORED)
     if plan.partial is not TRUE:
         body.append(HIDDEN)

@@ -9,7 +9,7 @@ from ..ir.expr import TRUE, Const, Expr, Lookup, S, names
 from ..ir.plan import Gradient, Plan
 from ..ir.source import Source
 from .cpp_targets import REGISTERS, VECTOR_BYTES
-from .cpp_text import MARK, STORED, function, loops, members, pairs, part, settings
+from .cpp_text import MARK, STORED, line_function, loops, members, pairs, part, settings
 from .environment import ENVIRONMENT
 from .print_cpp import Slots, printed, slots_of
 
@@ -100,16 +100,14 @@ def context(plan: Plan) -> Backward:
 
 # -- mask, score and derivatives --------------------------------------------------------------------------------------
 
-OF_SCORE = "const real s, "
-
 
 def _functions(plan: Plan, gradient: Gradient, slots: Slots) -> str:
-    parts = [function("allowed", "bool", plan.partial, "", slots)]
+    parts = [line_function("allowed", "bool", plan.partial, slots, "k")]
     if plan.score is not S:
-        parts.append(function("modified", "real", plan.score, OF_SCORE, slots))
-        parts.append(function("slope", "real", gradient.by_score, OF_SCORE, slots))
+        parts.append(line_function("modified", "real", plan.score, slots, "k"))
+        parts.append(line_function("slope", "real", gradient.by_score, slots, "k"))
     for n, (lookup, by) in enumerate(gradient.by_lookup):
-        parts += [function(f"by{n}", "real", by, OF_SCORE, slots), _entry(n, lookup, slots)]
+        parts += [line_function(f"by{n}", "real", by, slots, "k"), _entry(n, lookup, slots)]
     return "\n\n".join(parts)
 
 
@@ -135,11 +133,12 @@ for (index n = start; n < stop; ++n) {{
 REDUCED = """\
 {{
   real total[LANES] = {{}}, all = 0;
+  const by{n}<index> by{{q, b, h, at}};
   for (index m = start; m < stop; m += LANES)
     for (index l = 0; l < index(LANES); ++l) {{
       const index n = m + l, k = index(first) + n;
       const bool counts = (n < live) & (weight[n] != 0);
-      const real moved = risen[n] * by{n}<index>(scored[n], {at});
+      const real moved = risen[n] * by(scored[n], k);
       total[l] += counts ? moved : real(0);
     }}
   for (int l = 0; l < LANES; ++l) all += total[l];
@@ -147,24 +146,30 @@ REDUCED = """\
   from.tables[{n}][entry{n}<index>({at})] += all;
 }}"""
 SCATTERED = """\
-for (index n = start; n < live; ++n) {{
-  const index k = index(first) + n;
-  if (weight[n] != 0) from.tables[{n}][entry{n}<index>({at})] += risen[n] * by{n}<index>(scored[n], {at});
+{{
+  const by{n}<index> by{{q, b, h, at}};
+  for (index n = start; n < live; ++n) {{
+    const index k = index(first) + n;
+    if (weight[n] != 0) from.tables[{n}][entry{n}<index>({at})] += risen[n] * by(scored[n], k);
+  }}
 }}"""
 
 
 def _weights(plan: Plan, gradient: Gradient) -> str:
     scored = plan.score is not S
-    body = [f"real t = {f'modified<index>(s, {AT})' if scored else 's'};"]
+    sloped = scored and not _is_one(gradient.by_score)
+    body = [f"real t = {'modified_at(s, k)' if scored else 's'};"]
     if plan.partial is not TRUE:
         body.append("if constexpr (!full) t = open[n] ? t : real(-INFINITY);")
     body.append("const real p = exponential(t - base), ds = p == 0 ? real(0) : p * (rise[n] - delta);")
     body.append("weight[n] = p;")
-    slope = f"p == 0 ? real(0) : ds * slope<index>(s, {AT})" if scored and not _is_one(gradient.by_score) else "ds"
+    slope = "p == 0 ? real(0) : ds * slope_at(s, k)" if sloped else "ds"
     body.append(f"rise[n] = scale * ({slope});")
     if gradient.by_lookup:
         body.append("scored[n] = s, risen[n] = ds;")
-    blocks = ["real scored[BK], risen[BK];"] if gradient.by_lookup else []
+    blocks = ["const modified<index> modified_at{q, b, h, at};"] if scored else []
+    blocks += ["const slope<index> slope_at{q, b, h, at};"] if sloped else []
+    blocks += ["real scored[BK], risen[BK];"] if gradient.by_lookup else []
     blocks.append(EACH.format(body="\n".join(f"  {line}" for line in body)))
     for n, (lookup, _) in enumerate(gradient.by_lookup):
         reads = {name for index in lookup.indices for name in names(index)}

@@ -58,10 +58,11 @@ DEEPEST = 24
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """What symbols and tables are called in the kernel."""
+    """What symbols and tables are called in the kernel. local: symbols that are no members of `at`."""
 
     symbols: Mapping[str, str]
     tables: Mapping[Table, str]
+    local: frozenset[str] = frozenset()
 
 
 def slots_of(parameters: Iterable[Symbol], tables: Iterable[Table]) -> Slots:
@@ -109,7 +110,8 @@ def _node(node: Expr, parts: tuple[str, ...], slots: Slots, index: str) -> str:
         case Var(name=name):
             return name
         case Symbol(name=name):
-            return f"{kind}(at.{name if name in KNOWN else slots.symbols[name]})"
+            owner = "" if name in slots.local else "at."
+            return f"{kind}({owner}{name if name in KNOWN else slots.symbols[name]})"
         case Lookup(table=table):
             return f"{kind}(at.{slots.tables[table]}.read({', '.join(parts)}))"
         case Select():

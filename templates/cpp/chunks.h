@@ -4,19 +4,21 @@ struct run {
   int64_t start, stop;
 };
 
-// Whether lane `l` of line `n` is seen goes to open[n * width + l], 0 or 1; the lines of each chunk, whole words of them, to `runs`. True where
+// Whether lane `l` of line `n` is seen, line(n)(l), goes to open[n * width + l], 0 or 1; the lines of each chunk, whole words of them, to `runs`. True where
 // they are nearly the whole tile, which is better handled at once.
 template <int64_t width, typename F>
-inline bool open_lines(int64_t lines, int32_t *open, run *runs, const F &seen) {
+inline bool open_lines(int64_t lines, int32_t *open, run *runs, const F &line) {
   alignas(64) int32_t low[width], high[width];
   for (int64_t l = 0; l < width; ++l) low[l] = int32_t(lines), high[l] = 0;
-  for (int32_t n = 0; n < int32_t(lines); ++n)
-    for (int64_t l = 0; l < width; ++l) {
-      const int32_t here = seen(n, l);
+  for (int32_t n = 0; n < int32_t(lines); ++n) {
+    const auto seen = line(n);
+    for (int32_t l = 0; l < int32_t(width); ++l) {
+      const int32_t here = seen(l);
       open[n * width + l] = here;
       low[l] = here ? smaller(low[l], n) : low[l];
       high[l] = here ? n + 1 : high[l];
     }
+  }
   int64_t live = 0;
   for (int64_t c = 0; c < width / CHUNK; ++c) {
     int32_t start = int32_t(lines), stop = 0;
