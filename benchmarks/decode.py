@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import platform
 import statistics
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import lacuna
 import torch
+from interleaved import Pairs, Run
 from lacuna import patterns
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -27,33 +27,6 @@ BATCH, HEADS, LENGTH, DIM = 8, 8, 32768, 64
 SINKS, WINDOW = 4, 4096
 PATTERN = patterns.sink_window(SINKS, WINDOW)
 MEASURED_BYTES = 2**29
-Run = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Seconds of two runs, taken in turns."""
-
-    ours: list[float]
-    other: list[float]
-
-    @staticmethod
-    def of(ours: Run, other: Run, count: int) -> Pairs:
-        ours()
-        other()
-        times = [(seconds(ours), seconds(other)) for _ in range(count)]
-        return Pairs([a for a, _ in times], [b for _, b in times])
-
-    def ratio(self, factor: float = 1.0) -> str:
-        """other / ours, times `factor`."""
-        ratios = sorted(factor * b / a for a, b in zip(self.ours, self.other, strict=True))
-        return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}..{ratios[-1]:.2f})"
-
-
-def seconds(run: Run) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 @dataclass(frozen=True)
