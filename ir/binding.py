@@ -10,7 +10,7 @@ from typing import cast
 from .build import refusal
 from .expr import Kind, Symbol, Table, names
 from .segments import Segments
-from .trace import TensorLike, Traced, TracedTable
+from .trace import TensorLike, Traced, TracedTable, is_tensor
 
 _DTYPES = {
     "int8": "i8",
@@ -54,7 +54,7 @@ def require_bindable(owner: str, name: str, value: object) -> None:
     elif not isinstance(value, bool) and isinstance(value, numbers.Integral):
         if not -(2**63) <= int(value) < 2**63:
             raise ValueError(f"{what} {value}, which does not fit in 64 bits\n  write an integer below 2 ** 63")
-    elif isinstance(value, TensorLike) and not isinstance(value, numbers.Real):
+    elif is_tensor(value) and not isinstance(value, numbers.Real):
         _require_table(what, name, value)
     elif not _is_static(value) and not isinstance(value, numbers.Real | Segments):
         raise refusal(
@@ -92,7 +92,7 @@ def declaration(name: str, value: object) -> Symbol | Table | None:
         return Table(name, "i32", 1, monotone=True)
     if isinstance(value, numbers.Real):
         return Symbol(name, Kind.INT if isinstance(value, numbers.Integral) else Kind.FLOAT)
-    assert isinstance(value, TensorLike)
+    assert is_tensor(value)
     return Table(name, _DTYPES[_dtype_name(value)], len(value.shape))
 
 
@@ -120,7 +120,7 @@ def identity(value: object) -> object:
     """A hashable stand-in: numbers by type and value, tensors by which object they are."""
     if isinstance(value, Segments):
         return ("segments", id(value.offsets))
-    if isinstance(value, TensorLike) and not isinstance(value, numbers.Real):
+    if is_tensor(value) and not isinstance(value, numbers.Real):
         return ("tensor", id(value))
     return _static_form(value)
 
@@ -137,6 +137,6 @@ def shown(value: object) -> str:
     """A bound value as a `repr` has it."""
     if isinstance(value, Segments):
         return f"segments({shown(value.offsets)})"
-    if isinstance(value, TensorLike) and not isinstance(value, numbers.Real):
+    if is_tensor(value) and not isinstance(value, numbers.Real):
         return f"{_DTYPES.get(_dtype_name(value), '?')}[{', '.join(str(size) for size in value.shape)}]"
     return repr(value)

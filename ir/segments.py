@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .build import refusal
-from .trace import TensorLike
+from .trace import TensorLike, is_tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Segments:
 
 
 def _require_offsets(offsets: object) -> None:
-    if not isinstance(offsets, TensorLike):
+    if not is_tensor(offsets):
         fix = "`lacuna.segments(torch.tensor([0, ...], dtype=torch.int32))`"
         raise refusal(f"`lacuna.segments` of {type(offsets).__name__}", fix)
     if len(offsets.shape) != 1 or "int" not in str(offsets.dtype):

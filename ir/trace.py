@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Iterator
-from typing import NoReturn, Protocol, cast, runtime_checkable
+from typing import NoReturn, Protocol, TypeGuard, cast
 
 from . import build
 from .build import quoted, refusal
 from .expr import Const, Expr, Kind, Lookup, Op, Table
 
 
-@runtime_checkable
 class TensorLike(Protocol):
     """What is known of a tensor here: torch's and numpy's both have it."""
 
@@ -23,6 +22,11 @@ class TensorLike(Protocol):
     def dtype(self) -> object: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+
+def is_tensor(value: object) -> TypeGuard[TensorLike]:
+    """As `isinstance(value, TensorLike)` would, which torch's compiler cannot trace for tensors."""
+    return hasattr(value, "dtype") and hasattr(value, "shape")
 
 
 class Unassigned:
@@ -50,7 +54,7 @@ def lifted(value: object) -> Expr:
         raise refusal(f"{value!r} is used", "an `else` that assigns it, or a value before the `if`")
     if isinstance(value, TracedTable):
         raise refusal(f"the table `{value.table.name}` is used as a number", f"which of its entries is meant: `{value.table.name}[q]`")
-    if isinstance(value, TensorLike):
+    if is_tensor(value):
         raise refusal(f"a tensor of shape {tuple(value.shape)} meets an index directly", _TENSOR_FIX)
     raise refusal(f"{value!r} cannot be part of an expression", "integers or truth values, and in scores reals")
 

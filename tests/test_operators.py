@@ -172,6 +172,22 @@ def test_a_window_may_be_bound_inside_the_graph() -> None:
         torch.testing.assert_close(compiled(*inputs, window - 1), attention(*inputs, sliding(window=window), backend="eager"))
 
 
+def test_tables_and_segments_may_be_bound_inside_the_graph() -> None:
+    def bound(q: Tensor, k: Tensor, v: Tensor, doc: Tensor, slopes: Tensor, bounds: Tensor) -> Any:
+        same = attention(q, k, v, documents(doc=doc), score=alibi(slopes=slopes), backend="eager")
+        return same + attention(q, k, v, documents(doc=lacuna.segments(bounds)), backend="eager")
+
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(bound, fullgraph=True, dynamic=True, backend=counter)
+    for tokens in (20, 33):
+        inputs, slopes = qkv(tokens), SLOPES.clone().requires_grad_()
+        rest = (torch.arange(tokens) // 7, slopes, torch.tensor([0, 9, tokens]))
+        got, wanted = (function(*inputs, *rest) for function in (compiled, bound))
+        torch.testing.assert_close(got, wanted)
+        torch.testing.assert_close(*(torch.autograd.grad(each.sin().sum(), slopes) for each in (got, wanted)))
+    assert counter.frame_count == 1
+
+
 def test_numbers_that_are_not_python_s_own_compile() -> None:
     pattern, score, inputs = sliding(window=np.int32(5)), capped(cap=Fraction(5, 2)), qkv()
     compiled = torch.compile(lambda q, k, v: attention(q, k, v, pattern, score=score, backend="eager"), fullgraph=True, backend="eager")
