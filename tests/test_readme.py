@@ -1,4 +1,4 @@
-"""The README's code runs, and prints what the README says it prints."""
+"""The code of the README and of the guide runs, and prints what they say it prints."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import io
 import re
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+import pytest
+
+ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(python)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_every_block_of_the_readme_runs_and_prints_what_it_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
+def test_every_block_runs_and_prints_what_is_said(document: str, tmp_path: Path) -> None:
     names: dict[str, object] = {"__name__": "readme"}
     printed = ""
-    blocks = BLOCK.findall(README.read_text(encoding="utf-8"))
+    blocks = BLOCK.findall((ROOT / document).read_text(encoding="utf-8"))
     assert len(blocks) >= 3
     for number, (language, body) in enumerate(blocks):
         if language:
