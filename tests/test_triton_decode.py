@@ -62,8 +62,9 @@ def checked(query: Tensor, key: Tensor, value: Tensor, pattern: object, mask: Te
 
 @pytest.mark.parametrize("seed", range(2000, 2100) if PROVE else (2001, 2004, 2014, 2017, 2024))
 def test_few_rows_are_within_the_tolerance(seed: int, splits: set[int]) -> None:
-    check(problems.problem(seed, DTYPES, rows=ROWS), "triton")
-    assert splits
+    problem = problems.problem(seed, DTYPES, rows=ROWS)
+    check(problem, "triton")
+    assert bool(splits) or not problem.mask.any()
 
 
 def test_one_kernel_serves_every_window_group_length_and_offset(splits: set[int]) -> None:
