@@ -16,7 +16,7 @@ from ..ir.schedule import Piece
 from ..ir.source import Source
 from .environment import ENVIRONMENT
 from .print_triton import Names, bind, define, hoist, identifier, names_of
-from .triton_arguments import LENGTHS, SCALARS, STRIDES
+from .triton_arguments import LENGTHS, SCALARS, STRIDES, TURNS
 
 TEMPLATE = "triton/forward.py.jinja"
 SMALLEST_DOT = 16  # Triton's least extent of a matrix product
@@ -110,7 +110,7 @@ def forward(plan: Plan) -> Forward:
     names = names_of(plan.parameters, plan.tables)
     real = "fp64" if plan.dtype == "f64" else "fp32"
     arguments = declarations(plan, names, real)
-    runtime = [*LENGTHS, "lse", *SCALARS, *STRIDES, *(argument.split(":")[0] for argument in arguments)]
+    runtime = [*LENGTHS, "lse", *SCALARS, *TURNS, *STRIDES, *(argument.split(":")[0] for argument in arguments)]
     name = identifier(plan.schedule.program.name)
     scores = score_lines(plan, names)
     bounds, loops = loops_of(plan, names, scores)

@@ -9,6 +9,7 @@ from ..ir.schedule import Schedule
 
 LENGTHS = ("q_start", "q_lens", "k_start", "k_lens", "offsets")
 SCALARS = ("heads", "group", "q_len", "k_len", "offset", "scale")
+TURNS = ("planes", "section")
 AXES = ("batch", "head", "token")
 TILES, ROW_SUMS, KEYS, PAIRS = "tiles", "rows", "keys", "pairs"  # what a number is a sum over, see triton_sums.py
 ROWS = "lse"  # what has one number per query row shares these strides

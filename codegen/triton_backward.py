@@ -20,7 +20,7 @@ from ..ir.schedule import Piece, Schedule
 from ..ir.source import Source
 from .print_triton import Names, bind, define, hoist, identifier, names_of
 from .triton import Loop, Scores, casts, declarations, loops_of, padded, require_edges, text_of
-from .triton_arguments import KEY_STRIDES, LENGTHS, QUERY_STRIDES, SCALARS
+from .triton_arguments import KEY_STRIDES, LENGTHS, QUERY_STRIDES, SCALARS, TURNS
 from .triton_sums import Sum, sums_of
 
 QUERIES_TEMPLATE = "triton/backward_queries.py.jinja"
@@ -125,7 +125,7 @@ def _shared(plan: Plan, known: Names, sums: Sequence[Sum], strides: Sequence[str
     require_edges(plan)
     real = "fp64" if plan.dtype == "f64" else "fp32"
     arguments = [*declarations(plan, known, real), *(argument for each in sums for argument in each.arguments)]
-    runtime = ["lse", "delta", "grad_lse", *LENGTHS, *SCALARS, "first_place", "first_offset", "items", *strides]
+    runtime = ["lse", "delta", "grad_lse", *LENGTHS, *SCALARS, *TURNS, "first_place", "first_offset", "items", *strides]
     name = identifier(plan.schedule.program.name)
     return Backward(
         title=f"Attention backward of `{name}`: {plan.dtype}, {plan.head_dim} x {plan.value_dim}.",

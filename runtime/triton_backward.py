@@ -16,7 +16,7 @@ from ..codegen.triton_arguments import KEYS, PAIRS, ROWS, TILES
 from .gradients import Gradients, Saved
 from .kernels import Variant
 from .request import NAMES, Request
-from .triton_call import Call, shared_arguments
+from .triton_call import Call, shared_arguments, turns, turns_of_queries
 from .triton_kernel import Kernel, start, strides_by_axis, strides_in_units
 from .triton_launch import call_of, loaded, target_of, values_for
 
@@ -128,6 +128,7 @@ def _descend_queries(work: _Work) -> None:
         **strides,
         **_strides_of_rows(work.lse),
         **shared_arguments(kernel, call),
+        **turns_of_queries(call),
         "UNIT": unit,
     }
     at_once = _at_once(kernel, request)
@@ -159,6 +160,8 @@ def _descend_keys(work: _Work) -> None:
     kernel, call = work.launch_of("backward")
     shared = request.kv_batch == 1 and request.ragged.k_start is None
     items = request.batch if shared else 1
+    planes = request.batch // items * request.kv_heads
+    rows_bytes = request.q_len * (request.head_dim + request.value_dim) * request.query.element_size()
     half = {"q": request.query, "k": request.key, "v": request.value, "rise": work.saved.grad_out}
     unit, strides = strides_in_units({**half, "grad_key": work.key, "grad_value": work.value})
     slots = _Slots.of_keys(kernel, work)
@@ -174,6 +177,7 @@ def _descend_keys(work: _Work) -> None:
         **strides,
         **_strides_of_rows(work.lse),
         **shared_arguments(kernel, call),
+        **turns(planes, 1, items * request.heads // request.kv_heads * rows_bytes),
         **slots.given,
         "items": items,
         "UNIT": unit,
@@ -181,7 +185,7 @@ def _descend_keys(work: _Work) -> None:
     }
     given["first_offset"] = given.pop("offset")
     tiles = -(-request.k_len // kernel.signature.block_q)
-    start(kernel, tiles * request.kv_heads * (request.batch // items), given, request.query.device)
+    start(kernel, tiles * planes, given, request.query.device)
     slots.add_to(work.totals)
     if request.ragged.k_start is None:  # a call may see fewer keys than there are
         for each in (work.key, work.value):

@@ -47,6 +47,9 @@ class Call:
     tf32: bool = False
 
 
+CACHE_BYTES = 2**25  # of what programs share, about half of what the last cache of a large GPU holds
+
+
 def launch(kernel: Kernel, call: Call) -> None:
     """Write `call.out` and `call.lse`. Rows past an item's length become 0 and -inf where the tensors have room for them."""
     programs = -(-call.q_len // kernel.signature.block_q) * call.query.shape[1] * call.batch
@@ -56,6 +59,11 @@ def launch(kernel: Kernel, call: Call) -> None:
 
 def arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
     """Every argument of the kernel, by name."""
+    return {**unordered_arguments(kernel, call), **turns_of_queries(call)}
+
+
+def unordered_arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
+    """Every argument but those that say in which order tiles are taken."""
     unit, strides = strides_in_units({"q": call.query, "k": call.key, "v": call.value, "out": call.out})
     return {
         "query": call.query,
@@ -68,6 +76,18 @@ def arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
         **shared_arguments(kernel, call),
         "UNIT": unit,
     }
+
+
+def turns_of_queries(call: Call) -> dict[str, int]:
+    """The order of query tiles: those of query heads that share keys are neighbours, and as many keys are read as the cache holds."""
+    heads, kv_heads = call.query.shape[1], max(1, call.key.shape[1])
+    shared = call.k_len * (call.key.shape[3] + call.value.shape[3]) * call.key.element_size()
+    return turns(call.batch * heads, heads // kv_heads, shared)
+
+
+def turns(planes: int, together: int, shared_bytes: int) -> dict[str, int]:
+    """together: planes that read the same; shared_bytes: how much that is."""
+    return {"planes": planes, "section": max(1, min(planes, together * max(1, CACHE_BYTES // max(1, shared_bytes))))}
 
 
 def shared_arguments(kernel: Kernel, call: Call) -> dict[str, Any]:

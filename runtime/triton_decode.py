@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..codegen.triton_arguments import ROWS
-from .triton_call import Call, arguments
+from .triton_call import Call, unordered_arguments
 from .triton_kernel import Kernel, start
 
 MOST_ROWS = 64  # of a tile
@@ -50,7 +50,7 @@ def launch(kernel: Kernel, call: Call, split: Split) -> None:
     all_rows = call.batch * call.query.shape[1] * call.q_len
     sums, weights = _room(call, all_rows, split.splits)
     given = {
-        **arguments(kernel, call),
+        **unordered_arguments(kernel, call),
         "sums": sums,
         "weights": weights,
         "together": split.together,
