@@ -84,12 +84,12 @@ def line_function(name: str, result: str, expr: Expr, slots: Slots, lane: str) -
         for node, symbol in outer.items()
         for each in [printed(node, slots)]
     ]
-    score = "const real s, " if result == "real" else ""
+    score, unused = ("const real s, ", "(void)s, ") if result == "real" else ("", "")
     lines = [
         f"template <typename index>\nstruct {name} {{",
         f"  const index {FIXED[lane]}, b, h;\n  const place &at;",
         *made,
-        f"  inline {result} operator()({score}const index {lane}) const {{\n    (void){lane};",
+        f"  inline {result} operator()({score}const index {lane}) const {{\n    {unused}(void){lane};",
         printed(substitute(expr, outer), known).function_body("    "),
         "  }\n};",
     ]

@@ -46,7 +46,9 @@ template <int64_t width, int64_t padded>
 // Sixteen reals as bfloat16, and two such rows as words.
 inline __m256bh rounded(const void *from) { return _mm512_cvtneps_pbh(_mm512_loadu_ps(from)); }
 inline __m512i paired(__m256bh low, __m256bh high) {
-  return _mm512_or_si512(_mm512_cvtepu16_epi32((__m256i)low), _mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)high), 16));
+  typedef uint16_t halves __attribute__((vector_size(32)));
+  typedef uint32_t wholes __attribute__((vector_size(64)));
+  return (__m512i)(__builtin_convertvector((halves)low, wholes) | __builtin_convertvector((halves)high, wholes) << 16);
 }
 #endif
 
@@ -83,11 +85,11 @@ inline void exchange_all(V *rows) {
 }
 #endif
 
-// LANES rows of LANES numbers: rows become columns.
+// LANES rows of LANES numbers, the first at an address that vectors may have: rows become columns.
 template <typename T>
 [[gnu::noinline]] void turn(T *tile) {
 #ifdef TURNS_IN_REGISTERS
-  typedef T line __attribute__((vector_size(LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+  typedef T line __attribute__((vector_size(LANES * sizeof(T)), may_alias));
   line rows[LANES];
 #pragma GCC unroll 16
   for (int r = 0; r < LANES; ++r) rows[r] = *(const line *)(tile + r * LANES);
