@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from ..ir.expr import TRUE, Expr, Kind, S
-from ..ir.plan import Plan
+from ..ir.plan import Plan, Target
 from ..ir.schedule import Piece
 from ..ir.source import Source
 from .environment import ENVIRONMENT
@@ -53,7 +53,8 @@ class Forward:
     scale_type: Triton's name of the type of real arguments.
     real:       Triton's type of scores, sums and the log-sum-exp.
     block_q, block_k: tile edges, powers of two from 16 on.
-    head_dim, value_dim: 1..256; head, value: the same, padded to a power of two from 16 on.
+    head_dim, value_dim: 1..256; head, value: the same, padded to a power of two from 16 on; or the one below, and the power of two
+        that holds the rest in head_rest, value_rest, else 0.
     unit:       Triton real: octaves per unit of score, without the factor LOG2E.
     bindings:   lines before the loops: parameters, what does not change along a row, bounds of the pieces.
     loops:      at most two.
@@ -71,6 +72,8 @@ class Forward:
     value_dim: int
     head: int
     value: int
+    head_rest: int
+    value_rest: int
     unit: str
     bindings: str
     loops: tuple[Loop, ...]
@@ -114,6 +117,7 @@ def forward(plan: Plan) -> Forward:
     name = identifier(plan.schedule.program.name)
     scores = score_lines(plan, names)
     bounds, loops = loops_of(plan, names, scores)
+    (head, head_rest), (value, value_rest) = (parts(dim, plan.target) for dim in (plan.head_dim, plan.value_dim))
     return Forward(
         title=f"Attention forward of `{name}`: {plan.dtype}, {plan.head_dim} x {plan.value_dim}, tiles of {plan.block_q} x {plan.block_k}.",
         runtime=repr(runtime),
@@ -125,8 +129,10 @@ def forward(plan: Plan) -> Forward:
         block_k=plan.block_k,
         head_dim=plan.head_dim,
         value_dim=plan.value_dim,
-        head=padded(plan.head_dim),
-        value=padded(plan.value_dim),
+        head=head,
+        value=value,
+        head_rest=head_rest,
+        value_rest=value_rest,
         unit="magnitude" if plan.score is S else "tl.full([], 1.0, REAL)",
         bindings="\n".join([*casts(plan, names), *scores.before, *bounds]),
         loops=loops,
@@ -136,6 +142,15 @@ def forward(plan: Plan) -> Forward:
 def padded(dim: int) -> int:
     """The least extent Triton takes that holds `dim`."""
     return max(SMALLEST_DOT, 1 << (dim - 1).bit_length())
+
+
+def parts(dim: int, target: Target) -> tuple[int, int]:
+    """Powers of two that hold `dim` together: one and 0, or two where these are less and no register spills."""
+    below = 1 << (dim.bit_length() - 1)
+    rest = padded(dim - below) if dim > below else 0
+    spills = rest > 32 and dim > 128 and target.name.startswith("sm_8")
+    worthwhile = rest > 0 and below >= SMALLEST_DOT and below + rest < padded(dim)
+    return (below, rest) if worthwhile and not spills else (padded(dim), 0)
 
 
 def declarations(plan: Plan, names: Names, real: str) -> list[str]:

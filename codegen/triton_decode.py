@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 from ..ir.plan import Plan
 from ..ir.source import Source
-from .triton import Loop, forward, require_edges, text_of
+from .triton import Loop, forward, padded, require_edges, text_of
 from .triton_arguments import STRIDES, heads_differ
 
 TEMPLATE = "triton/decode.py.jinja"
@@ -71,8 +71,8 @@ def decode(plan: Plan) -> Decode:
         block_k=own.block_k,
         head_dim=own.head_dim,
         value_dim=own.value_dim,
-        head=own.head,
-        value=own.value,
+        head=padded(plan.head_dim),
+        value=padded(plan.value_dim),
         unit=own.unit,
         heads_seen="first_head.to(INDEX)" if heads_differ(plan.schedule) else "head[:, None].to(INDEX)",
         bindings="\n".join([own.bindings, *totals]),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -161,6 +163,24 @@ def test_packed_sequences_have_the_gradients_of_each_alone(score: Any) -> None: 
             for each, other in zip(found, alone, strict=False):
                 torch.testing.assert_close(each[start:stop], other[0].transpose(0, 1))
     torch.testing.assert_close(found[3], total)
+
+
+WARM = """
+import sys, torch, lacuna
+@lacuna.score
+def shifted(s, k, *, cap, bias):
+    return cap * lacuna.tanh(s / cap) + bias[k % 7]
+bias = torch.rand(7).requires_grad_()
+query = torch.randn(1, 1, 20, 16).requires_grad_()
+lacuna.attention(query, query, query, score=shifted(cap=2.0, bias=bias), backend="triton").sum().backward()
+print(bias.grad.shape[0], [name for name in ("islpy", "sympy", "networkx", "jinja2") if name in sys.modules])
+"""
+
+
+def test_a_second_process_runs_without_the_compiler_s_libraries() -> None:
+    cold, warm = (subprocess.run([sys.executable, "-c", WARM], check=True, capture_output=True, text=True).stdout.strip() for _ in range(2))
+    assert "sympy" in cold
+    assert warm == "7 []"
 
 
 @pytest.mark.parametrize("lengths", [(0, 5), (5, 0), (0, 0)])

@@ -15,7 +15,7 @@ import torch
 import triton
 from lacuna.ir.expr import TRUE, B, Binary, Const, I, J, Lookup, Op, Table
 from lacuna.ir.parse import parse_program
-from lacuna.ir.plan import Plan
+from lacuna.ir.plan import Plan, Target
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
 from lacuna.runtime.request import Ragged
@@ -81,6 +81,18 @@ def test_wide_floats_compile(tmp_path: Path, dtype: str) -> None:
     made = cross_compile(loaded(wide, tmp_path, interpret=False), wide, "sm_80")
     assert made.resources.spills == 0
     assert "tf32" not in made.assembly
+
+
+@pytest.mark.parametrize("dim", [80, 96, 160, 192])
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+def test_dimensions_between_powers_of_two_do_not_spill_and_take_less(tmp_path: Path, dim: int, target: str) -> None:
+    block, whole = ((128, 64), 128) if dim < 128 else ((64, 32), 256)
+    plans = [replace(plan(WINDOW, block, (each, each), "bf16"), target=Target("triton", target), num_warps=8) for each in (dim, whole)]
+    part, full = (cross_compile(loaded(each, tmp_path, interpret=False), each, target) for each in plans)
+    assert part.resources.spills == 0
+    split = dim != 192 or target == "sm_90"
+    assert (part.resources.shared_bytes < full.resources.shared_bytes) is split
+    assert target == "sm_90" or (part.assembly.count("mma.sync") < full.assembly.count("mma.sync")) is split
 
 
 BACKWARD = {"backward_queries": (128, 64), "backward": (32, 128)}

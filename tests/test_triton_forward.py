@@ -76,8 +76,8 @@ def test_no_keys_at_all_give_zero_rows(tmp_path: Path) -> None:
     check(plan(DENSE), tmp_path, shape, torch.ones(20, 0, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("dims", [(1, 1), (16, 40), (65, 16), (80, 3)])
-def test_dimensions_that_are_no_power_of_two_are_padded(tmp_path: Path, dims: tuple[int, int]) -> None:
+@pytest.mark.parametrize("dims", [(1, 1), (16, 40), (65, 16), (80, 3), (33, 96), (192, 130)])
+def test_dimensions_that_are_no_power_of_two_are_padded_or_split(tmp_path: Path, dims: tuple[int, int]) -> None:
     shape = Shape(40, 40, *dims)
     check(plan(CAUSAL, dims=dims), tmp_path, shape, keys(shape) <= rows(shape))
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from jinja2 import meta, nodes
 from lacuna.codegen.environment import ENVIRONMENT
-from lacuna.codegen.triton import TEMPLATE, Forward, Loop, forward, render
+from lacuna.codegen.triton import TEMPLATE, Forward, Loop, forward, parts, render
 from lacuna.codegen.triton_backward import KEYS_TEMPLATE, QUERIES_TEMPLATE, Backward, BackwardKeys
 from lacuna.codegen.triton_decode import TEMPLATE as DECODE_TEMPLATE
 from lacuna.codegen.triton_decode import Decode
 from lacuna.ir.expr import TRUE, Binary, Const, K, Op, Q, Symbol
+from lacuna.ir.plan import Target
 from lacuna.ir.schedule import Piece
 from lacuna.runtime.triton_kernel import Signature
 from triton_kernels import RENDER, WINDOW, backward_plan, every_tile, given, loaded, plan, scored
@@ -60,6 +61,29 @@ def test_the_other_templates_read_exactly_their_context(template: str, context: 
     tree = ENVIRONMENT.parse(loader.get_source(ENVIRONMENT, template)[0])
     assert meta.find_undeclared_variables(tree) == {field.name for field in fields(context)}
     assert len([*tree.find_all((nodes.For, nodes.If, nodes.Include))]) <= 3
+
+
+def test_dimensions_between_powers_of_two_are_split_where_that_is_less_work() -> None:
+    hopper, ampere = Target("triton", "sm_90"), Target("triton", "sm_80")
+    split = {dim: parts(dim, hopper) for dim in range(1, 257)}
+    assert {dim: split[dim] for dim in (1, 16, 17, 40, 64, 72, 80, 96, 97, 112, 128, 192, 256)} == {
+        1: (16, 0),
+        16: (16, 0),
+        17: (32, 0),
+        40: (32, 16),
+        64: (64, 0),
+        72: (64, 16),
+        80: (64, 16),
+        96: (64, 32),
+        97: (128, 0),
+        112: (128, 0),
+        128: (128, 0),
+        192: (128, 64),
+        256: (256, 0),
+    }
+    assert all(sum(both) >= dim and max(both) < 2 * max(dim, 16) for dim, both in split.items())
+    assert parts(192, ampere) == (256, 0)
+    assert parts(160, ampere) == (128, 32)
 
 
 def test_full_tiles_have_gradients_without_mask_code() -> None:
