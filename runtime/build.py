@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from ..ir.pattern import Pattern
@@ -46,10 +48,13 @@ def compile(
     dims = (head_dim, head_dim if value_dim is None else value_dim)
     if target == "cpp":
         from . import cpp_launch
+        from .chosen_shapes import chosen
         from .toolchain import cpu_target
 
         here = cpu_target()
-        return kernel_of(Variant(program, here, NAMES[dtype], dims, (64, 64), False), launch, cpp_launch.toolchain_of(here))
+        variant = Variant(program, here, NAMES[dtype], dims, (64, 64), False)
+        variant = replace(variant, block=chosen(variant, launch.q_len))
+        return kernel_of(variant, launch, cpp_launch.toolchain_of(here))
     if target == "triton":
         from . import triton_backend
 

@@ -112,6 +112,11 @@ class Cache:
         with self._locked(key):
             return self.load(key) or self._build(key, build, suffix)
 
+    def rebuild(self, key: Key, build: Callable[[Path], Manifest], suffix: str = ".so") -> Entry:
+        """Put a new entry in place of whatever there is. Raises as `get_or_build`, but for BuildForbidden."""
+        with self._locked(key):
+            return self._build(key, build, suffix)
+
     def _build(self, key: Key, build: Callable[[Path], Manifest], suffix: str) -> Entry:
         with self.folder.scratch() as scratch:
             fresh = scratch / f"artefact{suffix}"

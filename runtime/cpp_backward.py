@@ -11,29 +11,30 @@ import torch
 from torch import Tensor
 
 from ..codegen.cpp_targets import VECTOR_BYTES
+from .chosen_shapes import Block, chosen
 from .cpp_call import BackwardArguments, Triple
 from .cpp_launch import arguments_of, loaded, target_here, toolchain_of, variant_of
 from .gradients import Gradients, Saved
 from .launches import values_of
 from .request import Request
 
-BLOCK = (64, 64)
 ITEMS, MOST_GROUPS = 128, 16
 MOST_TABLE_BYTES = 2**26
 
 
-def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Gradients:
-    """Gradients of query, key, value and of `tables`."""
+def run_backward(request: Request, saved: Saved, tables: frozenset[str], block: Block | None = None) -> Gradients:
+    """Gradients of query, key, value and of `tables`. block: edges of query and key tiles; None is the chosen shape."""
     room = _Room.of(request)
     wanted = {name: request.bindings[name] for name in sorted(tables)}
     nothing = request.query.numel() == 0 or request.key.numel() == 0 or request.value.numel() == 0 or request.batch == 0
     if nothing:
         return room.gradients(request, {name: torch.zeros_like(table) for name, table in wanted.items() if isinstance(table, Tensor)})
     target = target_here()
-    variant = replace(variant_of(request, target), family="backward", block=BLOCK, wanted=tuple(wanted))
+    variant = replace(variant_of(request, target), family="backward", wanted=tuple(wanted))
+    variant = replace(variant, block=block or chosen(variant, request.q_len))
     values = values_of(request, variant, toolchain_of(target))
     call, kept = arguments_of(request, values, (saved.out, saved.lse))
-    groups = _groups(request)
+    groups = _groups(request, variant.block)
     items = _planes(request) * groups
     sums = TableSums.of([values.tables[name] for name in values.kernel.gradients], items)
     progress = np.zeros(items + sums.slots, np.int64)
@@ -96,9 +97,9 @@ def _planes(request: Request) -> int:
     return (1 if shared else request.batch) * request.kv_heads
 
 
-def _groups(request: Request) -> int:
+def _groups(request: Request, block: Block) -> int:
     """Runs of tiles per plane: enough work items for many threads, from shapes alone."""
-    tiles = min(-(-request.q_len // BLOCK[0]), -(-request.k_len // BLOCK[1]))
+    tiles = min(-(-request.q_len // block[0]), -(-request.k_len // block[1]))
     return max(1, min(-(-ITEMS // _planes(request)), MOST_GROUPS, tiles))
 
 

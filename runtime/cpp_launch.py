@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..ir.expr import Kind
 from ..ir.plan import Plan, Target
 from ..ir.source import Source
+from .chosen_shapes import chosen
 from .cpp_call import Arguments, CppKernel, Triple
 from .kernels import Kernel, Toolchain, Variant
 from .launches import Values
@@ -27,7 +29,8 @@ def variant_of(request: Request, target: Target) -> Variant:
     dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
     if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
         return Variant(request.program, target, dtype, dims, (FEW_ROWS, 64), shifted=True, family="decode")
-    return Variant(request.program, target, dtype, dims, (64, 64), moved)
+    variant = Variant(request.program, target, dtype, dims, (64, 64), moved)
+    return replace(variant, block=chosen(variant, request.q_len))
 
 
 @functools.cache

@@ -1,0 +1,109 @@
+"""Which tile shape each C++ kernel has: from memory, from the cache, or from the cost model, in this order."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from ..codegen.cpp_targets import VECTOR_BYTES
+from ..ir.plan import Target
+from ..ir.program import Program
+from ..passes.tile_shape import CHUNK, SHORT_ROWS, Problem, Shape, extents_of, tile_shape
+from .cache import Key, Manifest, open_cache
+from .folder import CacheUnwritable
+from .kernels import Variant
+from .toolchain import find_compiler
+
+Block = tuple[int, int]
+LONGEST_EDGE = 1024
+MODEL, MEASURED = "model", "measured"
+
+_Known = tuple[Program, Target, str, tuple[int, int], str, str]
+_chosen: dict[_Known, Block] = {}
+
+
+def chosen(variant: Variant, rows: int) -> Block:
+    """Edges of query and key tiles for calls of `rows` query rows; `block` of the variant does not matter.
+
+    The same in every process with this cache, and in every cache that `tune` has not written to.
+    """
+    known = _known(variant, rows)
+    found = _chosen.get(known)
+    if found is None:
+        found = _chosen[known] = _stored(variant, known) or _predicted(variant, known)
+    return found
+
+
+def keep(variant: Variant, rows: int, block: Block) -> None:
+    """Let `block` be the choice from now on, here and in every process that starts with this cache.
+
+    Raises:
+        CacheUnwritable: the cache folder takes no files.
+    """
+    known = _known(variant, rows)
+    _write(known, block, MEASURED)
+    _chosen[known] = block
+
+
+def forget_shapes() -> None:
+    """Drop every choice of this process, as a new one would start."""
+    _chosen.clear()
+
+
+def problem_of(variant: Variant) -> Problem:
+    """What the cost model needs to know of a kernel."""
+    real_bytes = 8 if variant.dtype == "f64" else 4
+    return Problem(extents_of(variant.program), sum(variant.dims), real_bytes, VECTOR_BYTES[variant.target.name] // real_bytes)
+
+
+def block_of(shape: Shape, family: str) -> Block:
+    """Query rows fill the lanes of a forward kernel, keys those of a backward one."""
+    return (shape.lines, shape.lanes) if family == "backward" else (shape.lanes, shape.lines)
+
+
+def _known(variant: Variant, rows: int) -> _Known:
+    short = rows <= SHORT_ROWS and variant.family == "forward"  # in a backward kernel a short tile gains 3 %
+    return variant.program, variant.target, variant.dtype, variant.dims, variant.family, "short" if short else "long"
+
+
+def _predicted(variant: Variant, known: _Known) -> Block:
+    """The choice of the model, kept where it took time."""
+    problem = problem_of(variant)
+    block = block_of(tile_shape(problem, SHORT_ROWS if known[-1] == "short" else SHORT_ROWS + 1), variant.family)
+    if len(problem.extents) > 1 and open_cache().jit:
+        with contextlib.suppress(CacheUnwritable):  # predicting it again takes longer and gives the same
+            _write(known, block, MODEL)
+    return block
+
+
+# -- in the cache -----------------------------------------------------------------------------------------------------
+
+
+def _key(known: _Known) -> Key:
+    program, target, dtype, dims, family, bucket = known
+    options = (("choice", "tile shape"), ("dtype", dtype), ("dims", f"{dims}"), ("family", family), ("bucket", bucket))
+    return Key(str(program), f"{target.backend} {target.name}", find_compiler().identity, options)
+
+
+def _write(known: _Known, block: Block, origin: str) -> None:
+    def build(path: Path) -> Manifest:
+        path.write_text(f"{block[0]} x {block[1]}\n", encoding="utf-8")
+        return {"block": list(block), "origin": origin}
+
+    open_cache().rebuild(_key(known), build, ".txt")
+
+
+def _stored(variant: Variant, known: _Known) -> Block | None:
+    """What the cache holds; None where that is nothing, damaged, or no shape that this kernel can have."""
+    entry = open_cache().load(_key(known))
+    return None if entry is None else _block(entry.manifest.get("block"), variant)
+
+
+def _block(value: Any, variant: Variant) -> Block | None:  # noqa: ANN401  (whatever the file said)
+    match value:
+        case [int(block_q), int(block_k)] if min(value) > 0 and max(value) <= LONGEST_EDGE:
+            lanes, lines = (block_k, block_q) if variant.family == "backward" else (block_q, block_k)
+            return (block_q, block_k) if lanes % CHUNK == 0 and lines % 2 == 0 else None
+        case _:
+            return None
