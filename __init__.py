@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .runtime.dense import dense
     from .runtime.inspect import explain, schedule
     from .runtime.plot import plot
+    from .runtime.tuning import tune
 
     __version__: str
 
@@ -63,6 +64,7 @@ _HOMES = {
     "sin": "ir.functions",
     "sqrt": "ir.functions",
     "tanh": "ir.functions",
+    "tune": "runtime.tuning",
     "varlen_attention": "runtime.attention",
     "where": "ir.functions",
 }
@@ -93,6 +95,7 @@ __all__ = [
     "sin",
     "sqrt",
     "tanh",
+    "tune",
     "varlen_attention",
     "where",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor
 from .cpp_backward import run_backward
 from .cpp_call import Arguments, CppKernel
 from .cpp_launch import arguments_of, loaded, target_here, toolchain_of, variant_of
+from .kernels import Variant
 from .launches import values_of
 from .request import Request
 from .threads import thread_count
@@ -56,6 +57,10 @@ def _launch(request: Request, outputs: tuple[Tensor, Tensor]) -> Launch | None:
     nothing = outputs[0].numel() == 0 and outputs[1].numel() == 0
     if nothing or request.k_len == 0 or request.batch == 0 or request.kv_heads == 0:
         return None
-    target = target_here()
-    values = values_of(request, variant_of(request, target), toolchain_of(target))
+    return launch_of(request, variant_of(request, target_here()), outputs)
+
+
+def launch_of(request: Request, variant: Variant, outputs: tuple[Tensor, Tensor]) -> Launch:
+    """A launch of one kernel; there is something to compute."""
+    values = values_of(request, variant, toolchain_of(variant.target))
     return Launch(loaded(values.kernel), *arguments_of(request, values, outputs))

@@ -50,6 +50,11 @@ def prepared(call: Call) -> Prepared | None:
     return found
 
 
+def forget_prepared() -> None:
+    """Prepare every call anew, as a new process would."""
+    _prepared.clear()
+
+
 def remember(call: Call, request: Request, room: ModuleType) -> None:
     """Keep what the next call like this one can skip, where the backend offers it."""
     known = _key(call)

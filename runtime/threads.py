@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
+from collections.abc import Generator
 
 import torch
 
@@ -17,6 +20,17 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+_alone = threading.local()
+
+
+@contextlib.contextmanager
+def one_thread() -> Generator[None]:
+    """A context in which kernels called by this thread run on it alone, so that its clock counts all they do."""
+    _alone.now = True
+    try:
+        yield
+    finally:
+        _alone.now = False
 
 
 def thread_count() -> int:
@@ -24,7 +38,7 @@ def thread_count() -> int:
 
     Results do not depend on it.
     """
-    if _forked:
+    if _forked or getattr(_alone, "now", False):
         return 1
     wanted = settings().threads if "LACUNA_THREADS" in os.environ else None  # reading all six takes longer than a launch may
     return wanted or torch.get_num_threads()
