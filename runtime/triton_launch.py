@@ -1,5 +1,7 @@
 """Triton kernels: which one serves a request, how it is built, and the call that it is launched with."""
 
+# torch's types are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import functools
@@ -22,9 +24,13 @@ from .triton_kernel import Signature, arguments_named, load
 FEW_ROWS = 16
 
 
+@functools.cache
 def target_of(device: torch.device) -> Target:
     if device.type == "cpu":
         return Target("triton", "interpreter")
+    if torch.version.hip is not None:  # `cuda` is what torch calls AMD's GPUs too
+        name: str = torch.cuda.get_device_properties(device).gcnArchName  # as in `gfx942:sramecc+:xnack-`
+        return Target("triton", name.partition(":")[0])
     major, minor = torch.cuda.get_device_capability(device)
     return Target("triton", f"sm_{major}{minor}")
 

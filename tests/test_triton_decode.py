@@ -23,8 +23,7 @@ from lacuna.runtime.triton_binary import cross_compile
 from lacuna.runtime.triton_decode import Split
 from test_backends import check
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from triton_kernels import CAUSAL, WINDOW, Options, call_of, loaded, plan
+from triton_kernels import CAUSAL, WINDOW, Operations, Options, call_of, loaded, plan
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 ROWS = (1, 1, 1, 2, 3, 5, 8, 15, 16)
@@ -185,18 +184,6 @@ def test_lengths_and_offsets_that_change_in_place_are_read_anew(tmp_path: Path) 
         mask = (torch.arange(300) < k_lens.view(2, 1, 1, 1)).expand(2, 4, 1, 300)
         exact, _ = reference.attention(query, key, value, mask, 0.25)
         reference.assert_close(call.out, exact, reference.tolerance(query, key, value, mask, 0.25).out)
-
-
-class Operations(TorchDispatchMode):
-    """Names of the operations of torch that run, and devices that a tensor is copied to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.met: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:  # noqa: ANN401
-        self.met.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
 
 
 def test_a_launch_only_allocates_and_never_waits_for_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,8 @@ from lacuna.codegen.triton import render
 from lacuna.ir.expr import FALSE, TRUE, B, Binary, Const, I, J, K, Lookup, Op, Q, Symbol, Table
 from lacuna.ir.plan import Plan
 from lacuna.ir.schedule import Piece
-from lacuna.runtime import triton_call
 from lacuna.runtime.request import Ragged
-from lacuna.runtime.triton_call import launch, turns
+from lacuna.runtime.triton_call import launch
 from reference import assert_close, attention, tolerance
 from torch import Tensor
 from triton_kernels import CAUSAL, DENSE, WINDOW, Options, Shape, attend, call_of, every_tile, given, loaded, plan, scored
@@ -277,25 +276,6 @@ def test_packed_sequences_are_found_where_they_start(tmp_path: Path) -> None:
         assert_close(call.out[:, :, q], exact_out, tolerance(*parts, mask, 0.3).out)
         assert call.lse is not None
         assert_close(call.lse[:, :, q], exact_lse, tolerance(*parts, mask, 0.3).lse)
-
-
-@pytest.mark.parametrize("cache_bytes", [1, 50_000, 10**9])
-def test_the_order_of_tiles_does_not_change_a_bit(tmp_path: Path, cache_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The heads that share keys at a time, five times as many, the rest after them, and all."""
-    tensors = Shape(70, 70, batch=3, heads=6, kv_heads=2).tensors()
-    kernel = loaded(plan(CAUSAL), tmp_path)
-    monkeypatch.setattr(triton_call, "CACHE_BYTES", cache_bytes)
-    found = attend(kernel, tensors)
-    for item in range(3):
-        alone = attend(kernel, tuple(each[item : item + 1] for each in tensors))  # pyright: ignore[reportArgumentType]
-        assert all(torch.equal(one, all_items[item : item + 1]) for one, all_items in zip(alone, found, strict=True))
-
-
-def test_heavy_tiles_of_all_heads_come_first_as_far_as_the_cache_holds_their_keys() -> None:
-    assert turns(planes=64, together=4, shared_bytes=2**25) == {"planes": 64, "section": 4}
-    assert turns(planes=64, together=4, shared_bytes=2**22) == {"planes": 64, "section": 32}
-    assert turns(planes=64, together=4, shared_bytes=2**10)["section"] == 64
-    assert turns(planes=64, together=1, shared_bytes=2**40)["section"] == 1
 
 
 def test_the_log_sum_exp_is_left_out_where_it_is_not_wanted(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from lacuna.codegen.triton import render
@@ -22,6 +23,7 @@ from lacuna.runtime.request import UNIFORM, Ragged
 from lacuna.runtime.triton_call import Call, launch
 from lacuna.runtime.triton_kernel import Kernel, Signature, load
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 WINDOW = "program @window(q < Lq, k < Lk; W: i64) {\n  mask = k <= q and q - k < W\n  score = s\n  normalise = softmax\n}"
 CAUSAL = "program @causal(q < Lq, k < Lk) {\n  mask = k <= q\n  score = s\n  normalise = softmax\n}"
@@ -130,3 +132,15 @@ def every_tile(mask: Expr, *pieces: Piece, full: tuple[Piece, ...] = (), block: 
     all_keys = Binary(Op.FLOORDIV, Binary(Op.ADD, Symbol("Lk"), Const(block[1] - 1)), Const(block[1]))
     pieces = pieces or (Piece(Const(0), all_keys),)
     return Schedule(Program("given", mask), *block, pieces, full, full, pieces)
+
+
+class Operations(TorchDispatchMode):
+    """Names of the operations of torch that run."""
+
+    def __init__(self) -> None:
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]  (torch's signature)
+        self.met: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:  # noqa: ANN401
+        self.met.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
