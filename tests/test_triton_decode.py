@@ -214,7 +214,7 @@ def test_a_growing_cache_is_served_by_one_kernel(tmp_path: Path, monkeypatch: py
     assert len([*(tmp_path / "cache").rglob("*.py")]) == 1
 
 
-@pytest.mark.parametrize("target", ["sm_80", "sm_90", "gfx942"])
+@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100", "gfx942"])
 @pytest.mark.parametrize("dim", [64, 128])
 def test_decode_kernels_do_not_spill(tmp_path: Path, dim: int, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
