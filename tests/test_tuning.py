@@ -213,7 +213,8 @@ def test_a_shape_that_is_hardly_faster_is_not_taken(monkeypatch: pytest.MonkeyPa
     assert lacuna.tune(x, x, x, PATTERN).chosen == (64, COLUMNS)
 
 
-def test_tuning_takes_what_attention_takes() -> None:
+def test_tuning_takes_what_attention_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "CANDIDATES", 1)
     x, lengths = tokens(40).transpose(1, 2), torch.tensor([39], dtype=torch.int32)
     found = lacuna.tune(x, x, x, window(width=5), layout="blhd", q_len=lengths, kv_len=40, q_offset=0, scale=0.5, rounds=3)
     assert found.name == "window"
