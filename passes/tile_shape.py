@@ -6,9 +6,10 @@ many keys per row. Nothing is timed here and nothing heavy is loaded; `lacuna.tu
 
 The constants were fitted to CPU times of one core of an AMD EPYC (Zen 5, AVX-512): float32, D 16 to 256, dense, windows, neighborhoods on
 eleven grids, 200 kernels, medians of 9 to 40 interleaved rounds. Predicted ratios are 6 % off (root mean square); of the shapes measured,
-the chosen one is 1 % slower than the best on average. What they say: on lines 64 x 64 is the best of {32, 64, 128} x {32, 64, 128} or
-within 7 % of it, in every dtype and dimension; on grids a key tile that holds whole rows of the grid saves up to 33 %, since unaligned
-ones meet more keys than they need; up to 32 rows of queries take two thirds of the time in a tile of 32.
+the chosen one is 1 % slower than the best on average. What they say: on lines of thousands of tokens 64 x 64 is the best of
+{32, 64, 128} x {32, 64, 128} or within 7 % of it, in every dtype and dimension; on grids a key tile that holds whole rows of the grid
+saves up to a third, since unaligned ones meet more keys than they need; 17 to 32 rows of queries take 0.5 to 0.86 of the time in a tile
+of 32. What one shape for all keys per row costs: on 32 x 32, key tiles of 32 gain 9 to 13 % with windows of 5 and 13 and lose 11 % with 21.
 """
 
 from __future__ import annotations
