@@ -70,7 +70,7 @@ def test_backward_kernels_for_neon_compile_with_a_cross_compiler(tmp_path: Path)
 
 
 @each_target
-@pytest.mark.parametrize("seed", range(1000, 1030 if PROVE else 1002))
+@pytest.mark.parametrize("seed", range(1000, 1030 if PROVE else 1001))
 def test_other_targets_are_within_the_tolerance(chosen: str, seed: int) -> None:
     if chosen != HERE:  # which every other test runs
         dtypes = (torch.bfloat16, torch.float32, torch.float16)

@@ -65,7 +65,7 @@ def check(problem: Problem, backend: str, seed: int = 0) -> None:
 
 
 @each_backend
-@pytest.mark.parametrize("seed", range(300 if PROVE else 12))
+@pytest.mark.parametrize("seed", range(300 if PROVE else 8))
 def test_random_problems_are_within_the_tolerance(backend: str, seed: int) -> None:
     check(problems.problem(seed), backend, seed)
 
@@ -89,7 +89,7 @@ def smooth_problems(count: int) -> list[Problem]:
 
 
 @each_backend
-@pytest.mark.parametrize("number", range(20 if PROVE else 5))
+@pytest.mark.parametrize("number", range(20 if PROVE else 3))
 def test_differences_agree_on_twenty_problems(backend: str, number: int) -> None:
     problem = smooth_problems(20)[number]
     leaves = [tensor.detach().clone().requires_grad_() for tensor in problems.given(problem)]
