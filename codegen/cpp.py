@@ -7,14 +7,12 @@ import math
 from dataclasses import asdict, dataclass
 
 from ..ir.expr import TRUE, S
-from ..ir.plan import Plan
+from ..ir.plan import CHUNK, Plan
 from ..ir.source import Source
 from .cpp_targets import REGISTERS, VECTOR_BYTES
 from .cpp_text import MARK, STORED, line_function, loops, members, pairs, part, settings
 from .environment import ENVIRONMENT
 from .print_cpp import Slots, slots_of
-
-CHUNK = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from .expr import Expr, Lookup, Symbol, Table
 from .schedule import Schedule
 
+CHUNK = 16  # lanes of a partial tile that C++ kernels handle together
+SHORT_ROWS = 32  # query rows up to which C++ kernels have tiles of their own
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

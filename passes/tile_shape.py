@@ -21,10 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ir.expr import Binary, Const, Op, names, walk
+from ..ir.plan import CHUNK, SHORT_ROWS
 from ..ir.program import Program
 
-CHUNK = 16  # lanes of a partial tile that are handled together
-SHORT_ROWS = 32  # up to here, a bucket of its own
 LINE = 2048  # tokens that stand for any longer line
 KEYS_PER_ROW = (25, 169, 961)
 SAMPLES = 4  # tiles of rows that are counted

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..codegen.cpp_targets import VECTOR_BYTES
-from ..ir.plan import Target
+from ..ir.plan import CHUNK, SHORT_ROWS, Target
 from ..ir.program import Program
-from ..passes.tile_shape import CHUNK, SHORT_ROWS, Problem, Shape, extents_of, tile_shape
 from .cache import Key, Manifest, open_cache
 from .folder import CacheUnwritable
 from .kernels import Variant
 from .toolchain import find_compiler
+
+if TYPE_CHECKING:
+    from ..passes.tile_shape import Problem, Shape
 
 Block = tuple[int, int]
 LONGEST_EDGE = 1024
@@ -53,6 +55,8 @@ def forget_shapes() -> None:
 
 def problem_of(variant: Variant) -> Problem:
     """What the cost model needs to know of a kernel."""
+    from ..passes.tile_shape import Problem, extents_of  # what the cache holds is not predicted again
+
     real_bytes = 8 if variant.dtype == "f64" else 4
     return Problem(extents_of(variant.program), sum(variant.dims), real_bytes, VECTOR_BYTES[variant.target.name] // real_bytes)
 
@@ -68,10 +72,11 @@ def _known(variant: Variant, rows: int) -> _Known:
 
 
 def _predicted(variant: Variant, known: _Known) -> Block:
-    """The choice of the model, kept where it took time."""
-    problem = problem_of(variant)
-    block = block_of(tile_shape(problem, SHORT_ROWS if known[-1] == "short" else SHORT_ROWS + 1), variant.family)
-    if len(problem.extents) > 1 and open_cache().jit:
+    """The choice of the model, kept."""
+    from ..passes.tile_shape import tile_shape
+
+    block = block_of(tile_shape(problem_of(variant), SHORT_ROWS if known[-1] == "short" else SHORT_ROWS + 1), variant.family)
+    if open_cache().jit:
         with contextlib.suppress(CacheUnwritable):  # predicting it again takes longer and gives the same
             _write(known, block, MODEL)
     return block

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .cpp_backward import run_backward
 from .cpp_call import Arguments, CppKernel
 from .cpp_launch import arguments_of, loaded, target_here, toolchain_of, variant_of
 from .kernels import Variant
@@ -15,7 +15,8 @@ from .launches import values_of
 from .request import Request
 from .threads import thread_count
 
-__all__ = ["prepare", "run", "run_backward"]
+if TYPE_CHECKING:
+    from .gradients import Gradients, Saved
 
 
 def run(request: Request) -> tuple[Tensor, Tensor]:
@@ -26,6 +27,13 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
         return out.zero_(), lse.fill_(-torch.inf)
     launch(request.query, request.key, request.value, out, lse)
     return out, lse
+
+
+def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Gradients:
+    """Gradients of query, key, value and of `tables`."""
+    from .cpp_backward import run_backward  # only training needs it: an import costs every process that starts
+
+    return run_backward(request, saved, tables)
 
 
 def prepare(request: Request) -> Launch | None:
