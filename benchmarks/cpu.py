@@ -159,10 +159,10 @@ def chart(rows: list[Row], rates: dict[str, float], path: Path) -> None:
             (0.27, "SDPA with mask", [row.gflops / row.sdpa.median for row in chosen]),
         ):
             axis.bar([place + offset for place in places], values, width=0.26, label=label)
-        axis.axhline(rates[dtype], color="black", linewidth=1, label=f"matrix product, {rates[dtype]:.0f}")
+        axis.axhline(rates[dtype], color="black", linewidth=1, label="matrix product")
         axis.set_title(f"{dtype}, {direction}: GFLOP/s of attended pairs, L {LENGTH}, D {DIM}")
         axis.set_xticks(list(places), [row.case for row in chosen], rotation=30, ha="right")
-        axis.legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.savefig(path)
 
 
