@@ -162,7 +162,8 @@ def _forward_run(request: Request, variant: Variant) -> Run:
 
 
 def _backward_run(request: Request, variant: Variant) -> Run:
-    from .cpp_backend import run, run_backward
+    from .cpp_backend import run
+    from .cpp_backward import run_backward
 
     out, lse = run(request)
     saved = Saved(out, lse, torch.randn_like(out), None)
