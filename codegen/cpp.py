@@ -2,95 +2,63 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ..ir.expr import TRUE, S
 from ..ir.plan import CHUNK, Plan
 from ..ir.source import Source
-from .cpp_targets import REGISTERS, VECTOR_BYTES
-from .cpp_text import MARK, STORED, line_function, loops, members, pairs, part, settings
-from .environment import ENVIRONMENT
+from .cpp_kernel import Kernel, rendered, told
+from .cpp_targets import REGISTERS
+from .cpp_text import line_function, loops, pairs, part
 from .print_cpp import Slots, slots_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Forward:
+class Forward(Kernel):
     """For templates/cpp/forward.cpp.jinja.
 
-    title:      one comment line about the kernel.
-    arguments, arithmetic, words, chunks: the text of the headers of these names.
-    real:       type that is computed in; stored: type of tensors in memory.
-    block_q, block_k: tile edge in tokens; block_q is a multiple of lanes * vectors.
-    lanes:      reals in a vector register; vectors, rows: registers of the block that a product keeps.
-    members, settings: declarations of what one (b, h) sees, and the statements that fill them in.
+    words, chunks: the text of the headers of these names.
+    block_q:    query rows of a tile, a multiple of lanes * vectors.
+    vectors, rows: registers of the block that a product keeps.
     chunk:      rows of a partial tile that are handled together, a multiple of lanes.
     pairs:      `true` where bfloat16 is multiplied two numbers at a time, else `false`.
-    functions:  `allowed` (the mask), `modified` (the score) and `weigh` (both, over a part of a tile).
-    loops:      statements that call `attend` for every scheduled tile of query tile `i`.
-    entry:      name of the C function.
+    functions:  also `weigh`: mask and score over a part of a tile.
+    loops:      call `attend` for every scheduled tile of query tile `i`.
     """
 
-    title: str
-    arguments: str
-    arithmetic: str
     words: str
     chunks: str
-    real: str
-    stored: str
     block_q: int
-    block_k: int
-    head_dim: int
-    value_dim: int
-    lanes: int
     vectors: int
     rows: int
     chunk: int
     pairs: str
-    members: str
-    settings: str
-    functions: str
-    loops: str
-    entry: str
 
 
 def render(plan: Plan) -> Source:
     """The kernel of `plan`. Its name carries a digest of its text."""
-    template = ENVIRONMENT.get_template("cpp/forward.cpp.jinja")
-    text = template.render(asdict(context(plan)))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    entry = f"{plan.schedule.program.name}_{plan.dtype}_d{plan.head_dim}_q{plan.block_q}_k{plan.block_k}_{digest}"
-    return Source("c++", f"lacuna_{entry}", text.replace(MARK, f"lacuna_{entry}"))
+    name = f"{plan.schedule.program.name}_{plan.dtype}_d{plan.head_dim}_q{plan.block_q}_k{plan.block_k}"
+    return rendered("cpp/forward.cpp.jinja", context(plan), name)
 
 
 def context(plan: Plan) -> Forward:
     slots = slots_of(plan.parameters, plan.tables)
-    real = "double" if plan.dtype == "f64" else "float"
-    lanes = VECTOR_BYTES[plan.target.name] // (8 if real == "double" else 4)
-    vectors = _vectors(plan, lanes)
+    common = told(plan, slots)
+    vectors = _vectors(plan, common["lanes"])
     return Forward(
+        **common,
         title=f"{plan.schedule.program.name}, {plan.dtype}, for {plan.target.name}",
-        arguments=part("arguments.h"),
-        arithmetic=part("arithmetic.h"),
         words=part("words.h"),
-        real=real,
-        stored=STORED[plan.dtype],
+        chunks=part("chunks.h"),
         block_q=plan.block_q,
         block_k=plan.block_k,
-        head_dim=plan.head_dim,
-        value_dim=plan.value_dim,
-        lanes=lanes,
         vectors=vectors,
         rows=(REGISTERS[plan.target.name] - vectors) // vectors - 1 if vectors > 1 else 6,
         chunk=math.gcd(plan.block_q, CHUNK),
         pairs=pairs(plan),
-        members=members(plan, slots),
-        settings=settings(plan, slots),
         functions=_functions(plan, slots),
-        chunks=part("chunks.h"),
         loops=loops(plan, slots),
-        entry=MARK,
     )
 
 

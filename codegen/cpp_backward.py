@@ -2,99 +2,68 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ..ir.expr import TRUE, Const, Expr, Lookup, S, names
 from ..ir.plan import Gradient, Plan
 from ..ir.source import Source
-from .cpp_targets import REGISTERS, VECTOR_BYTES
-from .cpp_text import MARK, STORED, line_function, loops, members, pairs, part, settings
-from .environment import ENVIRONMENT
+from .cpp_kernel import Kernel, rendered, told
+from .cpp_targets import REGISTERS
+from .cpp_text import line_function, loops, pairs, part
 from .print_cpp import Slots, printed, slots_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Backward:
+class Backward(Kernel):
     """For templates/cpp/backward.cpp.jinja.
 
-    title:      one comment line about the kernel.
-    arguments, backward_arguments, arithmetic, words, chunks: the text of the headers of these names.
-    real:       type that is computed in; stored: type of tensors in memory.
-    block_q, block_k: tile edge in tokens; block_k is a multiple of lanes.
-    lanes:      reals in a vector register; vectors, rows: registers of the block that a product keeps.
-    members, settings: declarations of what one (b, h) sees, and the statements that fill them in.
-    functions:  `allowed` (the mask), `modified` (the score), `slope` (its derivative), `by<n>` and `entry<n>` (look-up n).
+    backward_arguments, words, chunks: the text of the headers of these names.
+    block_q:    query rows of a tile; block_k is a multiple of lanes.
+    vectors, rows: registers of the block that a product keeps.
+    functions:  also `slope` (the derivative of the score), `by<n>` and `entry<n>` (look-up n).
     weights:    statements for one row of a tile: weights in place of scores, the gradient of scores in place of that of weights.
-    loops:      statements that call `attend` for every scheduled query tile of key tile `i`.
+    loops:      call `attend` for every scheduled query tile of key tile `i`.
     pairs:      `true` where bfloat16 is multiplied two numbers at a time, else `false`.
     wanted:     look-ups whose gradient is wanted.
-    entry:      name of the C function.
     """
 
-    title: str
-    arguments: str
     backward_arguments: str
-    arithmetic: str
     words: str
     chunks: str
-    real: str
-    stored: str
     block_q: int
-    block_k: int
-    head_dim: int
-    value_dim: int
-    lanes: int
     vectors: int
     rows: int
-    members: str
-    settings: str
-    functions: str
     weights: str
-    loops: str
     pairs: str
     wanted: int
-    entry: str
 
 
 def render(plan: Plan) -> Source:
     """The kernel of `plan`, whose schedule is the transposed one. Its name carries a digest of its text."""
-    text = ENVIRONMENT.get_template("cpp/backward.cpp.jinja").render(asdict(context(plan)))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    entry = f"lacuna_{plan.schedule.program.name}_backward_{plan.dtype}_d{plan.head_dim}_{digest}"
-    return Source("c++", entry, text.replace(MARK, entry))
+    name = f"{plan.schedule.program.name}_backward_{plan.dtype}_d{plan.head_dim}"
+    return rendered("cpp/backward.cpp.jinja", context(plan), name)
 
 
 def context(plan: Plan) -> Backward:
     gradient = plan.gradient
     assert gradient is not None
     slots = slots_of(plan.parameters, plan.tables)
-    real = "double" if plan.dtype == "f64" else "float"
     many = REGISTERS[plan.target.name] == 32
     return Backward(
+        **told(plan, slots),
         title=f"{plan.schedule.program.name}, backward, {plan.dtype}, for {plan.target.name}",
-        arguments=part("arguments.h"),
         backward_arguments=part("backward_arguments.h"),
-        arithmetic=part("arithmetic.h"),
         words=part("words.h"),
-        real=real,
-        stored=STORED[plan.dtype],
+        chunks=part("chunks.h"),
         block_q=plan.schedule.block_k,
         block_k=plan.schedule.block_q,
-        head_dim=plan.head_dim,
-        value_dim=plan.value_dim,
-        lanes=VECTOR_BYTES[plan.target.name] // (8 if real == "double" else 4),
         vectors=4 if many else 2,
         rows=6 if many else 4,
-        members=members(plan, slots),
-        settings=settings(plan, slots),
         functions=_functions(plan, gradient, slots),
-        chunks=part("chunks.h"),
         weights=_weights(plan, gradient),
         loops=loops(plan, slots, clipped=True),
         pairs=pairs(plan),
         wanted=len(gradient.by_lookup),
-        entry=MARK,
     )
 
 

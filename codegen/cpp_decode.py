@@ -2,58 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ..ir.expr import names
 from ..ir.plan import Plan
 from ..ir.source import Source
-from .cpp_targets import REGISTERS, VECTOR_BYTES
-from .cpp_text import MARK, STORED, function, loops, members, part, settings
-from .environment import ENVIRONMENT
+from .cpp_kernel import Kernel, rendered, told
+from .cpp_targets import REGISTERS
+from .cpp_text import function, loops, part
 from .print_cpp import slots_of
 
 MOST_ROWS = 128
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Decode:
+class Decode(Kernel):
     """For templates/cpp/decode.cpp.jinja.
 
-    title:      one comment line about the kernel.
-    arguments, arithmetic, vectors: the text of arguments.h, arithmetic.h and vectors.h.
-    real:       type that is computed in; stored: type of tensors in memory.
-    block_k:    keys of a tile, a multiple of lanes.
+    vectors:    the text of vectors.h.
+    block_k:    a multiple of lanes.
     most_rows:  query rows, of all heads that share a key head, that one work item holds.
-    lanes:      reals in a vector register; key_lanes, value_lanes: in a vector along D and along Dv.
+    key_lanes, value_lanes: reals in a vector along D and along Dv.
     sums:       vectors of output that a product keeps in registers.
     heads_differ: `true` where the tiles of a query head depend on the head; else heads share one list of tiles.
-    members, settings: declarations of what one (b, h) sees, and the statements that fill them in.
-    functions:  `allowed` (the mask) and `modified` (the score).
-    loops:      statements that note every scheduled tile.
-    entry:      name of the C function.
+    loops:      note every scheduled tile.
     """
 
-    title: str
-    arguments: str
-    arithmetic: str
     vectors: str
-    real: str
-    stored: str
-    block_k: int
-    head_dim: int
-    value_dim: int
     most_rows: int
-    lanes: int
     key_lanes: int
     value_lanes: int
     sums: int
     heads_differ: str
-    members: str
-    settings: str
-    functions: str
-    loops: str
-    entry: str
 
 
 def render(plan: Plan) -> Source:
@@ -62,36 +42,26 @@ def render(plan: Plan) -> Source:
     Raises:
         ValueError: a tile of keys is no multiple of the vector.
     """
-    text = ENVIRONMENT.get_template("cpp/decode.cpp.jinja").render(asdict(context(plan)))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    entry = f"{plan.schedule.program.name}_decode_{plan.dtype}_d{plan.head_dim}_k{plan.block_k}_{digest}"
-    return Source("c++", f"lacuna_{entry}", text.replace(MARK, f"lacuna_{entry}"))
+    name = f"{plan.schedule.program.name}_decode_{plan.dtype}_d{plan.head_dim}_k{plan.block_k}"
+    return rendered("cpp/decode.cpp.jinja", context(plan), name)
 
 
 def context(plan: Plan) -> Decode:
     slots = slots_of(plan.parameters, plan.tables)
-    real = "double" if plan.dtype == "f64" else "float"
-    lanes = VECTOR_BYTES[plan.target.name] // (8 if real == "double" else 4)
+    common = told(plan, slots)
+    lanes: int = common["lanes"]
     if plan.block_k % lanes:
         raise ValueError(f"block_k is {plan.block_k}, which is no multiple of {lanes} lanes\n  write a multiple of {lanes}")
     return Decode(
+        **common,
         title=f"{plan.schedule.program.name}, {plan.dtype}, few rows, for {plan.target.name}",
-        arguments=part("arguments.h"),
-        arithmetic=part("arithmetic.h"),
         vectors=part("vectors.h"),
-        real=real,
-        stored=STORED[plan.dtype],
         block_k=plan.block_k,
-        head_dim=plan.head_dim,
-        value_dim=plan.value_dim,
         most_rows=MOST_ROWS,
-        lanes=lanes,
         key_lanes=_lanes(plan.head_dim, lanes),
         value_lanes=_lanes(plan.value_dim, lanes),
         sums=REGISTERS[plan.target.name] // 2,
         heads_differ="true" if _heads_differ(plan) else "false",
-        members=members(plan, slots),
-        settings=settings(plan, slots),
         functions="\n\n".join(
             (
                 function("modified", "real", plan.score, "const real s, ", slots),
@@ -99,7 +69,6 @@ def context(plan: Plan) -> Decode:
             )
         ),
         loops=loops(plan, slots, call="note<{full}>(to, at, j);"),
-        entry=MARK,
     )
 
 
