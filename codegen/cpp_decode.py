@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..ir.expr import names
 from ..ir.plan import Plan
 from ..ir.source import Source
 from .cpp_kernel import Kernel, rendered, told
@@ -61,7 +60,7 @@ def context(plan: Plan) -> Decode:
         key_lanes=_lanes(plan.head_dim, lanes),
         value_lanes=_lanes(plan.value_dim, lanes),
         sums=REGISTERS[plan.target.name] // 2,
-        heads_differ="true" if _heads_differ(plan) else "false",
+        heads_differ="true" if plan.schedule.heads_differ else "false",
         functions="\n\n".join(
             (
                 function("modified", "real", plan.score, "const real s, ", slots),
@@ -75,8 +74,3 @@ def context(plan: Plan) -> Decode:
 def _lanes(width: int, most: int) -> int:
     """Reals of the widest vector that fits into a row of `width`: a power of two."""
     return min(most, 1 << (width.bit_length() - 1))
-
-
-def _heads_differ(plan: Plan) -> bool:
-    pieces = (*plan.schedule.full_loops, *plan.schedule.partial_loops)
-    return any("h" in names(expr) for piece in pieces for expr in (piece.start, piece.stop, piece.where))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ir.expr import names
-from ..ir.schedule import Schedule
-
 LENGTHS = ("q_start", "q_lens", "k_start", "k_lens", "offsets")
 SCALARS = ("heads", "group", "q_len", "k_len", "offset", "scale")
 TURNS = ("planes", "section")
@@ -24,9 +21,3 @@ STRIDES = strides_of(("q", "k", "v", "out", ROWS))
 ROW_STRIDES = (f"{ROWS}_batch", f"{ROWS}_head")  # in backward kernels, where rows lie side by side
 QUERY_STRIDES = (*strides_of(("q", "k", "v", "out", "rise", "grad")), *ROW_STRIDES)
 KEY_STRIDES = (*strides_of(("q", "k", "v", "rise", "grad_key", "grad_value")), *ROW_STRIDES)
-
-
-def heads_differ(schedule: Schedule) -> bool:
-    """Whether the tiles of a query head depend on the head: then no two heads share a tile of rows."""
-    pieces = (*schedule.full_loops, *schedule.partial_loops)
-    return any("h" in names(expr) for piece in pieces for expr in (piece.start, piece.stop, piece.where))

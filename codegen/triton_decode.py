@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from ..ir.plan import Plan
 from ..ir.source import Source
 from .triton import Loop, forward, padded, require_edges, text_of
-from .triton_arguments import STRIDES, heads_differ
+from .triton_arguments import STRIDES
 
 TEMPLATE = "triton/decode.py.jinja"
 OWN = ("sums", "weights", "together", "splits", "all_rows")
@@ -74,7 +74,7 @@ def decode(plan: Plan) -> Decode:
         head=padded(plan.head_dim),
         value=padded(plan.value_dim),
         unit=own.unit,
-        heads_seen="first_head.to(INDEX)" if heads_differ(plan.schedule) else "head[:, None].to(INDEX)",
+        heads_seen="first_head.to(INDEX)" if plan.schedule.heads_differ else "head[:, None].to(INDEX)",
         bindings="\n".join([own.bindings, *totals]),
         loops=own.loops,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from .expr import TRUE, Expr, Table
+from .expr import TRUE, Expr, Table, names
 from .program import Program
 
 
@@ -93,6 +93,12 @@ class Schedule:
     route: str = "symbolic"
     order: str = "row-major"
     counters: Counters = field(default_factory=Counters, compare=False)
+
+    @property
+    def heads_differ(self) -> bool:
+        """Whether the tiles of a query head depend on the head: then no two heads share a list of tiles."""
+        pieces = (*self.full_loops, *self.partial_loops)
+        return any("h" in names(expr) for piece in pieces for expr in (piece.start, piece.stop, piece.where))
 
     def __str__(self) -> str:
         from .text import show_schedule  # as in `Program`

@@ -8,18 +8,16 @@ import torch
 from torch import Tensor
 
 from . import operators as operators  # registers them
-from .advice import advice
+from .calls import check_dense_layout
 from .description import described, traced_description
 from .dispatch import below_autograd, in_forward_mode, transformed
 from .keywords import unknown
-from .ragged import boundaries, number_or_tensor
+from .ragged import Given, boundaries, lengths_given, number_or_tensor
 from .request import check_dense, check_scale
 
 if TYPE_CHECKING:
     from ..ir.pattern import Pattern
     from ..ir.score import Score
-
-LAYOUTS = ("bhld", "blhd")
 
 
 def attention(
@@ -63,13 +61,8 @@ def attention(
     """
     if others:
         raise unknown(others)
-    if layout not in LAYOUTS:
-        raise ValueError(advice(f"there is no layout {layout!r}", " or ".join(f'`layout="{each}"`' for each in LAYOUTS)))
-    rows, q_lens = number_or_tensor("q_len", q_len)
-    keys, k_lens = number_or_tensor("kv_len", kv_len)
-    offset, offsets = number_or_tensor("q_offset", q_offset)
-    spans = [] if q_lens is None and k_lens is None and offsets is None else [q_lens, k_lens, offsets, None, None]
-    out, lse = _call((query, key, value), (pattern, score), (spans, rows, keys, offset), (scale, layout, backend))
+    check_dense_layout(layout)
+    out, lse = _call((query, key, value), (pattern, score), lengths_given(q_offset, q_len, kv_len), (scale, layout, backend))
     return (out, lse) if return_lse else out
 
 
@@ -103,7 +96,7 @@ def varlen_attention(
     offset, offsets = number_or_tensor("q_offset", q_offset)
     cu_q = boundaries("cu_seqlens_q", cu_seqlens_q)
     cu_k = None if cu_seqlens_k is None else boundaries("cu_seqlens_k", cu_seqlens_k)
-    spans = ([None, None, offsets, cu_q, cu_k], None, None, offset)
+    spans = Given([None, None, offsets, cu_q, cu_k], None, None, offset)
     out, lse = _call((query, key, value), (pattern, score), spans, (scale, "packed", backend))
     return (out, lse) if return_lse else out
 
@@ -111,7 +104,7 @@ def varlen_attention(
 def _call(
     qkv: tuple[Tensor, Tensor, Tensor],
     meaning: tuple[Pattern | None, Score | None],
-    spans: tuple[list[Tensor | None], int | None, int | None, int | None],
+    spans: Given,
     options: tuple[float | None, str, str | None],
 ) -> tuple[Tensor, Tensor]:
     """The operator on a call whose tensors and numbers are of the right types."""

@@ -14,7 +14,8 @@ from .ragged import Lengths, lengths, packed_lengths
 from .request import Request, check_scale, check_shapes, check_tensors, readable
 from .table_checks import check_bound_tensors, check_grid, check_tables
 
-LAYOUTS = ("bhld", "blhd", "packed")
+DENSE = ("bhld", "blhd")
+LAYOUTS = (*DENSE, "packed")
 NO_SPANS: tuple[None, ...] = (None,) * 5
 
 
@@ -52,7 +53,7 @@ class Call(NamedTuple):
         """
         check_tensors(self.query, self.key, self.value, 3 if self.layout == "packed" else 4)
         if self.layout not in LAYOUTS:
-            raise ValueError(advice(f"there is no layout {self.layout!r}", '`layout="bhld"` or `layout="blhd"`'))
+            raise _no_layout(self.layout)
         query, key, value = (self.as_requested(each) for each in (self.query, self.key, self.value))
         check_shapes(query, key, value)
         return query, key, value
@@ -118,6 +119,18 @@ class Call(NamedTuple):
         if self.layout == "packed":
             return tensor.transpose(0, 1).unsqueeze(0)
         return tensor if self.layout == "bhld" else tensor.transpose(1, 2)
+
+
+def check_dense_layout(layout: object) -> None:
+    """Raises:
+    ValueError: tensors with a batch axis have no such layout.
+    """
+    if layout not in DENSE:
+        raise _no_layout(layout)
+
+
+def _no_layout(layout: object) -> ValueError:
+    return ValueError(advice(f"there is no layout {layout!r}", " or ".join(f'`layout="{each}"`' for each in DENSE)))
 
 
 def lse_dtype(query: Tensor) -> torch.dtype:

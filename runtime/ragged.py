@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -43,6 +44,24 @@ def number_or_tensor(name: str, given: object) -> tuple[int | None, Tensor | Non
         end = ' or "end"' if name == "q_offset" else ""
         raise TypeError(advice(f"`{name}` is {described(given)}", f"an integer{end}, or a tensor int32[batch]"))
     return None, given
+
+
+class Given(NamedTuple):
+    """Lengths and offset as `Call` has them: the tensors among them, none where there are none; the numbers."""
+
+    spans: Sequence[Tensor | None]
+    q_len: int | None
+    kv_len: int | None
+    q_offset: int | None
+
+
+def lengths_given(q_offset: object, q_len: object, kv_len: object) -> Given:
+    """Raises: as `number_or_tensor`."""
+    rows, q_lens = number_or_tensor("q_len", q_len)
+    keys, k_lens = number_or_tensor("kv_len", kv_len)
+    offset, offsets = number_or_tensor("q_offset", q_offset)
+    spans = [] if q_lens is None and k_lens is None and offsets is None else [q_lens, k_lens, offsets, None, None]
+    return Given(spans, rows, keys, offset)
 
 
 def boundaries(name: str, given: object) -> Tensor:

@@ -16,7 +16,6 @@ from .advice import advice
 NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16", torch.float64: "f64"}
 DTYPES = frozenset(NAMES)
 DEVICES = frozenset({"cpu", "cuda"})
-LAYOUTS = ("bhld", "blhd")
 MOST_DIMENSIONS = 256
 
 

@@ -7,15 +7,14 @@ import functools
 import torch
 from torch import Tensor
 
-from ..codegen.triton_arguments import heads_differ
 from . import triton_decode
+from .kernels import Kernel
 from .request import Request
 from .triton_backward import run_backward
 from .triton_call import launch
 from .triton_decode import Split
 from .triton_launch import call_of, loaded, target_of, toolchain, values_for, variant_of
 
-_heads_differ = functools.lru_cache(maxsize=1024)(heads_differ)
 __all__ = ["run", "run_backward", "toolchain"]
 
 
@@ -29,8 +28,13 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
     values = values_for(request, variant_of(request, target_of(request.query.device)))
     kernel, call = loaded(values.kernel), call_of(request, values, (out, lse))
     if values.kernel.variant.family == "decode":
-        schedule = values.kernel.schedule
-        triton_decode.launch(kernel, call, Split.of(call, schedule.block_k, _heads_differ(schedule)))
+        triton_decode.launch(kernel, call, Split.of(call, values.kernel.schedule.block_k, _heads_differ(values.kernel)))
     else:
         launch(kernel, call)
     return out, lse
+
+
+@functools.lru_cache(maxsize=1024)
+def _heads_differ(kernel: Kernel) -> bool:
+    """Asked at every step of a growing cache: kernels are told apart by identity, schedules only by all they hold."""
+    return kernel.schedule.heads_differ

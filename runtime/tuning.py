@@ -13,14 +13,13 @@ from torch import Tensor
 
 from ..passes.tile_shape import ranked
 from .advice import advice
-from .attention import LAYOUTS
-from .calls import Call
+from .calls import Call, check_dense_layout
 from .chosen_shapes import Block, block_of, chosen, keep, problem_of
 from .description import described
 from .gradients import Saved
 from .kernels import Variant
 from .prepared import forget_prepared
-from .ragged import number_or_tensor
+from .ragged import lengths_given
 from .request import Request, check_dense
 from .threads import one_thread
 
@@ -104,17 +103,12 @@ def tune(
     """
     if isinstance(rounds, bool) or not isinstance(rounds, int) or not LEAST_ROUNDS <= rounds <= MOST_ROUNDS:  # pyright: ignore[reportUnnecessaryIsInstance]  (callers vary)
         raise ValueError(advice(f"`rounds` is {rounds!r}", f"an integer from {LEAST_ROUNDS} to {MOST_ROUNDS}"))
-    if layout not in LAYOUTS:
-        raise ValueError(advice(f"there is no layout {layout!r}", " or ".join(f'`layout="{each}"`' for each in LAYOUTS)))
+    check_dense_layout(layout)
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         check_dense(name, tensor)
-    (rows, q_lens), (keys, k_lens) = number_or_tensor("q_len", q_len), number_or_tensor("kv_len", kv_len)
-    offset, offsets = number_or_tensor("q_offset", q_offset)
-    spans = [] if q_lens is None and k_lens is None and offsets is None else [q_lens, k_lens, offsets, None, None]
+    lengths = lengths_given(q_offset, q_len, kv_len)
     program, tables, integers, reals = described(pattern, score)
-    call = Call(
-        query.detach(), key.detach(), value.detach(), tables, spans, rows, keys, offset, integers, reals, program, scale, layout, ""
-    )
+    call = Call(query.detach(), key.detach(), value.detach(), tables, *lengths, integers, reals, program, scale, layout, "")
     with torch.no_grad():
         return _tuned(call.request(), backward, rounds)
 
