@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lacuna import patterns
-from lacuna.ir.plan import Target
+from lacuna.ir.target import Target
 from lacuna.passes.launch import Launch
 from lacuna.runtime.kernels import Variant, kernel_of
 from lacuna.runtime.triton_backward import block_of

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 from ..ir.expr import TRUE, S
-from ..ir.plan import CHUNK, Plan
+from ..ir.plan import Plan
 from ..ir.source import Source
+from ..ir.target import CHUNK
 from .cpp_kernel import Kernel, rendered, told
 from .cpp_targets import REGISTERS
 from .cpp_text import line_function, loops, pairs, part

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from ..ir.expr import TRUE, Expr, Kind, S
-from ..ir.plan import Plan, Target
+from ..ir.plan import Plan
 from ..ir.schedule import Piece
 from ..ir.source import Source
+from ..ir.target import Target
 from .environment import ENVIRONMENT
 from .print_triton import Names, bind, define, hoist, identifier, names_of
 from .triton_arguments import LENGTHS, SCALARS, STRIDES, TURNS

@@ -157,7 +157,7 @@ def _turned(schedule: Schedule) -> Schedule:
 
 def _exchanged(piece: Piece) -> Piece:
     start, stop, where = (substitute(part, EXCHANGED) for part in (piece.start, piece.stop, piece.where))
-    return replace(piece, start=start, stop=stop, where=where)
+    return piece._replace(start=start, stop=stop, where=where)
 
 
 # -- one tile ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .expr import K_LEN, OFFSET, Q_LEN, Binary, Const, Expr, Lookup, Op, Select, Symbol, Table, Unary, Var
 from .text import COMPARE, INFIX, NOT, POWER, SIGN
@@ -20,8 +21,7 @@ _PAIRS = frozenset({Op.MIN, Op.MAX})
 FUNCTION_NAMES = frozenset({*_FUNCTIONS, "where"})
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """What names mean, beyond the variables and the symbols that every program knows."""
 
     symbols: dict[str, Symbol] = field(default_factory=dict[str, Symbol])

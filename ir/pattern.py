@@ -19,7 +19,6 @@ from .combine import free_name, names_beside
 from .expr import Op, Var
 from .parametric import Parametric, from_function
 from .program import Space
-from .recipe import Inverted, Joined, Moved
 
 _POSITIONS = "qkbh"
 _Slice: TypeAlias = "slice[int | None, int | None, int | None]"
@@ -60,6 +59,8 @@ class Pattern(Parametric):
         return _joined(Op.AND, self, ~other if isinstance(other, Pattern) else other)
 
     def __invert__(self) -> Pattern:
+        from .combined import Inverted  # a start with a pattern that is one function does without
+
         recipe = self.recipe
         return replace(self, recipe=recipe.inner if isinstance(recipe, Inverted) else Inverted(recipe))
 
@@ -89,6 +90,8 @@ class Pattern(Parametric):
     def _moved(self, moves: list[tuple[Var, int, int | None]], word: str) -> Pattern:
         if not moves:
             return self
+        from .combined import Moved
+
         arguments = dict(self.arguments)
         named: list[tuple[Var, str | None, str | None]] = []
 
@@ -127,6 +130,8 @@ def is_count(value: object) -> TypeGuard[int]:
 def _joined(op: Op, left: Pattern, right: object) -> Pattern:
     if not isinstance(right, Pattern):
         raise refusal(f"`{left!r}` is combined with {right!r}, which is no pattern", "`@lacuna.pattern` above the function")
+    from .combined import Joined
+
     space = _common_space(left, right)
     names = names_beside(left.arguments, right.arguments)
     arguments = {**left.arguments, **{names[name]: argument for name, argument in right.arguments.items()}}

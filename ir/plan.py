@@ -6,21 +6,7 @@ from dataclasses import dataclass
 
 from .expr import Expr, Lookup, Symbol, Table
 from .schedule import Schedule
-
-CHUNK = 16  # lanes of a partial tile that C++ kernels handle together
-SHORT_ROWS = 32  # query rows up to which C++ kernels have tiles of their own
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a kernel runs.
-
-    backend: `cpp` or `triton`.
-    name:    `avx512bf16`, `avx512`, `avx2`, `neon`, `generic`; `sm_80`, `sm_90`, `sm_100`, `gfx942`, `interpreter`.
-    """
-
-    backend: str
-    name: str
+from .target import Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How a program comes about: traced from a function, combined from others, moved along the sequence, or given."""
+"""How a program comes about: traced from a function or given; `combined` and `moved` ones are in their own file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import NoReturn, Protocol, cast
 
 from .binding import declaration, form, met_as
 from .build import as_real, quoted, refusal
-from .combine import joined_declarations, on_grid, renamed
-from .expr import TRUE, Binary, Expr, Kind, Lookup, Op, S, Symbol, Table, Var, negated, walk
+from .expr import TRUE, Expr, Kind, Lookup, S, Symbol, Table, Var, walk
 from .program import InvalidProgram, Program, Space
 from .read_source import rewritten
 from .trace import Traced, TracedTable, lifted
@@ -153,100 +152,3 @@ class Given:
 def _refuse_other_form(label: str, entry: Symbol | Table) -> NoReturn:
     wanted = f"a tensor of {entry.dtype} with {entry.rank} axes" if isinstance(entry, Table) else f"a number of type {entry.of.value}"
     raise refusal(f"`{label}` is a finished program, in which `{entry.name}` is {wanted}", f"`{entry.name}=` {wanted}")
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """Two patterns under one operator. `names` says what the right one's parameters are called in the whole."""
-
-    op: Op
-    left: Recipe
-    right: Recipe
-    left_names: tuple[str, ...]
-    names: tuple[tuple[str, str], ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.left.name}_{self.op.value}_{self.right.name}"[:60]
-
-    @property
-    def label(self) -> str:
-        return f"({self.left.label} {_SPELLING[self.op]} {self.right.label})"
-
-    @property
-    def rank(self) -> int:
-        return max(self.left.rank, self.right.rank)
-
-    def trace(self, values: Mapping[str, object], space: Space) -> Program:
-        left = _traced_on(self.left, {name: values[name] for name in self.left_names}, space)
-        inner = _traced_on(self.right, {inner: values[outer] for inner, outer in self.names}, space)
-        right = renamed(inner, dict(self.names))
-        parameters, tables = joined_declarations(left, right)
-        return Program(self.name, Binary(self.op, left.mask, right.mask), S, parameters, tables, space)
-
-
-_SPELLING = {Op.AND: "&", Op.OR: "|", Op.XOR: "^"}
-
-
-def _traced_on(recipe: Recipe, values: Mapping[str, object], space: Space) -> Program:
-    if recipe.rank == space.rank:
-        return recipe.trace(values, space)
-    return on_grid(recipe.trace(values, Space()), space)
-
-
-@dataclass(frozen=True, slots=True)
-class Inverted:
-    """The pairs that a pattern leaves out."""
-
-    inner: Recipe
-
-    @property
-    def name(self) -> str:
-        return f"not_{self.inner.name}"[:60]
-
-    @property
-    def label(self) -> str:
-        return f"~{self.inner.label}"
-
-    @property
-    def rank(self) -> int:
-        return self.inner.rank
-
-    def trace(self, values: Mapping[str, object], space: Space) -> Program:
-        program = self.inner.trace(values, space)
-        return replace(program, name=self.name, mask=negated(program.mask))
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A pattern read at `variable + start`, and where there is a `stop` only below it.
-
-    moves: (variable, name of the start or None, name of the stop or None).
-    """
-
-    inner: Recipe
-    moves: tuple[tuple[Var, str | None, str | None], ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.inner.name}_moved"[:60]
-
-    @property
-    def label(self) -> str:
-        return f"{self.inner.label}.moved"
-
-    @property
-    def rank(self) -> int:
-        return self.inner.rank
-
-    def trace(self, values: Mapping[str, object], space: Space) -> Program:
-        added = {name for _, start, stop in self.moves for name in (start, stop)}
-        program = self.inner.trace({name: value for name, value in values.items() if name not in added}, space)
-        starts = {variable: start for variable, start, _ in self.moves if start}
-        places: dict[Expr, Expr] = {variable: Binary(Op.ADD, variable, Symbol(start)) for variable, start in starts.items()}
-        moved = program.substituted(places)
-        mask = moved.mask
-        for variable, _, stop in self.moves:
-            mask = Binary(Op.AND, mask, Binary(Op.LT, places.get(variable, variable), Symbol(stop))) if stop else mask
-        parameters = (*moved.parameters, *(Symbol(name) for name in values if name in added))
-        return replace(moved, name=self.name, mask=mask, parameters=parameters)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from .expr import TRUE, Expr, Table, names
 from .program import Program
@@ -25,8 +26,7 @@ class Tile(IntEnum):
     FULL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Key tiles of query tile `i`: the `n` of `range(start, stop, step)` with `where`, mapped to `j`.
 
     start, stop: integer expressions without `j`; stop is exclusive; an empty range has stop <= start.
@@ -41,8 +41,7 @@ class Piece:
     through: Table | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """An opaque term: a one-sided expression known only by its minimum and maximum over each tile.
 
     expr:      integer expression of `q` (or of `k`) and possibly `b`, `h`; for `diagonal` the table look-up at `q - k`.
@@ -58,8 +57,7 @@ class Term:
     high: Table
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(NamedTuple):
     """What a derivation cost: pairs at which the mask was evaluated, rectangles it was bounded on, and why it fell back."""
 
     point_evaluations: int = 0

@@ -10,17 +10,16 @@ cap * tanh(s / cap)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import overload
 
 from .build import refusal
 from .combine import joined_declarations, names_beside, on_grid, renamed
-from .expr import Expr, S, Symbol, Table, substitute
+from .expr import Expr, Symbol, Table
 from .parametric import Parametric, from_function
 from .pattern import Pattern, is_count
-from .program import Program, Space
-from .recipe import Recipe
+from .program import Program
 
 _POSITIONS = "sbhqk"
 
@@ -48,39 +47,11 @@ class Score(Parametric):
             raise refusal(f"`{self!r}` is followed by {after!r}, which is no score", "`@lacuna.score` above the function")
         if self.space.rank != after.space.rank:
             raise refusal(f"`{self!r}` and `{after!r}` have different ranks", "both with the same `rank=`")
+        from .combined import Chained
+
         names = names_beside(self.arguments, after.arguments)
         arguments = {**self.arguments, **{names[name]: argument for name, argument in after.arguments.items()}}
         return Score(Chained(self.recipe, after.recipe, tuple(self.arguments), tuple(names.items())), arguments, self.space)
-
-
-@dataclass(frozen=True, slots=True)
-class Chained:
-    """One score after another. `names` says what the second one's parameters are called in the whole."""
-
-    first: Recipe
-    second: Recipe
-    first_names: tuple[str, ...]
-    names: tuple[tuple[str, str], ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.first.name}_then_{self.second.name}"[:60]
-
-    @property
-    def label(self) -> str:
-        return f"{self.first.label}.then({self.second.label})"
-
-    @property
-    def rank(self) -> int:
-        return self.first.rank
-
-    def trace(self, values: Mapping[str, object], space: Space) -> Program:
-        first = self.first.trace({name: values[name] for name in self.first_names}, space)
-        inner = self.second.trace({inner: values[outer] for inner, outer in self.names}, space)
-        second = renamed(inner, dict(self.names))
-        parameters, tables = joined_declarations(first, second)
-        whole = substitute(second.score, {S: first.score})
-        return replace(first, name=self.name, score=whole, parameters=parameters, tables=tables)
 
 
 def combined(pattern: Pattern, score: Score | None) -> tuple[Program, dict[str, object]]:

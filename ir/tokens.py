@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from .program import InvalidProgram
 
@@ -19,8 +19,7 @@ _WORDS = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """kind: `number`, `name`, `string`, `sign` or `end`; start: characters before it."""
 
     kind: str

@@ -1,6 +1,6 @@
 """Which values a program must be bound to before it is a formula of integers, and those values in a launch.
 
-Light on purpose: a warm start asks this and nothing else of the passes.
+Light on purpose: a warm start asks this and nothing else of the passes, and of most masks nothing that takes an analysis.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..ir.expr import B, Const, Expr, H, Symbol, substitute
+from ..ir.expr import B, Binary, Const, Expr, H, Op, Symbol, substitute, walk
 from ..ir.program import Program
-from .canonicalise import FlattenGrid, simplified
-from .evaluate import evaluate, reader
+from .flatten_grid import FlattenGrid
 from .launch import Launch
-from .opaque import head_divisors, powers_rewritten, symbols_to_bind
 
 MOST_DIVISOR_VALUES = 64
 Bound = Mapping[str, int | tuple[int, ...]]
+_COUPLING = frozenset({Op.MUL, Op.FLOORDIV, Op.MOD, Op.SHL, Op.SHR, Op.BITAND, Op.BITOR, Op.BITXOR, Op.POW})
 
 
 class NeedsValues(Exception):
@@ -26,13 +25,34 @@ class NeedsValues(Exception):
 
 
 @functools.lru_cache(maxsize=1024)
+def _is_plain(program: Program) -> bool:
+    """Whether nothing is multiplied or divided but by constants, so that nothing need be bound. Flattening a grid adds constants only."""
+    return not any(
+        isinstance(node, Binary)
+        and node.op in _COUPLING
+        and not isinstance(node.b, Const)
+        and not (node.op is Op.MUL and isinstance(node.a, Const))
+        for node in walk(program.mask)
+    )
+
+
+@functools.lru_cache(maxsize=1024)
 def symbols_needed(program: Program) -> tuple[Symbol, ...]:
     """Symbols that divide or multiply a position."""
+    if _is_plain(program):
+        return ()
+    from .opaque import powers_rewritten, symbols_to_bind
+
     return symbols_to_bind(powers_rewritten(FlattenGrid()(program).mask))
 
 
 @functools.lru_cache(maxsize=1024)
 def _divisors(program: Program, values: tuple[tuple[Symbol, int], ...]) -> tuple[Expr, ...]:
+    if _is_plain(program):
+        return ()
+    from .canonicalise import simplified
+    from .opaque import head_divisors, powers_rewritten
+
     mask = substitute(FlattenGrid()(program).mask, {symbol: Const(value) for symbol, value in values})
     return head_divisors(powers_rewritten(simplified(mask)))
 
@@ -56,6 +76,8 @@ def divisor_values(divisor: Expr, launch: Launch | None) -> tuple[int, ...]:
     Raises:
         NeedsValues: there is no launch.
     """
+    from .evaluate import evaluate, reader
+
     if launch is None:
         raise NeedsValues(f"`{divisor}` divides a position and has no values here")
     grid = {B: np.arange(launch.batch)[:, None], H: np.arange(launch.heads)[None, :]}

@@ -1,4 +1,4 @@
-"""Put a mask into the one form the analyses read: flat positions, folded constants, negations at the leaves."""
+"""Put a mask of flat positions into the one form the analyses read: rows placed, constants folded, negations at the leaves."""
 
 # Tables of one-line functions.
 # pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false
@@ -25,7 +25,6 @@ from ..ir.expr import (
     Q,
     Select,
     Unary,
-    Var,
     conjunction,
     disjunction,
     fold,
@@ -33,35 +32,8 @@ from ..ir.expr import (
     rebuilt,
     substitute,
 )
-from ..ir.program import Program, Space
+from ..ir.program import Program
 from .evaluate import evaluate
-
-
-@dataclass(frozen=True)
-class FlattenGrid:
-    """Replace coordinates by quotients and remainders of the flat positions.
-
-    Needs: a bound grid. Keeps: the set of attended pairs of flat, row-major positions. A flat program is left alone.
-    """
-
-    name: ClassVar[str] = "flatten-grid"
-    needs: ClassVar[tuple[str, ...]] = ()
-
-    def __call__(self, program: Program) -> Program:
-        if program.space.rank == 1:
-            return program
-        coordinates = {**_unravelled("q", program.space), **_unravelled("k", program.space)}
-        return replace(program.substituted(coordinates), space=Space())
-
-
-def _unravelled(side: str, space: Space) -> dict[Expr, Expr]:
-    found: dict[Expr, Expr] = {}
-    inner = 1
-    for axis in reversed(range(space.rank)):
-        quotient: Expr = Binary(Op.FLOORDIV, Var(side), Const(inner)) if inner > 1 else Var(side)
-        found[Var(f"{side}{axis}")] = quotient if axis == 0 else Binary(Op.MOD, quotient, Const(space.extents[axis]))
-        inner *= space.extents[axis]
-    return found
 
 
 @dataclass(frozen=True)

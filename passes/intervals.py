@@ -10,8 +10,8 @@ false) arrays. On boxes of one pair the answer is the value itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ WIDE = 2**60
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """Inclusive bounds of an integer, or what a truth value can be (`low`: can be true, `high`: can be false)."""
 
     low: Array

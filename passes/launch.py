@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, Expr, Symbol
 
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
-@dataclass(frozen=True)
-class Launch:
+
+class Launch(NamedTuple):
     """Lengths in tokens, parameters and tables of one call.
 
     q_len, k_len: of the longest batch item.
@@ -27,10 +29,10 @@ class Launch:
     offset: int = 0
     batch: int = 1
     heads: int = 1
-    parameters: Mapping[str, int | float] = field(default_factory=dict[str, int | float])
-    tables: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    parameters: Mapping[str, int | float] = _NOTHING
+    tables: Mapping[str, np.ndarray] = _NOTHING
     shifted: bool = False
-    ragged: Mapping[Expr, np.ndarray] = field(default_factory=dict[Expr, np.ndarray])
+    ragged: Mapping[Expr, np.ndarray] = _NOTHING
 
     @property
     def moves(self) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, Const, Expr, S, Symbol, Table, symbols, tables
-from ..ir.plan import Gradient, Plan, Target
+from ..ir.plan import Gradient, Plan
 from ..ir.schedule import Piece, Schedule
+from ..ir.target import Target
 from .transpose import transposed
 
 

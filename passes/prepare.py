@@ -9,7 +9,8 @@ from typing import ClassVar
 from ..ir.expr import Const, Expr, Symbol
 from ..ir.program import Program
 from .binding import divisor_values, symbol_values
-from .canonicalise import FlattenGrid, Place, Simplify, simplified, with_values
+from .canonicalise import Place, Simplify, simplified, with_values
+from .flatten_grid import FlattenGrid
 from .launch import Launch
 from .opaque import head_divisors, powers_rewritten, split_by_value
 from .pipeline import Observer, Pass, run

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -83,8 +83,7 @@ def fits_int32(program: Program, schedule: Schedule, launch: Launch, arrays: Map
     return _fits(program, schedule, _ranges(launch, schedule), arrays)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sizes:
+class _Sizes(NamedTuple):
     """Lengths, distance of the offset from 0, and what else a proof depends on."""
 
     q_len: int

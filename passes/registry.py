@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .canonicalise import FlattenGrid, Place, Simplify
+from .canonicalise import Place, Simplify
+from .flatten_grid import FlattenGrid
 from .pipeline import Pass
 from .prepare import RewritePowers
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ir.expr import Binary, Const, Op, names, walk
-from ..ir.plan import CHUNK, SHORT_ROWS
 from ..ir.program import Program
+from ..ir.target import CHUNK, SHORT_ROWS
 
 LINE = 2048  # tokens that stand for any longer line
 KEYS_PER_ROW = (25, 169, 961)

@@ -27,7 +27,7 @@ def transposed_launch(launch: Launch) -> Launch:
     """The launch of a transposed program."""
     exchanged: dict[Expr, Expr] = {Q_LEN: K_LEN, K_LEN: Q_LEN}
     ragged = {exchanged.get(symbol, symbol): values for symbol, values in launch.ragged.items()}
-    return replace(launch, q_len=launch.k_len, k_len=launch.q_len, ragged=ragged)
+    return launch._replace(q_len=launch.k_len, k_len=launch.q_len, ragged=ragged)
 
 
 def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch) -> Schedule:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from ..ir.pattern import Pattern
-from ..ir.plan import Target
 from ..ir.score import Score
+from ..ir.target import Target
 from ..passes.launch import Launch
 from . import materialise
 from .kernels import Kernel, Variant, kernel_of
@@ -53,7 +51,7 @@ def compile(
 
         here = cpu_target()
         variant = Variant(program, here, NAMES[dtype], dims, (64, 64), False)
-        variant = replace(variant, block=chosen(variant, launch.q_len))
+        variant = variant._replace(block=chosen(variant, launch.q_len))
         return kernel_of(variant, launch, cpp_launch.toolchain_of(here))
     if target == "triton":
         from . import triton_backend

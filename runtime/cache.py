@@ -13,9 +13,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .folder import Folder, cache_folder
 from .settings import settings
@@ -53,12 +53,15 @@ class Key:
     sources: str = field(default_factory=sources)
 
     @property
+    def parts(self) -> dict[str, object]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @property
     def digest(self) -> str:
-        return hashlib.sha256(_canonical(asdict(self))).hexdigest()
+        return hashlib.sha256(_canonical(self.parts)).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A built kernel: `path` is its artefact, just verified; `manifest` says how to launch it."""
 
     path: Path
@@ -69,8 +72,7 @@ class Entry:
         shutil.copyfile(self.path, path)
 
 
-@dataclass(frozen=True, slots=True)
-class Cache:
+class Cache(NamedTuple):
     """Entries in a folder. Every method raises CacheNotPrivate where others can write to that folder.
 
     jit: whether a miss may be built.
@@ -155,8 +157,7 @@ def open_cache() -> Cache:
     return Cache(cache_folder(), settings().jit)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
+class _Stored(NamedTuple):
     """An index file: the format and a digest of the rest on the first line, then JSON that repeats the key."""
 
     artefact: str
@@ -164,7 +165,7 @@ class _Stored:
     manifest: Manifest
 
     def pack(self, key: Key) -> bytes:
-        body = _canonical({"key": asdict(key), "artefact": self.artefact, "sha256": self.sha256, "manifest": self.manifest})
+        body = _canonical({"key": key.parts, "artefact": self.artefact, "sha256": self.sha256, "manifest": self.manifest})
         return _header(body) + body
 
     @staticmethod
@@ -172,10 +173,10 @@ class _Stored:
         body = data[data.find(b"\n") + 1 :]
         if not data.startswith(_header(body)):
             return None
-        fields = json.loads(body)  # the digest has shown that `pack` wrote it
-        if _canonical(fields["key"]) != _canonical(asdict(key)):
+        stored = json.loads(body)  # the digest has shown that `pack` wrote it
+        if _canonical(stored["key"]) != _canonical(key.parts):
             return None
-        return _Stored(fields["artefact"], fields["sha256"], fields["manifest"])
+        return _Stored(stored["artefact"], stored["sha256"], stored["manifest"])
 
 
 def _header(body: bytes) -> bytes:

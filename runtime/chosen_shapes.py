@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..codegen.cpp_targets import VECTOR_BYTES
-from ..ir.plan import CHUNK, SHORT_ROWS, Target
 from ..ir.program import Program
+from ..ir.target import CHUNK, SHORT_ROWS, Target
 from .cache import Key, Manifest, open_cache
 from .folder import CacheUnwritable
 from .kernels import Variant

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,8 +40,7 @@ def prepare(request: Request) -> Launch | None:
     return _launch(request, request.new_outputs())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Launch:
+class Launch(NamedTuple):
     """A kernel and its arguments, but for the addresses of query, key, value and outputs.
 
     kept: what the arguments point to.

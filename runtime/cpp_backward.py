@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,8 +30,8 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str], block: 
     if nothing:
         return room.gradients(request, {name: torch.zeros_like(table) for name, table in wanted.items() if isinstance(table, Tensor)})
     target = target_here()
-    variant = replace(variant_of(request, target), family="backward", wanted=tuple(wanted))
-    variant = replace(variant, block=block or chosen(variant, request.q_len))
+    variant = variant_of(request, target)._replace(family="backward", wanted=tuple(wanted))
+    variant = variant._replace(block=block or chosen(variant, request.q_len))
     values = values_of(request, variant, toolchain_of(target))
     call, kept = arguments_of(request, values, (saved.out, saved.lse))
     groups = _groups(request, variant.block)

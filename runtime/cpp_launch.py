@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from ..ir.expr import Kind
-from ..ir.plan import Plan, Target
 from ..ir.source import Source
+from ..ir.target import Target
 from .chosen_shapes import chosen
 from .cpp_call import Arguments, CppKernel, Triple
 from .kernels import Kernel, Toolchain, Variant
@@ -20,6 +20,9 @@ from .launches import Values
 from .request import NAMES, Request
 from .threads import thread_count
 from .toolchain import compile_shared, cpu_target, find_compiler
+
+if TYPE_CHECKING:
+    from ..ir.plan import Plan
 
 FEW_ROWS = 16
 
@@ -30,7 +33,7 @@ def variant_of(request: Request, target: Target) -> Variant:
     if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
         return Variant(request.program, target, dtype, dims, (FEW_ROWS, 64), shifted=True, family="decode")
     variant = Variant(request.program, target, dtype, dims, (64, 64), moved)
-    return replace(variant, block=chosen(variant, request.q_len))
+    return variant._replace(block=chosen(variant, request.q_len))
 
 
 @functools.cache
@@ -40,17 +43,16 @@ def target_here() -> Target:
 
 @functools.cache
 def toolchain_of(target: Target) -> Toolchain:
-    return Toolchain(find_compiler().identity, _render, lambda source, path: _compile(source, target, path), ".so")
+    def compiled(source: Source, path: Path) -> None:
+        compile_shared(source.text, target, path)
+
+    return Toolchain(find_compiler().identity, _render, compiled, ".so")
 
 
 def _render(plan: Plan) -> Source:
     from ..codegen import cpp, cpp_backward, cpp_decode  # with them comes jinja2, which a warm start does without
 
     return {"forward": cpp, "backward": cpp_backward, "decode": cpp_decode}[plan.family].render(plan)
-
-
-def _compile(source: Source, target: Target, path: Path) -> None:
-    compile_shared(source.text, target, path)
 
 
 _loaded: dict[tuple[Path, str], CppKernel] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from ..ir.expr import Binary, Const, Op, Q
 from ..ir.program import Program
 from ..ir.schedule import Schedule
 from ..passes.binding import bound_values
-from ..passes.canonicalise import FlattenGrid
 from ..passes.derive import Derivation, derive
+from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
 from ..passes.proofs import check_lookups
 from ..passes.tiles import tile_row
@@ -78,4 +78,4 @@ def check_reads(program: Program, launch: Launch, shapes: Mapping[str, tuple[int
         OutOfRange: a look-up may leave its table.
     """
     placed = FlattenGrid()(program).substituted({Q: Binary(Op.ADD, Q, Const(launch.offset))})
-    check_lookups(placed, replace(launch, offset=0), shapes)
+    check_lookups(placed, launch._replace(offset=0), shapes)

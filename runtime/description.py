@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
@@ -121,8 +120,7 @@ def bindings_of(program: Program, tables: Sequence[Tensor], integers: Sequence[i
 # -- inside torch.compile ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """Stands for a tensor while a program is made: dtype and rank decide it, not the values."""
 
     dtype: str

@@ -9,8 +9,8 @@ import stat
 import tempfile
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .settings import settings
 
@@ -36,8 +36,7 @@ def cache_folder() -> Folder:
     return Folder(chosen)
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(NamedTuple):
     """A root, made on the first write with mode 0700. Names are relative paths with `/`.
 
     Every method raises CacheNotPrivate where others can write to the root; those that write raise CacheUnwritable

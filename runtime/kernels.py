@@ -6,23 +6,24 @@ A warm start loads neither islpy, sympy, networkx nor jinja2: the cache holds th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, B, Binary, Expr, K, Lookup, Op, Q, Table, conjunction
-from ..ir.plan import Plan, Target
 from ..ir.program import Program
 from ..ir.schedule import Schedule
 from ..ir.source import Source
+from ..ir.target import Target
 from ..passes.binding import Bound, bound_values
-from ..passes.canonicalise import FlattenGrid
+from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
 from ..passes.transpose import transposed_launch, transposed_schedule
 from .cache import Key, Manifest, open_cache
 from .settings import settings
 
 if TYPE_CHECKING:
+    from ..ir.plan import Plan
     from ..passes.prepare import Prepared
 
 RAGGED: dict[Expr, Table] = {
@@ -32,8 +33,7 @@ RAGGED: dict[Expr, Table] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(NamedTuple):
     """Everything that decides a kernel, apart from the values that its program must be bound to.
 
     dtype: `f32 bf16 f16 f64`; dims: of query and key, and of value; block: tile edges in tokens.
@@ -56,8 +56,7 @@ class Variant:
         return transposed_launch(launch) if self.family == "backward" else launch
 
 
-@dataclass(frozen=True, slots=True)
-class Toolchain:
+class Toolchain(NamedTuple):
     """How a backend turns a plan into something to call.
 
     identity: of the compiler, for the cache's key.
@@ -73,8 +72,7 @@ class Toolchain:
     tune: Callable[[Plan], Plan] = lambda plan: plan
 
 
-@dataclass(frozen=True, eq=False)
-class Kernel:
+class Kernel(NamedTuple):
     """A built kernel and what it takes to launch it.
 
     path:       its artefact; entry: the name of the function in it.
@@ -201,4 +199,4 @@ def with_ragged_tables(variant: Variant) -> Variant:
     program = program.substituted({**read, Q: moved})
     inside = conjunction(Binary(Op.LT, Q, read[Q_LEN]), Binary(Op.LT, K, read[K_LEN]))
     program = replace(program, mask=conjunction(program.mask, inside), tables=(*program.tables, *RAGGED.values()))
-    return replace(variant, program=program, shifted=False)
+    return variant._replace(program=program, shifted=False)

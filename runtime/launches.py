@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +12,9 @@ from torch import Tensor
 
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, Binary, Const, Expr, Kind, Op, Q
 from ..ir.program import Program
-from ..passes.canonicalise import FlattenGrid
+from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
 from ..passes.proofs import check_lookups, fits_int32
-from ..passes.refine import refined
 from . import materialise
 from .kernels import RAGGED, Kernel, Toolchain, Variant, kernel_of, with_ragged_tables
 from .request import Ragged, Request
@@ -24,8 +23,7 @@ from .terms import term_arrays
 REMEMBERED = 64
 
 
-@dataclass(frozen=True)
-class Values:
+class Values(NamedTuple):
     """One launch of one kernel.
 
     parameters: by name.   tables: CPU or device tensors by name, schedule arrays included.
@@ -87,13 +85,13 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
     )
     shapes = {name: tuple(table.shape) for name, table in tables.items()}
     for offset in {request.offset, furthest}:
-        check_lookups(_moved(request.program, offset), replace(launch, offset=0), shapes)
+        check_lookups(_moved(request.program, offset), launch._replace(offset=0), shapes)
     kernel = kernel_of(variant, launch, toolchain)
     if kernel.schedule.route == "refined" and launch.ragged:
         everything = _everything(request)
         tables = {**tables, **{RAGGED[symbol].name: torch.as_tensor(values) for symbol, values in everything.items()}}
         listed = {**launch.tables, **{RAGGED[symbol].name: values for symbol, values in everything.items()}}
-        launch = replace(launch, tables=listed, ragged={}, shifted=False, offset=0)
+        launch = launch._replace(tables=listed, ragged={}, shifted=False, offset=0)
         kernel = kernel_of(with_ragged_tables(variant), launch, toolchain)
     seen = variant.launch(launch)  # as the schedule knows it
     arrays = _schedule_arrays(kernel, seen)
@@ -127,5 +125,7 @@ def _schedule_arrays(kernel: Kernel, launch: Launch) -> dict[str, np.ndarray]:
     schedule = kernel.schedule
     arrays = term_arrays(schedule, launch)
     if schedule.route == "refined":
+        from ..passes.refine import refined  # few patterns need it, and every start would load it
+
         arrays |= refined(schedule.program, schedule.block_q, schedule.block_k, launch).arrays
     return arrays

@@ -7,7 +7,9 @@ Importing this file registers them.
 # pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,10 +19,12 @@ from .backends import room_of
 from .calls import Call, lse_dtype
 from .description import bindings_of, program_of
 from .dispatch import without
-from .gradients import Gradients, Saved
 from .prepared import prepared, remember
 from .request import DTYPES
 from .table_checks import check_bound_tensors
+
+if TYPE_CHECKING:
+    from .gradients import Gradients, Saved
 
 CALL = (
     "Tensor query, Tensor key, Tensor value, Tensor[] tables, Tensor?[] spans, SymInt? q_len, SymInt? kv_len, SymInt? q_offset, "
@@ -66,6 +70,8 @@ def attention_backward(
 
 
 def _saved(call: Call, outputs: tuple[Tensor, Tensor], gradients: tuple[Tensor | None, Tensor | None]) -> Saved:
+    from .gradients import Saved  # only training needs it
+
     out, lse = outputs
     grad_out, grad_lse = gradients
     of_out = torch.zeros_like(out) if grad_out is None else grad_out if grad_out.stride(-1) == 1 else grad_out.contiguous()
@@ -104,6 +110,7 @@ AUTOCAST = {"cpu": "AutocastCPU", "cuda": "AutocastCUDA"}
 
 
 def _register() -> torch.library.Library:
+    inspect.modulesbyfile[__file__] = __name__  # else torch, which asks for its caller, looks through every module there is: 5 ms
     library = torch.library.Library("lacuna", "DEF")
     tags = (torch.Tag.pt2_compliant_tag,)
     library.define(f"attention({CALL}) -> (Tensor out, Tensor lse)", tags=tags)

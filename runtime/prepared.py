@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from types import ModuleType
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -21,8 +20,7 @@ REMEMBERED = 256
 Launch = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class Prepared(NamedTuple):
     """launch: fills output and log-sum-exp from query, key and value of one shape and layout."""
 
     launch: Launch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -42,8 +41,7 @@ class Ragged(NamedTuple):
 UNIFORM = Ragged()
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Views and numbers of one call. No tensor of the caller is copied unless its last dimension is strided.
 
     query:    [batch, heads, tokens, D], any strides, last dimension contiguous; packed sequences are [1, heads, total, D].

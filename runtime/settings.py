@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 BACKENDS = ("cpp", "eager", "triton")
 MOST_THREADS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What the environment asks for. An empty variable counts as unset.
 
     cache_dir: LACUNA_CACHE_DIR, an absolute folder; None: the user's cache folder.

@@ -11,11 +11,12 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..codegen.cpp_targets import FLAGS
-from ..ir.plan import Target
+from ..ir.target import Target
 from .folder import CacheUnwritable, cache_folder
 from .settings import settings
 
@@ -40,8 +41,7 @@ class CompileFailed(RuntimeError):
         self.source = source
 
 
-@dataclass(frozen=True, slots=True)
-class Compiler:
+class Compiler(NamedTuple):
     """A C++ compiler that answered.
 
     command: the program's absolute path, then the arguments that came with it.
@@ -184,7 +184,7 @@ def _remembered(command: tuple[str, ...], stamp: str, origin: str) -> Compiler:
         return known
     asked = _ask(command, stamp, origin)
     with contextlib.suppress(CacheUnwritable):  # asking again next time is slower, not wrong; a build will raise it
-        folder.write(name, json.dumps(asdict(asked)).encode())
+        folder.write(name, json.dumps(asked._asdict()).encode())
     return asked
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..ir.plan import Plan, Target
+from ..ir.plan import Plan
 from ..ir.source import Source
+from ..ir.target import Target
 from .kernels import Kernel, Toolchain, Variant
 from .launches import Values, values_of
 from .request import NAMES, Request

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -119,7 +119,7 @@ def _tuned(request: Request, backward: bool, rounds: int) -> Tuning:
     ranking = [block_of(shape, variant.family) for shape in ranked(problem_of(variant))]
     blocks = list(dict.fromkeys([in_use, *ranking[:CANDIDATES]]))
     prepare = _backward_run if backward else _forward_run
-    found = _measured({block: prepare(request, replace(variant, block=block)) for block in blocks}, rounds)
+    found = _measured({block: prepare(request, variant._replace(block=block)) for block in blocks}, rounds)
     best = min(found, key=lambda each: each.ratio)
     block = best.block if best.ratio < 1 - LEAST_GAIN else in_use
     keep(variant, request.q_len, block)
@@ -141,7 +141,7 @@ def _variant(request: Request, backward: bool) -> Variant:
     if request.q_len <= FEW_ROWS and not backward:
         raise ValueError(advice(f"kernels for up to {FEW_ROWS} query rows have one tile shape", f"a query of more rows than {FEW_ROWS}"))
     variant = variant_of(request, target_here())
-    return replace(variant, family="backward") if backward else variant
+    return variant._replace(family="backward") if backward else variant
 
 
 # -- timing -----------------------------------------------------------------------------------------------------------

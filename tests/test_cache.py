@@ -300,7 +300,7 @@ def test_a_read_only_cache_still_loads_what_it_holds(cache: Cache, monkeypatch: 
 
 
 def test_a_miss_without_permission_to_build_says_so(cache: Cache) -> None:
-    held = replace(cache, jit=False)
+    held = cache._replace(jit=False)
     with pytest.raises(BuildForbidden, match=r"does not hold this kernel and LACUNA_JIT=0 forbids building it"):
         held.get_or_build(KEY, Builder())
     cache.get_or_build(KEY, Builder())

@@ -16,8 +16,9 @@ from lacuna.codegen.environment import ENVIRONMENT, TEMPLATES
 from lacuna.codegen.print_cpp import printed, slots_of
 from lacuna.ir.expr import Binary, Const, Expr, K, Op, Q, Symbol
 from lacuna.ir.parse import parse_program
-from lacuna.ir.plan import Plan, Target
+from lacuna.ir.plan import Plan
 from lacuna.ir.source import Source
+from lacuna.ir.target import Target
 from lacuna.passes.derive import derive
 from lacuna.passes.lower import plan_of
 from lacuna.runtime.cpu import cpu_features, target_name

@@ -18,7 +18,8 @@ from lacuna.codegen.cpp_backward import Backward, render
 from lacuna.codegen.cpp_targets import FLAGS
 from lacuna.codegen.environment import ENVIRONMENT, TEMPLATES
 from lacuna.ir.parse import parse_program
-from lacuna.ir.plan import Plan, Target
+from lacuna.ir.plan import Plan
+from lacuna.ir.target import Target
 from lacuna.passes.derive import derive
 from lacuna.passes.lower import backward_plan_of
 from lacuna.passes.transpose import transposed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from lacuna.codegen.cpp_targets import FLAGS
-from lacuna.ir.plan import Target
+from lacuna.ir.target import Target
 from lacuna.runtime import toolchain
 from lacuna.runtime.cpu import cpu_features, darwin_features, linux_features, target_name
 from lacuna.runtime.toolchain import CompileFailed, Compiler, CompilerMissing, compile_shared, compiler_at, cpu_target, find_compiler, tally

@@ -15,9 +15,10 @@ import torch
 import triton
 from lacuna.ir.expr import TRUE, B, Binary, Const, I, J, Lookup, Op, Table
 from lacuna.ir.parse import parse_program
-from lacuna.ir.plan import Plan, Target
+from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
+from lacuna.ir.target import Target
 from lacuna.runtime.request import Ragged
 from lacuna.runtime.triton_backward import block_of
 from lacuna.runtime.triton_binary import TARGETS, Variant, cross_compile

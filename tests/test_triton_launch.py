@@ -14,7 +14,7 @@ import lacuna
 import pytest
 import random_problems as problems
 import torch
-from lacuna.ir.plan import Target
+from lacuna.ir.target import Target
 from lacuna.runtime import triton_backend, triton_backward, triton_call
 from lacuna.runtime.triton_call import turns
 from lacuna.runtime.triton_launch import target_of

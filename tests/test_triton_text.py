@@ -19,8 +19,8 @@ from lacuna.codegen.triton_backward import KEYS_TEMPLATE, QUERIES_TEMPLATE, Back
 from lacuna.codegen.triton_decode import TEMPLATE as DECODE_TEMPLATE
 from lacuna.codegen.triton_decode import Decode
 from lacuna.ir.expr import TRUE, Binary, Const, K, Op, Q, Symbol
-from lacuna.ir.plan import Target
 from lacuna.ir.schedule import Piece
+from lacuna.ir.target import Target
 from lacuna.runtime.triton_kernel import Signature
 from triton_kernels import RENDER, WINDOW, backward_plan, every_tile, given, loaded, plan, scored
 

@@ -16,7 +16,7 @@ import lacuna
 import pytest
 import reference
 import torch
-from lacuna.ir.plan import Target
+from lacuna.ir.target import Target
 from lacuna.runtime import chosen_shapes, tuning
 from lacuna.runtime.cache import BuildForbidden
 from lacuna.runtime.cpp_launch import target_here

@@ -13,9 +13,10 @@ from lacuna.codegen.triton_backward import render_keys, render_queries
 from lacuna.codegen.triton_decode import render as render_decode
 from lacuna.ir.expr import Binary, Const, Expr, Op, Symbol
 from lacuna.ir.parse import parse_program
-from lacuna.ir.plan import Plan, Target
+from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
+from lacuna.ir.target import Target
 from lacuna.passes.derive import derive
 from lacuna.passes.lower import backward_plan_of, plan_of, query_gradient_plan_of
 from lacuna.passes.transpose import transposed
