@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
@@ -120,7 +121,8 @@ def bindings_of(program: Program, tables: Sequence[Tensor], integers: Sequence[i
 # -- inside torch.compile ---------------------------------------------------------------------------------------------
 
 
-class Form(NamedTuple):
+@dataclass(frozen=True)
+class Form:
     """Stands for a tensor while a program is made: dtype and rank decide it, not the values."""
 
     dtype: str
