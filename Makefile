@@ -3,12 +3,14 @@
 #   PYTHON       the interpreter that makes the virtual environment (3.11 to 3.13)
 #   VENV         where that environment is, or an existing one to install into
 #   PIP_ARGS     more arguments for pip, such as --extra-index-url https://download.pytorch.org/whl/cpu
+#   JOBS         processes that run tests, each some of the files; auto is one per core
 #   PYTEST_ARGS  more arguments for pytest, such as -k cache
 
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+JOBS ?= auto
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.lacuna-ready
@@ -34,10 +36,10 @@ demo: $(READY) ## denoise a photograph by neighborhood attention, with pictures 
 	$(BIN)/python examples/denoise.py
 
 test: $(READY) ## run the tests with reduced counts
-	LACUNA_TEST_PROFILE=quick $(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	LACUNA_TEST_PROFILE=quick $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 prove: $(READY) ## run the tests with the full counts
-	LACUNA_TEST_PROFILE=prove $(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	LACUNA_TEST_PROFILE=prove $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(READY) ## check format, lint rules and types
 	$(BIN)/ruff format --check .

@@ -13,6 +13,9 @@ import pytest
 GOLDEN = Path(__file__).parent / "golden"
 LONGEST_GOLDEN = 40
 
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _WORKERS)))  # before torch counts the cores
+
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=60, derandomize=True, print_blob=True)
 hypothesis.settings.register_profile("prove", deadline=None, max_examples=1000, print_blob=True)
 PROFILE = os.environ.get("LACUNA_TEST_PROFILE", "quick")  # read by tests only; the package knows six variables
