@@ -12,19 +12,24 @@ from .cpp_launch import arguments_of, loaded, target_here, toolchain_of, variant
 from .kernels import Variant
 from .launches import values_of
 from .request import Request
+from .residue_classes import residue_classes
 from .threads import thread_count
 
 if TYPE_CHECKING:
     from .gradients import Gradients, Saved
 
 
+Addresses = tuple[int, int, int, int, int]
+"""Of query, key, value, output and log-sum-exp, in bytes."""
+
+
 def run(request: Request) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp of `request`, as `Request.new_outputs` lays them out."""
     out, lse = request.new_outputs()
-    launch = _launch(request, (out, lse))
-    if launch is None:
+    launches = _launches(request, (out, lse))
+    if launches is None:
         return out.zero_(), lse.fill_(-torch.inf)
-    launch(request.query, request.key, request.value, out, lse)
+    launches(request.query, request.key, request.value, out, lse)
     return out, lse
 
 
@@ -35,35 +40,61 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Grad
     return run_backward(request, saved, tables)
 
 
-def prepare(request: Request) -> Launch | None:
+def prepare(request: Request) -> Launch | Launches | None:
     """What it takes to carry out requests that differ from `request` in addresses only; None where there is nothing to compute."""
-    return _launch(request, request.new_outputs())
+    return _launches(request, request.new_outputs())
 
 
 class Launch(NamedTuple):
     """A kernel and its arguments, but for the addresses of query, key, value and outputs.
 
-    kept: what the arguments point to.
+    kept:  what the arguments point to.
+    start: bytes from the start of each of the five tensors to what the kernel reads or writes of it.
     """
 
     kernel: CppKernel
     arguments: Arguments
     kept: list[object]
+    start: Addresses = (0, 0, 0, 0, 0)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor) -> None:
         """Fill `out` and `lse`. Tensors have the shapes and strides of the request, in the layout of the call or in its own."""
         arguments = Arguments.from_buffer_copy(self.arguments)  # its own: several threads may be here
-        arguments.q, arguments.k, arguments.v = query.data_ptr(), key.data_ptr(), value.data_ptr()
-        arguments.out, arguments.lse = out.data_ptr(), lse.data_ptr()
+        q, k, v, to_out, to_lse = self.start
+        arguments.q, arguments.k, arguments.v = query.data_ptr() + q, key.data_ptr() + k, value.data_ptr() + v
+        arguments.out, arguments.lse = out.data_ptr() + to_out, lse.data_ptr() + to_lse
         arguments.threads = thread_count()
         self.kernel(arguments)
 
 
-def _launch(request: Request, outputs: tuple[Tensor, Tensor]) -> Launch | None:
+class Launches(NamedTuple):
+    """One launch for each residue class of a request."""
+
+    each: tuple[Launch, ...]
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor) -> None:
+        """As `Launch`; the tensors are those of the whole request."""
+        for launch in self.each:
+            launch(query, key, value, out, lse)
+
+
+def _launches(request: Request, outputs: tuple[Tensor, Tensor]) -> Launch | Launches | None:
     nothing = outputs[0].numel() == 0 and outputs[1].numel() == 0
     if nothing or request.k_len == 0 or request.batch == 0 or request.kv_heads == 0:
         return None
-    return launch_of(request, variant_of(request, target_here()), outputs)
+    whole = _addresses(request, outputs)
+    found: list[Launch] = []
+    for each in residue_classes(request):
+        part = (each.of_rows(outputs[0]), each.of_rows(outputs[1]))
+        launch = launch_of(each.request, variant_of(each.request, target_here()), part)
+        start = (mine - all_of_it for mine, all_of_it in zip(_addresses(each.request, part), whole, strict=True))
+        found.append(launch._replace(start=(next(start), next(start), next(start), next(start), next(start))))
+    return found[0] if len(found) == 1 else Launches(tuple(found))
+
+
+def _addresses(request: Request, outputs: tuple[Tensor, Tensor]) -> Addresses:
+    out, lse = outputs
+    return request.query.data_ptr(), request.key.data_ptr(), request.value.data_ptr(), out.data_ptr(), lse.data_ptr()
 
 
 def launch_of(request: Request, variant: Variant, outputs: tuple[Tensor, Tensor]) -> Launch:

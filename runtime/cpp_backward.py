@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from .cpp_launch import arguments_of, loaded, target_here, toolchain_of, variant
 from .gradients import Gradients, Saved
 from .launches import values_of
 from .request import Request
+from .residue_classes import ResidueClass, residue_classes, total
 
 ITEMS, MOST_GROUPS = 128, 16
 MOST_TABLE_BYTES = 2**26
@@ -25,16 +27,33 @@ MOST_TABLE_BYTES = 2**26
 def run_backward(request: Request, saved: Saved, tables: frozenset[str], block: Block | None = None) -> Gradients:
     """Gradients of query, key, value and of `tables`. block: edges of query and key tiles; None is the chosen shape."""
     room = _Room.of(request)
-    wanted = {name: request.bindings[name] for name in sorted(tables)}
+    wanted = {name: cast(Tensor, request.bindings[name]) for name in sorted(tables)}
     nothing = request.query.numel() == 0 or request.key.numel() == 0 or request.value.numel() == 0 or request.batch == 0
     if nothing:
-        return room.gradients(request, {name: torch.zeros_like(table) for name, table in wanted.items() if isinstance(table, Tensor)})
+        return room.gradients(request, {name: torch.zeros_like(table) for name, table in wanted.items()})
+    classes = residue_classes(request)
+    task = _Task(wanted, block, ITEMS // len(classes))
+    parts = [_sum_into(room.of_class(each), each.request, each.saved(saved), task) for each in classes]
+    return room.gradients(request, {name: total([part[name] for part in parts]).to(table.dtype) for name, table in wanted.items()})
+
+
+class _Task(NamedTuple):
+    """wanted: tables whose gradient is asked for.   block: edges of tiles, None for the chosen ones.   items: of work, at least."""
+
+    wanted: Mapping[str, Tensor]
+    block: Block | None
+    items: int
+
+
+def _sum_into(room: _Room, request: Request, saved: Saved, task: _Task) -> dict[str, Tensor]:
+    """Add the gradients of query, key and value to `room`; those of the wanted tables, float64."""
+    wanted = task.wanted
     target = target_here()
     variant = variant_of(request, target)._replace(family="backward", wanted=tuple(wanted))
-    variant = variant._replace(block=block or chosen(variant, request.q_len))
+    variant = variant._replace(block=task.block or chosen(variant, request.q_len))
     values = values_of(request, variant, toolchain_of(target))
     call, kept = arguments_of(request, values, (saved.out, saved.lse))
-    groups = _groups(request, variant.block)
+    groups = _groups(request, variant.block, task.items)
     items = _planes(request) * groups
     sums = TableSums.of([values.tables[name] for name in values.kernel.gradients], items)
     progress = np.zeros(items + sums.slots, np.int64)
@@ -57,7 +76,7 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str], block: 
     )
     loaded(values.kernel)(arguments)
     del kept
-    return room.gradients(request, sums.by_table(values.kernel.gradients, wanted))
+    return sums.by_table(values.kernel.gradients, wanted)
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,9 @@ class _Room:
     @staticmethod
     def of(request: Request) -> _Room:
         return _Room(*(_zeros(tensor, request.lse_dtype) for tensor in (request.query, request.key, request.value)))
+
+    def of_class(self, part: ResidueClass) -> _Room:
+        return _Room(part.of_rows(self.query), part.of_keys(self.key), part.of_keys(self.value))
 
     def gradients(self, request: Request, tables: Mapping[str, Tensor]) -> Gradients:
         """The sums as gradients, in the dtype of the request and without what was padded."""
@@ -97,10 +119,10 @@ def _planes(request: Request) -> int:
     return (1 if shared else request.batch) * request.kv_heads
 
 
-def _groups(request: Request, block: Block) -> int:
+def _groups(request: Request, block: Block, items: int) -> int:
     """Runs of tiles per plane: enough work items for many threads, from shapes alone."""
     tiles = min(-(-request.q_len // block[0]), -(-request.k_len // block[1]))
-    return max(1, min(-(-ITEMS // _planes(request)), MOST_GROUPS, tiles))
+    return max(1, min(-(-items // _planes(request)), MOST_GROUPS, tiles))
 
 
 @dataclass(frozen=True)
@@ -124,15 +146,14 @@ class TableSums:
         pointers = (ctypes.c_void_p * max(1, len(sums)))(*(each.ctypes.data for each in sums))
         return TableSums(sums, pointers, entries, slots)
 
-    def by_table(self, names: Sequence[str], wanted: Mapping[str, object]) -> dict[str, Tensor]:
-        """The gradient of each wanted table: slots and look-ups summed in order."""
+    def by_table(self, names: Sequence[str], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The gradient of each wanted table, float64: slots and look-ups summed in order."""
         found: dict[str, Tensor] = {}
         for name, table in wanted.items():
-            assert isinstance(table, Tensor)
             total = np.zeros(table.numel())
             for of, sums in zip(names, self.sums, strict=True):
                 if of == name:
                     for slot in sums:
                         total += slot
-            found[name] = torch.as_tensor(total).view(table.shape).to(table.dtype)
+            found[name] = torch.as_tensor(total).view(table.shape)
         return found

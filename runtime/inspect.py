@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LONGEST_LINE = 160
 PARTIAL_COST = 1.15  # a partial tile beside a full one, measured on the C++ kernels
 
+Counts = tuple[int, int, int]
+"""Empty, partial and full tiles."""
+
 
 @dataclass(frozen=True)
 class TileSchedule:
@@ -104,13 +107,15 @@ class Explanation:
     """What a pattern becomes. Printing it gives the account as text.
 
     live_pairs: attended pairs of one (b, h), exactly. speedup: predicted, over visiting every tile.
+    residues:   classes that kernels take as problems of their own and the tiles of all of them; None where they take the pattern whole.
     """
 
     program: Program
     schedule: TileSchedule
     steps: tuple[tuple[str, str, float], ...]
-    classes: tuple[int, int, int]
+    classes: Counts
     live_pairs: int
+    residues: tuple[int, Counts] | None = None
 
     @property
     def density(self) -> float:
@@ -118,8 +123,7 @@ class Explanation:
 
     @property
     def speedup(self) -> float:
-        empty, partial, full = self.classes
-        return (empty + partial + full) / max(1e-9, PARTIAL_COST * partial + full)
+        return sum(self.classes) / _cost(self.classes if self.residues is None else self.residues[1])
 
     def __str__(self) -> str:
         return "\n".join((*self._passes(), "", *self._tiles(), "", *self._loops()))
@@ -140,8 +144,18 @@ class Explanation:
             f"found: {found.route}, {told or 'a cover that may hold more than it must'}",
             f"pairs: {self.live_pairs} of {launch.q_len * launch.k_len}, density {self.density:.4f}",
             f"predicted speed-up over every tile: {self.speedup:.1f}x",
+            *self._residues(),
             *(f"fell back: {reason}" for reason in found.counters.fallbacks),
             *([f"evaluated: {found.counters.point_evaluations} points"] if found.counters.point_evaluations else []),
+        ]
+
+    def _residues(self) -> list[str]:
+        if self.residues is None:
+            return []
+        modulus, (empty, partial, full) = self.residues
+        return [
+            f"token order: {modulus} residue classes, each a problem of its own on tokens {modulus} apart",
+            f"tiles of the classes: {empty} empty, {partial} partial, {full} full",
         ]
 
     def _loops(self) -> list[str]:
@@ -154,6 +168,36 @@ class Explanation:
                 listed = f" through {piece.through.name}" if piece.through else ""
                 lines.append(f"  {kind:8} {_short(f'{piece.start} <= j < {piece.stop}{step}{listed}{where}')}")
         return lines
+
+
+def _cost(counts: Counts) -> float:
+    """In full tiles."""
+    return max(1e-9, PARTIAL_COST * counts[1] + counts[2])
+
+
+def _counts(found: TileSchedule) -> Counts:
+    """Tiles of head 0 of batch item 0 by class."""
+    empty, partial, full = np.bincount(found.tiles().ravel(), minlength=len(Tile)).tolist()
+    return empty, partial, full
+
+
+def _of_residues(program: Program, launch: Launch, block: tuple[int, int]) -> tuple[int, Counts] | None:
+    from ..passes.binding import symbol_values
+    from ..passes.derive import derive
+    from ..passes.residues import residues
+
+    found = residues(program, symbol_values(program, launch))
+    if found is None or not found.pay(launch.q_len, launch.k_len):
+        return None
+    total = np.zeros(len(Tile), np.int64)
+    for row, key, parameters in found.classes(launch.q_len, launch.k_len, launch.offset):
+        rows, keys = (len(range(first, length, found.modulus)) for first, length in ((row, launch.q_len), (key, launch.k_len)))
+        inner = launch._replace(q_len=rows, k_len=keys, offset=0, parameters={**launch.parameters, **parameters})
+        tiles = derive(found.program, *block, inner)
+        arrays = {**tiles.arrays, **term_arrays(tiles.schedule, inner)}
+        total += _counts(TileSchedule(tiles.schedule, inner, arrays))
+    empty, partial, full = total.tolist()
+    return found.modulus, (empty, partial, full)
 
 
 def _short(text: str) -> str:
@@ -169,12 +213,12 @@ def explain(
 
     launch = _launch(pattern, (q_len, kv_len), (batch, heads))
     found, trace = _derived(pattern, launch, block)
-    counts = np.bincount(found.tiles().ravel(), minlength=len(Tile))
     program = resolved(pattern, None)[0]
     return Explanation(
         program,
         found,
         tuple(trace.diffs()),
-        (int(counts[0]), int(counts[1]), int(counts[2])),
+        _counts(found),
         live_pairs(found.schedule.program, launch),
+        _of_residues(program, launch, block),
     )

@@ -6,7 +6,7 @@ A warm start loads neither islpy, sympy, networkx nor jinja2: the cache holds th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,7 +72,8 @@ class Toolchain(NamedTuple):
     tune: Callable[[Plan], Plan] = lambda plan: plan
 
 
-class Kernel(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Kernel:
     """A built kernel and what it takes to launch it.
 
     path:       its artefact; entry: the name of the function in it.

@@ -21,6 +21,7 @@ from .kernels import Variant
 from .prepared import forget_prepared
 from .ragged import lengths_given
 from .request import Request, check_dense
+from .residue_classes import residue_classes
 from .threads import one_thread
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def tune(
 
 
 def _tuned(request: Request, backward: bool, rounds: int) -> Tuning:
+    request = residue_classes(request)[0].request  # whose kernel serves every class
     variant = _variant(request, backward)
     in_use = chosen(variant, request.q_len)
     ranking = [block_of(shape, variant.family) for shape in ranked(problem_of(variant))]
