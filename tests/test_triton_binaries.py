@@ -109,7 +109,7 @@ def test_backward_kernels_fit_and_multiply_matrices(
     assert block_of(family, "bf16", (dim, dim)) == BACKWARD[family]
     window = replace(backward_plan(WINDOW, family, BACKWARD[family], (dim, dim), "bf16"), num_warps=8, num_stages=2)
     made = cross_compile(loaded(window, tmp_path, interpret=False), window, target)
-    record_property("resources", made.resources)  # they may spill; `benchmarks/gpu.py --dry` prints how much
+    record_property("resources", str(made.resources))  # they may spill; `benchmarks/gpu.py --dry` prints how much
     assert made.resources.shared_bytes <= MOST_SHARED[target]
     assert {"sm_80": "mma.sync", "sm_90": "wgmma.mma_async", "sm_100": "mma", "gfx942": "v_mfma"}[target] in made.assembly
     assert "atom" not in made.assembly
