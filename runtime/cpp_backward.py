@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -26,9 +26,9 @@ MOST_TABLE_BYTES = 2**26
 
 def run_backward(request: Request, saved: Saved, tables: frozenset[str], block: Block | None = None) -> Gradients:
     """Gradients of query, key, value and of `tables`. block: edges of query and key tiles; None is the chosen shape."""
-    room = _Room.of(request)
     wanted = {name: cast(Tensor, request.bindings[name]) for name in sorted(tables)}
     nothing = request.query.numel() == 0 or request.key.numel() == 0 or request.value.numel() == 0 or request.batch == 0
+    room = _Room.of(request, torch.zeros if nothing or not blank(request) else torch.empty)
     if nothing:
         return room.gradients(request, {name: torch.zeros_like(table) for name, table in wanted.items()})
     classes = residue_classes(request)
@@ -73,6 +73,7 @@ def _sum_into(room: _Room, request: Request, saved: Saved, task: _Task) -> dict[
         sums.slots,
         groups,
         progress.ctypes.data,
+        int(blank(request)),
     )
     loaded(values.kernel)(arguments)
     del kept
@@ -81,15 +82,15 @@ def _sum_into(room: _Room, request: Request, saved: Saved, task: _Task) -> dict[
 
 @dataclass(frozen=True)
 class _Room:
-    """Zeroed sums of reals, [batch or 1, heads, tokens, D in whole vectors], for the three tensors of a request."""
+    """Sums of reals, [batch or 1, heads, tokens, D in whole vectors], for the three tensors of a request."""
 
     query: Tensor
     key: Tensor
     value: Tensor
 
     @staticmethod
-    def of(request: Request) -> _Room:
-        return _Room(*(_zeros(tensor, request.lse_dtype) for tensor in (request.query, request.key, request.value)))
+    def of(request: Request, make: Callable[..., Tensor]) -> _Room:
+        return _Room(*(_sums(tensor, request.lse_dtype, make) for tensor in (request.query, request.key, request.value)))
 
     def of_class(self, part: ResidueClass) -> _Room:
         return _Room(part.of_rows(self.query), part.of_keys(self.key), part.of_keys(self.value))
@@ -103,14 +104,19 @@ def _cut(total: Tensor, like: Tensor) -> Tensor:
     return total[..., : like.shape[-1]].to(like.dtype)
 
 
-def _zeros(like: Tensor, dtype: torch.dtype) -> Tensor:
+def blank(request: Request) -> bool:
+    """Whether kernels clear the sums themselves, each part just before it is used: they then reach every row and every key."""
+    return request.ragged.uniform and (request.q_len, request.k_len) == (request.query.shape[2], request.key.shape[2])
+
+
+def _sums(like: Tensor, dtype: torch.dtype, make: Callable[..., Tensor]) -> Tensor:
     """Laid out as `like` is, heads or tokens first, each row in whole vectors."""
     lanes = VECTOR_BYTES[target_here().name] // dtype.itemsize
     batch, heads, tokens, width = like.shape
     padded = -(-width // lanes) * lanes
     if like.stride(1) < like.stride(2):
-        return torch.zeros((batch, tokens, heads, padded), dtype=dtype).transpose(1, 2)
-    return torch.zeros((batch, heads, tokens, padded), dtype=dtype)
+        return make((batch, tokens, heads, padded), dtype=dtype).transpose(1, 2)
+    return make((batch, heads, tokens, padded), dtype=dtype)
 
 
 def _planes(request: Request) -> int:

@@ -40,6 +40,7 @@ class BackwardArguments(ctypes.Structure):
         *((name, c_void_p) for name in ("grad_tables", "grad_entries")),
         *((name, c_int64) for name in ("slots", "groups")),
         ("progress", c_void_p),
+        ("blank", c_int64),
     ]
 
 

@@ -300,6 +300,17 @@ def test_rows_that_see_nothing_have_no_gradient_and_give_none(backend: str) -> N
     assert not value.any()
 
 
+@pytest.mark.parametrize("seed", range(40 if PROVE else 4))
+def test_memory_that_held_something_else_does_not_show(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = torch.empty
+
+    def used(*shape: Any, **options: Any) -> Tensor:  # noqa: ANN401
+        return empty(*shape, **options).fill_(math.nan if options.get("dtype", torch.float32).is_floating_point else 7)
+
+    monkeypatch.setattr(torch, "empty", used)
+    check(problems.problem(seed, longest=129), "cpp", seed)
+
+
 @each_backend
 def test_padding_is_neither_read_nor_written(backend: str) -> None:
     query, key, value = (torch.randn(2, 2, 70, 8) for _ in range(3))
