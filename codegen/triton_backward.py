@@ -10,17 +10,18 @@ Gradients of tables are written by the program that owns what they are summed ov
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ..ir.expr import K_LEN, Q_LEN, Const, Expr, Kind, S, substitute
 from ..ir.plan import Gradient, Plan
 from ..ir.schedule import Piece, Schedule
 from ..ir.source import Source
 from .print_triton import Names, bind, define, hoist, identifier, names_of
-from .triton import Loop, Scores, casts, declarations, loops_of, padded, require_edges, text_of
+from .triton import Scores, casts, loops_of
 from .triton_arguments import KEY_STRIDES, LENGTHS, QUERY_STRIDES, SCALARS, TURNS
+from .triton_kernel import Kernel, declarations, rendered, told
 from .triton_sums import Sum, sums_of
 
 QUERIES_TEMPLATE = "triton/backward_queries.py.jinja"
@@ -29,58 +30,34 @@ EXCHANGED: dict[Expr, Expr] = {Q_LEN: K_LEN, K_LEN: Q_LEN}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Backward:
-    """For templates/triton/backward_queries.py.jinja and, with `casts` beside, backward_keys.py.jinja.
+class Backward(Kernel):
+    """For templates/triton/backward_queries.py.jinja; the `scores` of its loops turn `s` and `risen` into `weight` and `moved`.
 
-    title, runtime, scale_type, real, head_dim, value_dim, head, value: as in `triton.Forward`.
     sums:      (table, what one number is a sum over) of each look-up that the kernel sums a gradient for, as a Python tuple.
-    strides, arguments: declarations, each with a comma.
-    block_q, block_k: edges of the tiles of queries and of keys.
-    bindings:  lines before the loops.
-    loops:     at most two; their `scores` turn `s` and `risen` into `weight` and `moved`.
+    strides:   declarations, each with a comma.
     closing:   lines after the loops.
     """
 
-    title: str
-    runtime: str
     sums: str
-    entry: str
     strides: str
-    arguments: str
-    scale_type: str
-    real: str
-    block_q: int
-    block_k: int
-    head_dim: int
-    value_dim: int
-    head: int
-    value: int
-    bindings: str
-    loops: tuple[Loop, ...]
     closing: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackwardKeys(Backward):
-    """casts: lines before the loop over what shares the keys: parameters."""
+    """For templates/triton/backward_keys.py.jinja. casts: lines before the loop over what shares the keys: parameters."""
 
     casts: str
 
 
 def render_queries(plan: Plan) -> Source:
-    """The kernel for the gradient of the queries. Raises NotImplementedError as `triton.render` does."""
-    return _rendered(QUERIES_TEMPLATE, backward_queries(plan))
+    """The kernel for the gradient of the queries. Raises NotImplementedError as `told` does."""
+    return rendered(QUERIES_TEMPLATE, backward_queries(plan))
 
 
 def render_keys(plan: Plan) -> Source:
-    """The kernel for the gradients of keys and values. Raises NotImplementedError as `triton.render` does."""
-    return _rendered(KEYS_TEMPLATE, backward_keys(plan))
-
-
-def _rendered(template: str, context: Backward) -> Source:
-    digest = hashlib.sha256(text_of(template, asdict(context)).encode()).hexdigest()[:8]
-    entry = f"{context.entry}_{digest}"
-    return Source("python", entry, text_of(template, asdict(replace(context, entry=entry))))
+    """The kernel for the gradients of keys and values. Raises NotImplementedError as `told` does."""
+    return rendered(KEYS_TEMPLATE, backward_keys(plan))
 
 
 def backward_queries(plan: Plan) -> Backward:
@@ -88,13 +65,12 @@ def backward_queries(plan: Plan) -> Backward:
     sums = sums_of(plan, keys=False)
     scores = _lines(plan, known, sums, "k")
     bounds, loops = loops_of(plan, known, scores)
-    own = _shared(plan, known, sums, QUERY_STRIDES)
-    return replace(
-        own,
-        entry=f"{own.entry}_backward_queries",
+    common = _told(plan, known, sums, QUERY_STRIDES)
+    common["entry"] += "_backward_queries"
+    return Backward(
+        **common,
         bindings="\n".join([*casts(plan, known), *scores.before, *bounds, *(line for each in sums for line in each.opening)]),
         loops=loops,
-        closing="\n".join(line for each in sums for line in each.closing(known)),
     )
 
 
@@ -104,48 +80,29 @@ def backward_keys(plan: Plan) -> BackwardKeys:
     sums = sums_of(plan, keys=True)
     scores = _lines(plan, known, sums, "q")
     bounds, loops = loops_of(turned, known, scores)
-    own = _shared(plan, known, sums, KEY_STRIDES)
-    fields: dict[str, object] = {name: getattr(own, name) for name in Backward.__slots__}
+    common = _told(plan, known, sums, KEY_STRIDES)
+    common["entry"] += "_backward_keys"
+    common["block_q"], common["block_k"] = plan.block_k, plan.block_q
     return BackwardKeys(
-        **{  # pyright: ignore[reportArgumentType]  (the fields of `own`)
-            **fields,
-            "entry": f"{own.entry}_backward_keys",
-            "block_q": plan.block_k,
-            "block_k": plan.block_q,
-            "casts": "\n".join(casts(plan, known)),
-            "bindings": "\n".join([*scores.before, *bounds, *(line for each in sums for line in each.opening)]),
-            "loops": loops,
-            "closing": "\n".join(line for each in sums for line in each.closing(known)),
-        }
+        **common,
+        casts="\n".join(casts(plan, known)),
+        bindings="\n".join([*scores.before, *bounds, *(line for each in sums for line in each.opening)]),
+        loops=loops,
     )
 
 
-def _shared(plan: Plan, known: Names, sums: Sequence[Sum], strides: Sequence[str]) -> Backward:
+def _told(plan: Plan, known: Names, sums: Sequence[Sum], strides: Sequence[str]) -> dict[str, Any]:
     """What both kernels are told alike."""
-    require_edges(plan)
-    real = "fp64" if plan.dtype == "f64" else "fp32"
-    arguments = [*declarations(plan, known, real), *(argument for each in sums for argument in each.arguments)]
-    runtime = ["lse", "delta", "grad_lse", *LENGTHS, *SCALARS, *TURNS, "first_place", "first_offset", "items", *strides]
+    arguments = [*declarations(plan, known), *(argument for each in sums for argument in each.arguments)]
+    runtime = ("lse", "delta", "grad_lse", *LENGTHS, *SCALARS, *TURNS, "first_place", "first_offset", "items", *strides)
     name = identifier(plan.schedule.program.name)
-    return Backward(
-        title=f"Attention backward of `{name}`: {plan.dtype}, {plan.head_dim} x {plan.value_dim}.",
-        runtime=repr([*runtime, *(argument.split(":")[0] for argument in arguments)]),
-        sums=repr(tuple((each.lookup.table.name, each.over) for each in sums)),
-        entry=f"{name}_{plan.dtype}_q{plan.block_q}_k{plan.block_k}",
-        strides="\n".join(f'{stride}: "i64",' for stride in strides),
-        arguments="\n".join(f"{argument}," for argument in arguments),
-        scale_type=real,
-        real=f"tl.{real.replace('fp', 'float')}",
-        block_q=plan.block_q,
-        block_k=plan.block_k,
-        head_dim=plan.head_dim,
-        value_dim=plan.value_dim,
-        head=padded(plan.head_dim),
-        value=padded(plan.value_dim),
-        bindings="",
-        loops=(),
-        closing="",
-    )
+    return {
+        **told(plan, arguments, runtime),
+        "title": f"Attention backward of `{name}`: {plan.dtype}, {plan.head_dim} x {plan.value_dim}.",
+        "sums": repr(tuple((each.lookup.table.name, each.over) for each in sums)),
+        "strides": "\n".join(f'{stride}: "i64",' for stride in strides),
+        "closing": "\n".join(line for each in sums for line in each.closing(known)),
+    }
 
 
 def _turned(schedule: Schedule) -> Schedule:

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from jinja2 import meta, nodes
 from lacuna.codegen.environment import ENVIRONMENT
-from lacuna.codegen.triton import TEMPLATE, Forward, Loop, forward, parts, render
+from lacuna.codegen.triton import TEMPLATE, Forward, forward, parts, render
 from lacuna.codegen.triton_backward import KEYS_TEMPLATE, QUERIES_TEMPLATE, Backward, BackwardKeys
 from lacuna.codegen.triton_decode import TEMPLATE as DECODE_TEMPLATE
 from lacuna.codegen.triton_decode import Decode
+from lacuna.codegen.triton_kernel import Loop
 from lacuna.ir.expr import TRUE, Binary, Const, K, Op, Q, Symbol
 from lacuna.ir.schedule import Piece
 from lacuna.ir.target import Target
