@@ -20,7 +20,9 @@ from .launches import values_of
 from .request import Request
 from .residue_classes import ResidueClass, residue_classes, total
 
-ITEMS, MOST_GROUPS = 128, 16
+ITEMS = 128  # that keep many threads busy
+LEAST_GROUPS, MOST_GROUPS = 4, 16
+GROUP = 16  # tiles: each tile of keys is laid out anew for every group of queries that it meets
 MOST_TABLE_BYTES = 2**26
 
 
@@ -32,17 +34,16 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str], block: 
     if nothing:
         return room.gradients(request, {name: torch.zeros_like(table) for name, table in wanted.items()})
     classes = residue_classes(request)
-    task = _Task(wanted, block, ITEMS // len(classes))
+    task = _Task(wanted, block)
     parts = [_sum_into(room.of_class(each), each.request, each.saved(saved), task) for each in classes]
     return room.gradients(request, {name: total([part[name] for part in parts]).to(table.dtype) for name, table in wanted.items()})
 
 
 class _Task(NamedTuple):
-    """wanted: tables whose gradient is asked for.   block: edges of tiles, None for the chosen ones.   items: of work, at least."""
+    """wanted: tables whose gradient is asked for.   block: edges of tiles, None for the chosen ones."""
 
     wanted: Mapping[str, Tensor]
     block: Block | None
-    items: int
 
 
 def _sum_into(room: _Room, request: Request, saved: Saved, task: _Task) -> dict[str, Tensor]:
@@ -53,7 +54,7 @@ def _sum_into(room: _Room, request: Request, saved: Saved, task: _Task) -> dict[
     variant = variant._replace(block=task.block or chosen(variant, request.q_len))
     values = values_of(request, variant, toolchain_of(target))
     call, kept = arguments_of(request, values, (saved.out, saved.lse))
-    groups = _groups(request, variant.block, task.items)
+    groups = _groups(request, variant.block)
     items = _planes(request) * groups
     sums = TableSums.of([values.tables[name] for name in values.kernel.gradients], items)
     progress = np.zeros(items + sums.slots, np.int64)
@@ -125,10 +126,10 @@ def _planes(request: Request) -> int:
     return (1 if shared else request.batch) * request.kv_heads
 
 
-def _groups(request: Request, block: Block, items: int) -> int:
+def _groups(request: Request, block: Block) -> int:
     """Runs of tiles per plane: enough work items for many threads, from shapes alone."""
     tiles = min(-(-request.q_len // block[0]), -(-request.k_len // block[1]))
-    return max(1, min(-(-items // _planes(request)), MOST_GROUPS, tiles))
+    return max(1, min(-(-ITEMS // _planes(request)), max(LEAST_GROUPS, tiles // GROUP), MOST_GROUPS, tiles))
 
 
 @dataclass(frozen=True)
