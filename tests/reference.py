@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 Score = Callable[[Tensor], Tensor]
-FEW_ROWS = 100
+FEW_ROWS = 1000
 
 
 def attention(

@@ -164,7 +164,8 @@ def test_integers_come_out_as_in_python(tmp_path_factory: pytest.TempPathFactory
 
 @given(truths())
 def test_truth_values_come_out_as_in_python(tmp_path_factory: pytest.TempPathFactory, expr: Expr) -> None:
-    assert np.array_equal(interpreted(expr, tmp_path_factory.mktemp("text")).numpy(), expected(expr).astype(bool))
+    if fits(expr):
+        assert np.array_equal(interpreted(expr, tmp_path_factory.mktemp("text")).numpy(), expected(expr).astype(bool))
 
 
 POSITIVE = Binary(Op.ADD, Unary(Op.ABS, S), Const(0.25))
