@@ -141,6 +141,30 @@ def summary(rows: list[Row]) -> str:
     return f"FlexAttention, geometric mean: {', '.join(parts)}, both {statistics.geometric_mean(pooled):.2f}x; at least {min(pooled):.2f}x"
 
 
+def tables(rows: list[Row], rates: dict[str, float]) -> str:
+    """The same as markdown."""
+    lines = [
+        f"# CPU, B1 H{HEADS} L{LENGTH} D{DIM}",
+        "",
+        "Written by `python benchmarks/cpu.py --results benchmarks/results`. Medians of nine interleaved pairs; ratios are peer / ours (smallest..largest).",
+        f"The share is of a matrix product {EDGE} x {EDGE} x {EDGE} timed in turns ({', '.join(f'{name} {rate:.0f} GFLOP/s' for name, rate in rates.items())}).",
+        f"{summary(rows)}.",
+    ]
+    for direction, last in (("forward", "FlexAttention compiled"), ("forward and backward", "1.5 / density")):
+        lines += [
+            "",
+            f"## {direction.capitalize()}",
+            "",
+            f"| dtype | case | density | ours | share | SDPA with mask | SDPA causal | {last} |",
+        ]
+        lines.append("|---" * 8 + "|")
+        for row in (row for row in rows if row.direction == direction):
+            beside = f"{row.flex or ''}" if direction == "forward" else f"{1.5 / row.density:.1f}"
+            cells = (row.dtype, row.case, f"{row.density:.3f}", f"{row.ours_ms:.1f} ms", row.share, row.sdpa, row.sdpa_causal or "", beside)
+            lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def chart(rows: list[Row], rates: dict[str, float], path: Path) -> None:
     """A panel for each dtype and direction: bars of GFLOP/s, a line where the matrix product is."""
     import matplotlib as mpl
@@ -170,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three pairs instead of nine, without FlexAttention")
     parser.add_argument("--only", help="cases whose name contains this")
-    parser.add_argument("--results", type=Path, help="write cpu.json and cpu.svg into this folder")
+    parser.add_argument("--results", type=Path, help="write cpu.json, cpu.md and cpu.svg into this folder")
     options = parser.parse_args()
     pairs = 3 if options.quick else 9
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; B1 H{HEADS} L{LENGTH} D{DIM}")
@@ -189,6 +213,7 @@ def main() -> None:
     print(f"\n{summary(rows)}")
     if options.results:
         (options.results / "cpu.json").write_text(json.dumps({"product": rates, "rows": [asdict(row) for row in rows]}, indent=1))
+        (options.results / "cpu.md").write_text(tables(rows, rates))
         chart(rows, rates, options.results / "cpu.svg")
 
 
