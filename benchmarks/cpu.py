@@ -16,6 +16,7 @@ import math
 import platform
 import statistics
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,26 +144,28 @@ def summary(rows: list[Row]) -> str:
 
 def tables(rows: list[Row], rates: dict[str, float]) -> str:
     """The same as markdown."""
+    products = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in rates.items())
     lines = [
         f"# CPU, B1 H{HEADS} L{LENGTH} D{DIM}",
         "",
-        "Written by `python benchmarks/cpu.py --results benchmarks/results`. Medians of nine interleaved pairs; ratios are peer / ours (smallest..largest).",
-        f"The share is of a matrix product {EDGE} x {EDGE} x {EDGE} timed in turns ({', '.join(f'{name} {rate:.0f} GFLOP/s' for name, rate in rates.items())}).",
+        "Written by `python benchmarks/cpu.py --results benchmarks/results`. Medians of nine interleaved pairs;",
+        f"ratios are peer / ours (smallest..largest); the share is of a matrix product of {EDGE} rows timed in turns ({products}).",
         f"{summary(rows)}.",
     ]
     for direction, last in (("forward", "FlexAttention compiled"), ("forward and backward", "1.5 / density")):
-        lines += [
-            "",
-            f"## {direction.capitalize()}",
-            "",
-            f"| dtype | case | density | ours | share | SDPA with mask | SDPA causal | {last} |",
-        ]
-        lines.append("|---" * 8 + "|")
-        for row in (row for row in rows if row.direction == direction):
-            beside = f"{row.flex or ''}" if direction == "forward" else f"{1.5 / row.density:.1f}"
-            cells = (row.dtype, row.case, f"{row.density:.3f}", f"{row.ours_ms:.1f} ms", row.share, row.sdpa, row.sdpa_causal or "", beside)
-            lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
+        head = ("dtype", "case", "density", "ours", "share", "SDPA with mask", "SDPA causal", last)
+        lines += ["", f"## {direction.capitalize()}", "", _cells(head), _cells("---" for _ in head)]
+        lines += [_cells(_columns(row)) for row in rows if row.direction == direction]
     return "\n".join(lines) + "\n"
+
+
+def _columns(row: Row) -> tuple[object, ...]:
+    beside = row.flex if row.direction == "forward" else f"{1.5 / row.density:.1f}"
+    return row.dtype, row.case, f"{row.density:.3f}", f"{row.ours_ms:.1f} ms", row.share, row.sdpa, row.sdpa_causal, beside
+
+
+def _cells(columns: Iterable[object]) -> str:
+    return f"| {' | '.join('' if each is None else str(each) for each in columns)} |"
 
 
 def chart(rows: list[Row], rates: dict[str, float], path: Path) -> None:
