@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .gradients import Gradients, Saved
 
 
-Addresses = tuple[int, int, int, int, int]
+Addresses = tuple[int, ...]
 """Of query, key, value, output and log-sum-exp, in bytes."""
 
 
@@ -87,8 +87,8 @@ def _launches(request: Request, outputs: tuple[Tensor, Tensor]) -> Launch | Laun
     for each in residue_classes(request):
         part = (each.of_rows(outputs[0]), each.of_rows(outputs[1]))
         launch = launch_of(each.request, variant_of(each.request, target_here()), part)
-        start = (mine - all_of_it for mine, all_of_it in zip(_addresses(each.request, part), whole, strict=True))
-        found.append(launch._replace(start=(next(start), next(start), next(start), next(start), next(start))))
+        start = tuple(mine - first for mine, first in zip(_addresses(each.request, part), whole, strict=True))
+        found.append(launch._replace(start=start))
     return found[0] if len(found) == 1 else Launches(tuple(found))
 
 

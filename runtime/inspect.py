@@ -189,11 +189,12 @@ def _of_residues(program: Program, launch: Launch, block: tuple[int, int]) -> tu
     found = residues(program, symbol_values(program, launch))
     if found is None or not found.pay(launch.q_len, launch.k_len):
         return None
-    total = np.zeros(len(Tile), np.int64)
+    total, tiles = np.zeros(len(Tile), np.int64), None
     for row, key, parameters in found.classes(launch.q_len, launch.k_len, launch.offset):
         rows, keys = (len(range(first, length, found.modulus)) for first, length in ((row, launch.q_len), (key, launch.k_len)))
         inner = launch._replace(q_len=rows, k_len=keys, offset=0, parameters={**launch.parameters, **parameters})
-        tiles = derive(found.program, *block, inner)
+        if tiles is None or tiles.schedule.route != "symbolic":  # which serves every class
+            tiles = derive(found.program, *block, inner)
         arrays = {**tiles.arrays, **term_arrays(tiles.schedule, inner)}
         total += _counts(TileSchedule(tiles.schedule, inner, arrays))
     empty, partial, full = total.tolist()

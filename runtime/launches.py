@@ -20,7 +20,7 @@ from .kernels import RAGGED, Kernel, Toolchain, Variant, kernel_of, with_ragged_
 from .request import Ragged, Request
 from .terms import term_arrays
 
-REMEMBERED = 64
+REMEMBERED = 256  # a call may have as many residue classes, forward and backward, as its shortest side holds tiles
 
 
 class Values(NamedTuple):
