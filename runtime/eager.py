@@ -34,11 +34,11 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
 def _attend(plane: Plane, tile: int, outputs: tuple[Tensor, Tensor]) -> None:
     """Fill the rows of one query tile, strip by strip, with a running maximum."""
     request, real = plane.request, plane.known.real
-    query = plane.rows(request.query, tile).to(real) * request.scale
+    query = plane.rows(request.query, tile).to(real)
     state = State.empty(query, request.value_dim)
     for keys, masked in plane.strips(tile):
         key, value = (taken(plane.keys(tensor), keys, real) for tensor in (request.key, request.value))
-        scores = shared(query, key.transpose(-1, -2))
+        scores = shared(query, key.transpose(-1, -2)) * request.scale
         state = state.after(scored(plane, plane.pairs(tile, keys, scores), masked), value)
     out, lse = (plane.rows(tensor, tile) for tensor in outputs)
     out.copy_(state.out())

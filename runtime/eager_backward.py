@@ -73,7 +73,7 @@ def _table(request: Request, name: str) -> Tensor:
 class Rows:
     """One query tile of a plane, in the dtype of the log-sum-exp.
 
-    query:    [batch, heads, rows, D], scaled.   rise: gradient of the output, [batch, heads, rows, Dv].
+    query:    [batch, heads, rows, D].   rise: gradient of the output, [batch, heads, rows, Dv].
     lse:      [batch, heads, rows, 1].
     subtract: what is taken from the gradient of each weight, [batch, heads, rows, 1].
     """
@@ -91,7 +91,7 @@ class Rows:
         subtract = (out * rise).sum(dim=-1, keepdim=True)
         if saved.grad_lse is not None:
             subtract = subtract - plane.rows(saved.grad_lse, tile).unsqueeze(-1)
-        query = plane.rows(plane.request.query, tile).to(real) * plane.request.scale
+        query = plane.rows(plane.request.query, tile).to(real)
         return Rows(tile, query, rise, plane.rows(saved.lse, tile).unsqueeze(-1), subtract)
 
 
@@ -101,17 +101,17 @@ def _descend(plane: Plane, rows: Rows, sums: Sums) -> None:
     steps = torch.zeros_like(rows.query)
     for keys, masked in plane.strips(rows.tile):
         key, value = (taken(plane.keys(tensor), keys, real) for tensor in (request.key, request.value))
-        scores = shared(rows.query, key.transpose(-1, -2))
+        scores = shared(rows.query, key.transpose(-1, -2)) * request.scale
         pairs = plane.pairs(rows.tile, keys, scores)
         weights = _weights(scored(plane, pairs, masked), rows.lse)
         moved = _where_seen(weights, weights * (shared(rows.rise, value.transpose(-1, -2)) - rows.subtract))
-        before = _before_score(request.program.score, pairs, weights, moved)
+        before = _before_score(request.program.score, pairs, weights, moved) * request.scale
         steps += shared(before, key)
         _add(plane.keys(sums.key), keys, gathered(before, rows.query, key.shape[1]))
         _add(plane.keys(sums.value), keys, gathered(weights, rows.rise, key.shape[1]))
         if sums.tables:
             _add_to_tables(request.program.score, sums, pairs, (weights, moved))
-    plane.rows(sums.query, rows.tile).copy_(steps * request.scale)
+    plane.rows(sums.query, rows.tile).copy_(steps)
 
 
 def _weights(scores: Tensor, lse: Tensor) -> Tensor:
