@@ -24,8 +24,8 @@ FUNCTION_NAMES = frozenset({*_FUNCTIONS, "where"})
 class Scope(NamedTuple):
     """What names mean, beyond the variables and the symbols that every program knows."""
 
-    symbols: dict[str, Symbol] = field(default_factory=dict[str, Symbol])
-    tables: dict[str, Table] = field(default_factory=dict[str, Table])
+    symbols: dict[str, Symbol]
+    tables: dict[str, Table]
 
     @staticmethod
     def of(symbols: Iterable[Symbol] = (), tables: Iterable[Table] = ()) -> Scope:

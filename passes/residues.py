@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from ..ir.combine import free_name
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, TRUE, Binary, Const, Expr, K, Op, Q, Symbol, substitute, walk
 from ..ir.program import Program
+from .binding import symbols_needed
 from .canonicalise import simplified, with_values
 from .flatten_grid import FlattenGrid
 from .opaque import linear_form, powers_rewritten
@@ -72,8 +73,10 @@ def residues(program: Program, values: tuple[tuple[Symbol, int], ...] = ()) -> R
     lengths: dict[Expr, Symbol] = {length: Symbol(free_name(name, taken)) for length, name in named.items() if length in read}
     places = {side: Binary(Op.ADD, Binary(Op.MUL, side, Const(modulus)), of) for side, of in ((Q, row_class), (K, key_class))}
     parameters = (*flat.parameters, row_class, key_class, *lengths.values())
-    within = replace(flat, mask=simplified(substitute(mask, {part: TRUE})), parameters=parameters)
-    return Residues(modulus, remainder, within.substituted({**places, **lengths}), row_class, key_class, lengths)
+    within = replace(flat, mask=simplified(substitute(mask, {part: TRUE})), parameters=parameters).substituted({**places, **lengths})
+    if not {row_class, key_class, *lengths.values()}.isdisjoint(symbols_needed(within)):
+        return None  # each class of each length would be a kernel of its own
+    return Residues(modulus, remainder, within, row_class, key_class, lengths)
 
 
 def _conjuncts(mask: Expr) -> Iterator[Expr]:

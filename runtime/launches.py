@@ -46,7 +46,7 @@ def values_of(request: Request, variant: Variant, toolchain: Toolchain) -> Value
     tensors = (*ragged, *(getattr(each, "offsets", each) for each in bound))
     known: Hashable = (
         variant,
-        (request.batch, request.heads, request.q_len, request.k_len, request.offset),
+        (request.batch, request.heads, request.q_len, request.k_len, request.offset, request.positions),
         tuple(request.bindings[symbol.name] for symbol in request.program.parameters),
         tuple((id(tensor), state_of(tensor)) for tensor in tensors),
         tuple(each is None for each in request.ragged),
@@ -70,7 +70,7 @@ def state_of(tensor: object) -> object:
 def _values(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
     parameters = materialise.parameters(request.program, request.bindings)
     furthest = request.offset if request.ragged.offsets is None else int(request.ragged.offsets.max())
-    length = max(request.q_len + max(furthest, 0), request.k_len)
+    length = request.positions or max(request.q_len + max(furthest, 0), request.k_len)
     tables = materialise.tables(request.program, request.bindings, length, request.query.device)
     launch = Launch(
         q_len=request.q_len,

@@ -52,6 +52,7 @@ class Request(NamedTuple):
     q_len, k_len: rows and keys each item has room for; packed sequences: those of the longest.
     offset:   position of query row 0; `ragged.offsets` goes before it.
     layout:   of what the caller gave and gets: `bhld`, `blhd` or `packed`.
+    positions: how many the program may look at, where that does not follow from lengths and offset; else 0.
     """
 
     query: Tensor
@@ -66,6 +67,7 @@ class Request(NamedTuple):
     offset: int
     ragged: Ragged
     layout: str
+    positions: int = 0
 
     @property
     def heads(self) -> int:

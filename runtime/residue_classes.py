@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from ..ir.expr import Binary, Op, walk
+from ..ir.expr import K_LEN, OFFSET, Q_LEN, Binary, Op, walk
 from ..ir.program import Program
 from ..passes.binding import symbols_needed
+from ..passes.flatten_grid import FlattenGrid
 from .request import Request
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def residue_classes(request: Request) -> tuple[ResidueClass, ...]:
     from ..passes.residues import residues  # few patterns need it, and every start would load it
 
     values = {name: value for name, value in request.bindings.items() if isinstance(value, int)}
+    values |= {Q_LEN.name: request.q_len, K_LEN.name: request.k_len, OFFSET.name: request.offset}
     found = residues(request.program, tuple((symbol, values[symbol.name]) for symbol in symbols_needed(request.program)))
     if found is None or not found.pay(request.q_len, request.k_len):
         return whole
@@ -93,12 +95,20 @@ def _classes(request: Request, found: Residues) -> Iterator[ResidueClass]:
 @functools.lru_cache(maxsize=1024)
 def _divides(program: Program) -> bool:
     """Whether the mask takes a remainder at all: what most masks are asked and no more."""
-    return any(isinstance(node, Binary) and node.op in (Op.MOD, Op.BITAND) for node in walk(program.mask))
+    return any(isinstance(node, Binary) and node.op in (Op.MOD, Op.BITAND) for node in walk(FlattenGrid()(program).mask))
 
 
 def _within(request: Request, program: Program, bindings: Mapping[str, object], tokens: tuple[slice, slice]) -> Request:
     rows, keys = tokens
     query, key, value = request.query[:, :, rows], request.key[:, :, keys], request.value[:, :, keys]
     return request._replace(
-        query=query, key=key, value=value, program=program, bindings=bindings, q_len=query.shape[2], k_len=key.shape[2], offset=0
+        query=query,
+        key=key,
+        value=value,
+        program=program,
+        bindings=bindings,
+        q_len=query.shape[2],
+        k_len=key.shape[2],
+        offset=0,
+        positions=max(request.q_len + max(request.offset, 0), request.k_len),
     )

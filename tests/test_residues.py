@@ -187,3 +187,53 @@ def test_compile_makes_the_kernel_that_a_class_runs() -> None:
     kernel = lacuna.compile(problems.dilated(step=4), target="cpp", head_dim=16)
     request = residue_classes(_request(query, problems.dilated(step=4)))[0].request
     assert kernel.variant == cpp_launch.variant_of(request, cpp_launch.target_here())
+
+
+@lacuna.pattern
+def around(q, k):
+    return (q + k) % lacuna.kv_len < 50
+
+
+@lacuna.pattern
+def around_dilated(q, k):
+    return ((q - k) % 4 == 0) & ((q + k) % lacuna.kv_len < 50)
+
+
+@lacuna.pattern
+def dilated_documents(q, k, *, document):
+    return ((q - k) % 4 == 0) & (document[q] == document[k])
+
+
+@lacuna.pattern
+def crossed(q, k):
+    return ((q - k) % 4 == 0) & ((k ^ q) < 64)
+
+
+@lacuna.pattern(rank=2)
+def column(q, k):
+    return q[1] == k[1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "classes"),
+    [
+        (around, 1),
+        (around_dilated, 4),
+        (dilated_documents(document=lacuna.segments(torch.tensor([0, 100, 256]))), 4),
+        (crossed, 1),
+        (column.on(32, 8), 1),
+        (column.on(64, 4), 4),
+    ],
+    ids=repr,
+)
+def test_lengths_segments_and_grids_meet_residue_classes(pattern: Any, classes: int) -> None:  # noqa: ANN401
+    torch.manual_seed(0)
+    leaves = [torch.randn(1, 1, 256, 16, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    assert len(residue_classes(_request(leaves[0], pattern))) == classes
+    explained = lacuna.explain(pattern, 256).residues
+    assert (1 if explained is None else explained[0]) == classes
+    rise = torch.randn(1, 1, 256, 16, dtype=torch.float64)
+    out, expected = (attention(*leaves, pattern, backend=backend) for backend in ("cpp", "eager"))
+    torch.testing.assert_close(out, expected)
+    found, wanted = (torch.autograd.grad(each, leaves, rise) for each in (out, expected))
+    torch.testing.assert_close(found, wanted)
