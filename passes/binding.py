@@ -10,14 +10,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..ir.expr import B, Binary, Const, Expr, H, Op, Symbol, substitute, walk
+from ..ir.expr import INTEGER, B, Binary, Const, Expr, H, Op, Symbol, substitute, walk
 from ..ir.program import Program
 from .flatten_grid import FlattenGrid
 from .launch import Launch
 
 MOST_DIVISOR_VALUES = 64
 Bound = Mapping[str, int | tuple[int, ...]]
-_COUPLING = frozenset({Op.MUL, Op.FLOORDIV, Op.MOD, Op.SHL, Op.SHR, Op.BITAND, Op.BITOR, Op.BITXOR, Op.POW})
+_COUPLING = INTEGER | {Op.MUL, Op.POW}
 
 
 class NeedsValues(Exception):

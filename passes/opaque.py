@@ -15,6 +15,7 @@ from typing import Any
 
 from ..ir.expr import (
     COMPARISONS,
+    INTEGER,
     LOGIC,
     ONE,
     ZERO,
@@ -109,7 +110,7 @@ def symbols_to_bind(mask: Expr) -> tuple[Symbol, ...]:
             continue
         if node.op is Op.MUL:
             factors = [side for side in (node.a, node.b) if not names(side)]
-        elif node.op in DIVISIONS | {Op.SHL, Op.SHR, Op.BITAND, Op.BITOR, Op.BITXOR, Op.POW}:
+        elif node.op in INTEGER | {Op.POW}:
             factors = [node.b]
         else:
             factors = []

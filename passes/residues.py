@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from ..ir.combine import free_name
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, TRUE, Binary, Const, Expr, K, Op, Q, Symbol, substitute, walk
 from ..ir.program import Program
-from .binding import symbols_needed
+from .binding import symbol_values, symbols_needed
 from .canonicalise import simplified, with_values
 from .flatten_grid import FlattenGrid
+from .launch import Launch
 from .opaque import linear_form, powers_rewritten
 
 LEAST_TOKENS = 64  # of a class, on either side: shorter ones would leave tiles half empty
@@ -54,12 +55,18 @@ class Residues:
             yield row, key, {**whole, self.row_class.name: position, self.key_class.name: key}
 
 
-@functools.lru_cache(maxsize=1024)
-def residues(program: Program, values: tuple[tuple[Symbol, int], ...] = ()) -> Residues | None:
+def residues(program: Program, launch: Launch | None = None) -> Residues | None:
     """The residue classes of a program, by the largest modulus in its mask; None where there are none.
 
-    values: of the symbols that `symbols_needed` names; the program of a class holds for these alone.
+    Raises:
+        NeedsValues: a symbol divides or multiplies a position, and there is no launch.
     """
+    return _residues(program, symbol_values(program, launch))
+
+
+@functools.lru_cache(maxsize=1024)
+def _residues(program: Program, values: tuple[tuple[Symbol, int], ...]) -> Residues | None:
+    """values: of the symbols that must be bound; the program of a class holds for these alone."""
     flat = with_values(FlattenGrid()(program), {symbol: Const(value) for symbol, value in values})
     mask = simplified(powers_rewritten(flat.mask))
     found = max(((*each, part) for part in _conjuncts(mask) for each in _congruence(part)), key=lambda each: each[0], default=None)

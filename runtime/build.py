@@ -7,7 +7,6 @@ import torch
 from ..ir.pattern import Pattern
 from ..ir.score import Score
 from ..ir.target import Target
-from ..passes.binding import symbol_values
 from ..passes.launch import Launch
 from ..passes.residues import residues
 from . import materialise
@@ -45,7 +44,7 @@ def compile(
         parameters=materialise.parameters(program, bindings),
         tables={name: table.numpy() for name, table in tables.items() if not table.is_floating_point()},
     )
-    classes = residues(program, symbol_values(program, launch))
+    classes = residues(program, launch)
     if classes is not None:
         program, parameters = classes.program, next(classes.classes(launch.q_len, launch.k_len, 0))[-1]
         launch = launch._replace(parameters={**launch.parameters, **parameters})

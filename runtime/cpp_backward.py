@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -30,28 +30,20 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str], block: 
     """Gradients of query, key, value and of `tables`. block: edges of query and key tiles; None is the chosen shape."""
     wanted = {name: cast(Tensor, request.bindings[name]) for name in sorted(tables)}
     nothing = request.query.numel() == 0 or request.key.numel() == 0 or request.value.numel() == 0 or request.batch == 0
-    room = _Room.of(request, torch.zeros if nothing or not blank(request) else torch.empty)
+    blank = request.fills_tensors and not nothing  # kernels that reach every row and key clear the sums themselves
+    room = _Room.of(request, torch.empty if blank else torch.zeros)
     if nothing:
         return room.gradients(request, {name: torch.zeros_like(table) for name, table in wanted.items()})
     classes = residue_classes(request)
-    task = _Task(wanted, block)
-    parts = [_sum_into(room.of_class(each), each.request, each.saved(saved), task) for each in classes]
+    parts = [_sum_into(room.of_class(each), each.request, each.saved(saved), wanted, block) for each in classes]
     return room.gradients(request, {name: total([part[name] for part in parts]).to(table.dtype) for name, table in wanted.items()})
 
 
-class _Task(NamedTuple):
-    """wanted: tables whose gradient is asked for.   block: edges of tiles, None for the chosen ones."""
-
-    wanted: Mapping[str, Tensor]
-    block: Block | None
-
-
-def _sum_into(room: _Room, request: Request, saved: Saved, task: _Task) -> dict[str, Tensor]:
+def _sum_into(room: _Room, request: Request, saved: Saved, wanted: Mapping[str, Tensor], block: Block | None) -> dict[str, Tensor]:
     """Add the gradients of query, key and value to `room`; those of the wanted tables, float64."""
-    wanted = task.wanted
     target = target_here()
     variant = variant_of(request, target)._replace(family="backward", wanted=tuple(wanted))
-    variant = variant._replace(block=task.block or chosen(variant, request.q_len))
+    variant = variant._replace(block=block or chosen(variant, request.q_len))
     values = values_of(request, variant, toolchain_of(target))
     call, kept = arguments_of(request, values, (saved.out, saved.lse))
     groups = _groups(request, variant.block)
@@ -74,7 +66,7 @@ def _sum_into(room: _Room, request: Request, saved: Saved, task: _Task) -> dict[
         sums.slots,
         groups,
         progress.ctypes.data,
-        int(blank(request)),
+        int(request.fills_tensors),
     )
     loaded(values.kernel)(arguments)
     del kept
@@ -103,11 +95,6 @@ class _Room:
 
 def _cut(total: Tensor, like: Tensor) -> Tensor:
     return total[..., : like.shape[-1]].to(like.dtype)
-
-
-def blank(request: Request) -> bool:
-    """Whether kernels clear the sums themselves, each part just before it is used: they then reach every row and every key."""
-    return request.ragged.uniform and (request.q_len, request.k_len) == (request.query.shape[2], request.key.shape[2])
 
 
 def _sums(like: Tensor, dtype: torch.dtype, make: Callable[..., Tensor]) -> Tensor:

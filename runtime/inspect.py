@@ -182,11 +182,10 @@ def _counts(found: TileSchedule) -> Counts:
 
 
 def _of_residues(program: Program, launch: Launch, block: tuple[int, int]) -> tuple[int, Counts] | None:
-    from ..passes.binding import symbol_values
     from ..passes.derive import derive
     from ..passes.residues import residues
 
-    found = residues(program, symbol_values(program, launch))
+    found = residues(program, launch)
     if found is None or not found.pay(launch.q_len, launch.k_len):
         return None
     total, tiles = np.zeros(len(Tile), np.int64), None

@@ -70,6 +70,11 @@ class Request(NamedTuple):
     positions: int = 0
 
     @property
+    def fills_tensors(self) -> bool:
+        """Whether every row and every key of the tensors counts, for every batch item."""
+        return self.ragged.uniform and (self.q_len, self.k_len) == (self.query.shape[2], self.key.shape[2])
+
+    @property
     def heads(self) -> int:
         return self.query.shape[1]
 

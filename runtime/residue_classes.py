@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from ..ir.expr import K_LEN, OFFSET, Q_LEN, Binary, Op, walk
+from ..ir.expr import Binary, Op, walk
 from ..ir.program import Program
-from ..passes.binding import symbols_needed
 from ..passes.flatten_grid import FlattenGrid
+from ..passes.launch import Launch
+from . import materialise
 from .request import Request
 
 if TYPE_CHECKING:
@@ -72,15 +73,12 @@ def total(parts: Sequence[Tensor]) -> Tensor:
 def residue_classes(request: Request) -> tuple[ResidueClass, ...]:
     """The classes of a request, which share neither rows nor keys and leave none out; one class where it is better served whole."""
     whole = (ResidueClass(request, slice(None), slice(None)),)
-    if not _divides(request.program) or not request.ragged.uniform:
-        return whole
-    if (request.q_len, request.k_len) != (request.query.shape[2], request.key.shape[2]):
+    if not request.fills_tensors or not _divides(request.program):
         return whole
     from ..passes.residues import residues  # few patterns need it, and every start would load it
 
-    values = {name: value for name, value in request.bindings.items() if isinstance(value, int)}
-    values |= {Q_LEN.name: request.q_len, K_LEN.name: request.k_len, OFFSET.name: request.offset}
-    found = residues(request.program, tuple((symbol, values[symbol.name]) for symbol in symbols_needed(request.program)))
+    parameters = materialise.parameters(request.program, request.bindings)
+    found = residues(request.program, Launch(request.q_len, request.k_len, request.offset, parameters=parameters))
     if found is None or not found.pay(request.q_len, request.k_len):
         return whole
     return tuple(_classes(request, found))
