@@ -12,14 +12,30 @@ from .recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """Two patterns under one operator. `names` says what the right one's parameters are called in the whole."""
+class _Pair:
+    """Two recipes. `names` says what the right one's parameters are called in the whole."""
 
-    op: Op
     left: Recipe
     right: Recipe
     left_names: tuple[str, ...]
     names: tuple[tuple[str, str], ...]
+
+    @property
+    def rank(self) -> int:
+        return max(self.left.rank, self.right.rank)
+
+    def traced(self, values: Mapping[str, object], space: Space) -> tuple[Program, Program]:
+        """Both programs on one grid, no name of the right one meaning anything else in the left one."""
+        left = _traced_on(self.left, {name: values[name] for name in self.left_names}, space)
+        inner = _traced_on(self.right, {inner: values[outer] for inner, outer in self.names}, space)
+        return left, renamed(inner, dict(self.names))
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(_Pair):
+    """Two patterns under one operator."""
+
+    op: Op
 
     @property
     def name(self) -> str:
@@ -29,16 +45,9 @@ class Joined:
     def label(self) -> str:
         return f"({self.left.label} {_SPELLING[self.op]} {self.right.label})"
 
-    @property
-    def rank(self) -> int:
-        return max(self.left.rank, self.right.rank)
-
     def trace(self, values: Mapping[str, object], space: Space) -> Program:
-        left = _traced_on(self.left, {name: values[name] for name in self.left_names}, space)
-        inner = _traced_on(self.right, {inner: values[outer] for inner, outer in self.names}, space)
-        right = renamed(inner, dict(self.names))
-        parameters, tables = joined_declarations(left, right)
-        return Program(self.name, Binary(self.op, left.mask, right.mask), S, parameters, tables, space)
+        left, right = self.traced(values, space)
+        return Program(self.name, Binary(self.op, left.mask, right.mask), S, *joined_declarations(left, right), space)
 
 
 _SPELLING = {Op.AND: "&", Op.OR: "|", Op.XOR: "^"}
@@ -109,30 +118,19 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class Chained:
-    """One score after another. `names` says what the second one's parameters are called in the whole."""
-
-    first: Recipe
-    second: Recipe
-    first_names: tuple[str, ...]
-    names: tuple[tuple[str, str], ...]
+class Chained(_Pair):
+    """One score after another, of one rank."""
 
     @property
     def name(self) -> str:
-        return f"{self.first.name}_then_{self.second.name}"[:60]
+        return f"{self.left.name}_then_{self.right.name}"[:60]
 
     @property
     def label(self) -> str:
-        return f"{self.first.label}.then({self.second.label})"
-
-    @property
-    def rank(self) -> int:
-        return self.first.rank
+        return f"{self.left.label}.then({self.right.label})"
 
     def trace(self, values: Mapping[str, object], space: Space) -> Program:
-        first = self.first.trace({name: values[name] for name in self.first_names}, space)
-        inner = self.second.trace({inner: values[outer] for inner, outer in self.names}, space)
-        second = renamed(inner, dict(self.names))
+        first, second = self.traced(values, space)
         parameters, tables = joined_declarations(first, second)
         whole = substitute(second.score, {S: first.score})
         return replace(first, name=self.name, score=whole, parameters=parameters, tables=tables)

@@ -135,7 +135,7 @@ def _joined(op: Op, left: Pattern, right: object) -> Pattern:
     space = _common_space(left, right)
     names = names_beside(left.arguments, right.arguments)
     arguments = {**left.arguments, **{names[name]: argument for name, argument in right.arguments.items()}}
-    return Pattern(Joined(op, left.recipe, right.recipe, tuple(left.arguments), tuple(names.items())), arguments, space)
+    return Pattern(Joined(left.recipe, right.recipe, tuple(left.arguments), tuple(names.items()), op), arguments, space)
 
 
 def _common_space(left: Pattern, right: Pattern) -> Space:
