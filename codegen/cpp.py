@@ -10,8 +10,9 @@ from ..ir.plan import Plan
 from ..ir.source import Source
 from ..ir.target import CHUNK
 from .cpp_kernel import Kernel, rendered, told
+from .cpp_lines import line_function, mask_functions
 from .cpp_targets import REGISTERS
-from .cpp_text import line_function, loops, pairs, part
+from .cpp_text import loops, ordered, pairs, part, tokens
 from .print_cpp import Slots, slots_of
 
 
@@ -24,6 +25,8 @@ class Forward(Kernel):
     vectors, rows: registers of the block that a product keeps.
     chunk:      rows of a partial tile that are handled together, a multiple of lanes.
     pairs:      `true` where bfloat16 is multiplied two numbers at a time, else `false`.
+    ordered, tokens: whether positions are not those of the tokens in memory, and the functions from one to the other.
+    known:      numbers that the mask keeps of each lane.
     functions:  also `weigh`: mask and score over a part of a tile.
     loops:      call `attend` for every scheduled tile of query tile `i`.
     """
@@ -35,6 +38,9 @@ class Forward(Kernel):
     rows: int
     chunk: int
     pairs: str
+    ordered: str
+    tokens: str
+    known: int
 
 
 def render(plan: Plan) -> Source:
@@ -47,6 +53,7 @@ def context(plan: Plan) -> Forward:
     slots = slots_of(plan.parameters, plan.tables)
     common = told(plan, slots)
     vectors = _vectors(plan, common["lanes"])
+    mask = mask_functions(plan.partial, slots, "q")
     return Forward(
         **common,
         title=f"{plan.schedule.program.name}, {plan.dtype}, for {plan.target.name}",
@@ -58,7 +65,10 @@ def context(plan: Plan) -> Forward:
         rows=(REGISTERS[plan.target.name] - vectors) // vectors - 1 if vectors > 1 else 6,
         chunk=math.gcd(plan.block_q, CHUNK),
         pairs=pairs(plan),
-        functions=_functions(plan, slots),
+        ordered=ordered(plan),
+        tokens=tokens(plan),
+        known=mask.known,
+        functions=_functions(plan, slots, mask.text),
         loops=loops(plan, slots),
     )
 
@@ -91,11 +101,11 @@ SCORED = f"    const modified<index> score{{k, b, h, at}};\n{LINE} line[r] = sco
 HIDDEN = f"    if constexpr (!full)\n  {LINE} line[r] = open[r] ? line[r] : real(-INFINITY);"
 
 
-def _functions(plan: Plan, slots: Slots) -> str:
-    parts = [line_function("allowed", "bool", plan.partial, slots, "q")]
+def _functions(plan: Plan, slots: Slots, mask: str) -> str:
+    parts = [mask]
     body: list[str] = []
     if plan.score is not S:
-        parts.append(line_function("modified", "real", plan.score, slots, "q"))
+        parts.append(line_function("modified", plan.score, slots, "q"))
         body.append(SCORED)
     if plan.partial is not TRUE:
         body.append(HIDDEN)

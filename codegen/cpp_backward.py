@@ -8,8 +8,9 @@ from ..ir.expr import TRUE, Const, Expr, Lookup, S, names
 from ..ir.plan import Gradient, Plan
 from ..ir.source import Source
 from .cpp_kernel import Kernel, rendered, told
+from .cpp_lines import line_function, mask_functions
 from .cpp_targets import REGISTERS
-from .cpp_text import line_function, loops, pairs, part
+from .cpp_text import loops, ordered, pairs, part, tokens
 from .print_cpp import Slots, printed, slots_of
 
 
@@ -24,6 +25,8 @@ class Backward(Kernel):
     weights:    statements for one row of a tile: weights in place of scores, the gradient of scores in place of that of weights.
     loops:      call `attend` for every scheduled query tile of key tile `i`.
     pairs:      `true` where bfloat16 is multiplied two numbers at a time, else `false`.
+    ordered, tokens: whether positions are not those of the tokens in memory, and the functions from one to the other.
+    known:      numbers that the mask keeps of each lane.
     wanted:     look-ups whose gradient is wanted.
     """
 
@@ -35,6 +38,9 @@ class Backward(Kernel):
     rows: int
     weights: str
     pairs: str
+    ordered: str
+    tokens: str
+    known: int
     wanted: int
 
 
@@ -49,6 +55,7 @@ def context(plan: Plan) -> Backward:
     assert gradient is not None
     slots = slots_of(plan.parameters, plan.tables)
     many = REGISTERS[plan.target.name] == 32
+    mask = mask_functions(plan.partial, slots, "k")
     return Backward(
         **told(plan, slots),
         title=f"{plan.schedule.program.name}, backward, {plan.dtype}, for {plan.target.name}",
@@ -59,10 +66,13 @@ def context(plan: Plan) -> Backward:
         block_k=plan.schedule.block_q,
         vectors=4 if many else 2,
         rows=6 if many else 4,
-        functions=_functions(plan, gradient, slots),
+        known=mask.known,
+        functions=_functions(plan, gradient, slots, mask.text),
         weights=_weights(plan, gradient),
         loops=loops(plan, slots, clipped=True),
         pairs=pairs(plan),
+        ordered=ordered(plan),
+        tokens=tokens(plan),
         wanted=len(gradient.by_lookup),
     )
 
@@ -70,13 +80,13 @@ def context(plan: Plan) -> Backward:
 # -- mask, score and derivatives --------------------------------------------------------------------------------------
 
 
-def _functions(plan: Plan, gradient: Gradient, slots: Slots) -> str:
-    parts = [line_function("allowed", "bool", plan.partial, slots, "k")]
+def _functions(plan: Plan, gradient: Gradient, slots: Slots, mask: str) -> str:
+    parts = [mask]
     if plan.score is not S:
-        parts.append(line_function("modified", "real", plan.score, slots, "k"))
-        parts.append(line_function("slope", "real", gradient.by_score, slots, "k"))
+        parts.append(line_function("modified", plan.score, slots, "k"))
+        parts.append(line_function("slope", gradient.by_score, slots, "k"))
     for n, (lookup, by) in enumerate(gradient.by_lookup):
-        parts += [line_function(f"by{n}", "real", by, slots, "k"), _entry(n, lookup, slots)]
+        parts += [line_function(f"by{n}", by, slots, "k"), _entry(n, lookup, slots)]
     return "\n\n".join(parts)
 
 

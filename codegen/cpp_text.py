@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 
-from ..ir.expr import TRUE, Expr, Kind, Lookup, Symbol, Table, names, substitute, walk
+from ..ir.expr import TRUE, Expr, K, Kind, Q, Symbol, Table
 from ..ir.plan import Plan
 from ..ir.schedule import Piece
 from .environment import TEMPLATES
-from .print_cpp import TYPES, Printed, Slots, printed
+from .print_cpp import Printed, Slots, printed
 
 STORED = {"f32": "float", "f64": "double", "bf16": "bf16", "f16": "f16"}
 ENTRIES = {"i8": "int8_t", "i16": "int16_t", "i32": "int32_t", "i64": "int64_t", "bool": "bool", **STORED}
@@ -24,6 +23,24 @@ def part(name: str) -> str:
 def pairs(plan: Plan) -> str:
     """Whether a kernel multiplies bfloat16 two numbers at a time, as C++."""
     return "true" if plan.dtype == "bf16" and plan.target.name == "avx512bf16" else "false"
+
+
+# -- tokens -----------------------------------------------------------------------------------------------------------
+
+
+def ordered(plan: Plan) -> str:
+    """Whether positions are not those of the tokens in memory, as C++."""
+    return "false" if plan.order is None else "true"
+
+
+def tokens(plan: Plan) -> str:
+    """Functions that say which token of memory has a position."""
+    query, key = (Q, K) if plan.order is None else (plan.order.rows.token(Q), plan.order.keys.token(K))
+    nothing = Slots({}, {})
+    return "\n".join(
+        f"inline int64_t {name}_token(const int64_t {position}) {{\n{printed(of, nothing, 'int64_t').function_body()}\n}}"
+        for name, position, of in (("query", "q", query), ("key", "k", key))
+    )
 
 
 # -- parameters and tables --------------------------------------------------------------------------------------------
@@ -65,35 +82,6 @@ def function(name: str, result: str, expr: Expr, first: str, slots: Slots) -> st
     unused = "  (void)q, (void)k, (void)b, (void)h, (void)at;"
     arguments = f"{first}const index q, const index k, const index b, const index h, const place &at"
     return f"template <typename index>\ninline {result} {name}({arguments}) {{\n{unused}\n{body}\n}}"
-
-
-FIXED = {"q": "k", "k": "q"}
-
-
-def line_function(name: str, result: str, expr: Expr, slots: Slots, lane: str) -> str:
-    """A function of a score and of the lane, `q` or `k`, for one line of the other; look-ups that lanes share are made once per line."""
-    shared = [node for node in walk(expr) if isinstance(node, Lookup) and lane not in names(node)]
-    inner = {operand for node in shared for operand in walk(*node.indices)}
-    outer: dict[Expr, Symbol] = {
-        node: Symbol(f"fixed {n}", node.kind) for n, node in enumerate(node for node in shared if node not in inner)
-    }
-    fixed = {symbol.name: symbol.name.replace(" ", "") for symbol in outer.values()}
-    known = replace(slots, symbols={**slots.symbols, **fixed}, local=frozenset(fixed))
-    made = [
-        f"  const {TYPES[node.kind]} {fixed[symbol.name]} = [&] {{ {' '.join(each.lines)} return {each.value}; }}();"
-        for node, symbol in outer.items()
-        for each in [printed(node, slots)]
-    ]
-    score, unused = ("const real s, ", "(void)s, ") if result == "real" else ("", "")
-    lines = [
-        f"template <typename index>\nstruct {name} {{",
-        f"  const index {FIXED[lane]}, b, h;\n  const place &at;",
-        *made,
-        f"  inline {result} operator()({score}const index {lane}) const {{\n    {unused}(void){lane};",
-        printed(substitute(expr, outer), known).function_body("    "),
-        "  }\n};",
-    ]
-    return "\n".join(lines)
 
 
 ATTEND = "attend<{full}, index>(w, at, from, b, h, i, j);"

@@ -337,6 +337,17 @@ def conjunction(*parts: Expr) -> Expr:
     return _chain(Op.AND, TRUE, FALSE, parts)
 
 
+def conjuncts(expr: Expr) -> Iterator[Expr]:
+    """The conditions that all hold where `expr` does, in the order of the text; itself where it is no conjunction."""
+    stack = [expr]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Binary) and node.op is Op.AND:
+            stack += (node.b, node.a)
+        else:
+            yield node
+
+
 def disjunction(*parts: Expr) -> Expr:
     """Any of `parts`; FALSE where there are none."""
     return _chain(Op.OR, FALSE, TRUE, parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .expr import Expr, Lookup, Symbol, Table
+from .order import Order
 from .schedule import Schedule
 from .target import Target
 
@@ -36,6 +37,7 @@ class Plan:
     partial:    the mask that partial tiles evaluate, over `q` (row), `k`, `b`, `h`, symbols and tables.
     score:      over `s` and the same; `s` itself when scores are left alone.
     gradient:   of a backward kernel.
+    order:      of the tokens, where positions are not row-major tokens; tensors are read and written through it.
     """
 
     schedule: Schedule
@@ -51,6 +53,7 @@ class Plan:
     num_stages: int = 2
     family: str = "forward"
     gradient: Gradient | None = None
+    order: Order | None = None
 
     @property
     def block_q(self) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ..ir.combine import free_name
-from ..ir.expr import K_LEN, OFFSET, Q_LEN, TRUE, Binary, Const, Expr, K, Op, Q, Symbol, substitute, walk
+from ..ir.expr import K_LEN, OFFSET, Q_LEN, TRUE, Binary, Const, Expr, K, Op, Q, Symbol, conjuncts, substitute, walk
 from ..ir.program import Program
 from .binding import symbol_values, symbols_needed
 from .canonicalise import simplified, with_values
@@ -69,7 +69,7 @@ def _residues(program: Program, values: tuple[tuple[Symbol, int], ...]) -> Resid
     """values: of the symbols that must be bound; the program of a class holds for these alone."""
     flat = with_values(FlattenGrid()(program), {symbol: Const(value) for symbol, value in values})
     mask = simplified(powers_rewritten(flat.mask))
-    found = max(((*each, part) for part in _conjuncts(mask) for each in _congruence(part)), key=lambda each: each[0], default=None)
+    found = max(((*each, part) for part in conjuncts(mask) for each in _congruence(part)), key=lambda each: each[0], default=None)
     read = {node for node in walk(mask, flat.score) if node in (Q_LEN, K_LEN, OFFSET)}
     if found is None or OFFSET in read:
         return None
@@ -84,16 +84,6 @@ def _residues(program: Program, values: tuple[tuple[Symbol, int], ...]) -> Resid
     if not {row_class, key_class, *lengths.values()}.isdisjoint(symbols_needed(within)):
         return None  # each class of each length would be a kernel of its own
     return Residues(modulus, remainder, within, row_class, key_class, lengths)
-
-
-def _conjuncts(mask: Expr) -> Iterator[Expr]:
-    stack = [mask]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Binary) and node.op is Op.AND:
-            stack += (node.b, node.a)
-        else:
-            yield node
 
 
 def _congruence(part: Expr) -> Iterator[tuple[int, int]]:

@@ -14,6 +14,7 @@ from .launches import values_of
 from .request import Request
 from .residue_classes import residue_classes
 from .threads import thread_count
+from .token_order import ordered
 
 if TYPE_CHECKING:
     from .gradients import Gradients, Saved
@@ -86,7 +87,8 @@ def _launches(request: Request, outputs: tuple[Tensor, Tensor]) -> Launch | Laun
     found: list[Launch] = []
     for each in residue_classes(request):
         part = (each.of_rows(outputs[0]), each.of_rows(outputs[1]))
-        launch = launch_of(each.request, variant_of(each.request, target_here()), part)
+        inner = ordered(each.request)
+        launch = launch_of(inner, variant_of(inner, target_here()), part)
         start = tuple(mine - first for mine, first in zip(_addresses(each.request, part), whole, strict=True))
         found.append(launch._replace(start=start))
     return found[0] if len(found) == 1 else Launches(tuple(found))

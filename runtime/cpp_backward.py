@@ -19,6 +19,7 @@ from .gradients import Gradients, Saved
 from .launches import values_of
 from .request import Request
 from .residue_classes import ResidueClass, residue_classes, total
+from .token_order import ordered
 
 ITEMS = 128  # that keep many threads busy
 LEAST_GROUPS, MOST_GROUPS = 4, 16
@@ -41,9 +42,10 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str], block: 
 
 def _sum_into(room: _Room, request: Request, saved: Saved, wanted: Mapping[str, Tensor], block: Block | None) -> dict[str, Tensor]:
     """Add the gradients of query, key and value to `room`; those of the wanted tables, float64."""
-    target = target_here()
+    target, request = target_here(), ordered(request)
     variant = variant_of(request, target)._replace(family="backward", wanted=tuple(wanted))
-    variant = variant._replace(block=block or chosen(variant, request.q_len))
+    if request.order is None:
+        variant = variant._replace(block=block or chosen(variant, request.q_len))
     values = values_of(request, variant, toolchain_of(target))
     call, kept = arguments_of(request, values, (saved.out, saved.lse))
     groups = _groups(request, variant.block)

@@ -32,7 +32,9 @@ def variant_of(request: Request, target: Target) -> Variant:
     dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
     if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
         return Variant(request.program, target, dtype, dims, (FEW_ROWS, 64), shifted=True, family="decode")
-    variant = Variant(request.program, target, dtype, dims, (64, 64), moved)
+    variant = Variant(request.program, target, dtype, dims, (64, 64), moved, order=request.order)
+    if request.order is not None:
+        return variant  # an order is made for this shape
     return variant._replace(block=chosen(variant, request.q_len))
 
 

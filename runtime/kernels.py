@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, B, Binary, Expr, K, Lookup, Op, Q, Table, conjunction
+from ..ir.order import Order
 from ..ir.program import Program
 from ..ir.schedule import Schedule
 from ..ir.source import Source
@@ -40,6 +41,7 @@ class Variant(NamedTuple):
     shifted: holds for every offset, not only 0.
     family:  `forward`, `decode`, `backward`, whose schedule is the transposed one, or `backward_queries`, whose schedule is not.
     wanted:  tables whose gradient a backward kernel computes.
+    order:   of the tokens that the positions of the program stand for, where that is not their order in memory.
     """
 
     program: Program
@@ -50,6 +52,7 @@ class Variant(NamedTuple):
     shifted: bool
     family: str = "forward"
     wanted: tuple[str, ...] = ()
+    order: Order | None = None
 
     def launch(self, launch: Launch) -> Launch:
         """The launch as the kernel's schedule knows it."""
@@ -128,6 +131,7 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
         "shifted": f"{variant.shifted}",
         "bound": repr(sorted(bound.items())),
         "family": f"{variant.family} {variant.wanted}",
+        "order": repr(variant.order),
     }
     target = f"{variant.target.backend} {variant.target.name}"
     key = Key(str(variant.program), target, toolchain.identity, tuple(options.items()))
@@ -167,11 +171,14 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
 def _plan(variant: Variant, schedule: Schedule) -> Plan:
     from ..passes.lower import backward_plan_of, plan_of, query_gradient_plan_of
 
+    recipe = (schedule, variant.target, variant.dtype, variant.dims)
     if variant.family == "backward":
-        return backward_plan_of(schedule, variant.target, variant.dtype, variant.dims, variant.wanted)
-    if variant.family == "backward_queries":
-        return query_gradient_plan_of(schedule, variant.target, variant.dtype, variant.dims, variant.wanted)
-    return replace(plan_of(schedule, variant.target, variant.dtype, variant.dims), family=variant.family)
+        plan = backward_plan_of(*recipe, variant.wanted)
+    elif variant.family == "backward_queries":
+        plan = query_gradient_plan_of(*recipe, variant.wanted)
+    else:
+        plan = replace(plan_of(*recipe), family=variant.family)
+    return replace(plan, order=variant.order)
 
 
 def _from_manifest(variant: Variant, path: Path, manifest: Mapping[str, Any], made_by: tuple[str, Toolchain]) -> Kernel:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..ir.order import Order
 from ..ir.program import Program
 from .advice import advice
 
@@ -53,6 +54,7 @@ class Request(NamedTuple):
     offset:   position of query row 0; `ragged.offsets` goes before it.
     layout:   of what the caller gave and gets: `bhld`, `blhd` or `packed`.
     positions: how many the program may look at, where that does not follow from lengths and offset; else 0.
+    order:    of the tokens that the positions of the program stand for, where that is not their order in memory.
     """
 
     query: Tensor
@@ -68,6 +70,7 @@ class Request(NamedTuple):
     ragged: Ragged
     layout: str
     positions: int = 0
+    order: Order | None = None
 
     @property
     def fills_tensors(self) -> bool:

@@ -4,6 +4,13 @@ struct run {
   int64_t start, stop;
 };
 
+// What is known of the lanes of the tile at hand.
+template <typename index, typename W>
+inline index *known(W &w) {
+  if constexpr (sizeof(index) == sizeof w.known_narrow[0]) return w.known_narrow;
+  else return w.known_wide;
+}
+
 // Whether lane `l` of line `n` is seen, line(n)(l), goes to open[n * width + l], 0 or 1; the lines of each chunk, whole words of them, to `runs`. True where
 // they are nearly the whole tile, which is better handled at once.
 template <int64_t width, typename F>

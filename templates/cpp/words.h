@@ -29,13 +29,23 @@ inline word word_of(const stored *a) {
   } else return word(widened(*a));
 }
 
-// Rows as words down them: word [r][d] holds number d of rows EACH * r and on; what is past `width` is 0.
-template <int64_t width, int64_t padded>
-[[gnu::noinline]] void lay_down(const stored *from, int64_t stride, int64_t rows, word *to) {
+// The token of row `r` of a tile whose first row has the position `first`.
+struct query_rows {
+  int64_t first;
+  int64_t operator()(int64_t r) const { return query_token(first + r); }
+};
+struct key_rows {
+  int64_t first;
+  int64_t operator()(int64_t r) const { return key_token(first + r); }
+};
+
+// Rows as words down them: word [r][d] holds number d of rows EACH * r and on; what is past `width` is 0. Row r is token at(r) of `from`.
+template <int64_t width, int64_t padded, typename At>
+[[gnu::noinline]] void lay_down(const stored *from, int64_t stride, const At at, int64_t rows, word *to) {
   for (int64_t r = 0; r < rows; r += EACH, to += padded) {
-    const stored *row = from + r * stride;
-    if (r + 1 < rows)
-      for (int64_t d = 0; d < width; ++d) to[d] = word_of(row + d, row + stride + d);
+    const stored *row = from + at(r) * stride;
+    if (const stored *next = from + at(r + 1) * stride; r + 1 < rows)
+      for (int64_t d = 0; d < width; ++d) to[d] = word_of(row + d, next + d);
     else
       for (int64_t d = 0; d < width; ++d) to[d] = word_of(row + d);
     for (int64_t d = width; d < padded; ++d) to[d] = 0;
@@ -102,10 +112,10 @@ template <typename T>
 #endif
 }
 
-// Rows of `width` numbers as columns of words: word n of row r comes to to[n * columns + r]. Rows from `rows` to `columns`, a number of
-// whole vectors, are 0.
-template <int64_t width, int64_t columns>
-[[gnu::noinline]] void lay_across(const stored *from, int64_t stride, int64_t rows, word *to) {
+// Rows of `width` numbers as columns of words: word n of row r, token at(r) of `from`, comes to to[n * columns + r]. Rows from `rows` to
+// `columns`, a number of whole vectors, are 0.
+template <int64_t width, int64_t columns, typename At>
+[[gnu::noinline]] void lay_across(const stored *from, int64_t stride, const At at, int64_t rows, word *to) {
   constexpr int64_t words = (width + EACH - 1) / EACH, whole = width / EACH;
   alignas(64) word tile[LANES * LANES];
   for (int64_t r = 0; r < columns; r += LANES)
@@ -113,7 +123,7 @@ template <int64_t width, int64_t columns>
       const int64_t plain = smaller(int64_t(LANES), whole - n);  // words of two numbers, where words have two
       for (int64_t i = 0; i < LANES; ++i) {
         word *line = tile + i * LANES;
-        const stored *row = from + (r + i) * stride + n * EACH;
+        const stored *row = from + at(r + i) * stride + n * EACH;
         if (r + i >= rows) std::memset(line, 0, LANES * sizeof(word));
         else if (plain == LANES)
           for (int64_t j = 0; j < LANES; ++j) line[j] = word_of(row + j * EACH, row + j * EACH + 1);

@@ -1,0 +1,92 @@
+"""Token orders: which token of memory has which position in a tiling.
+
+A tile is a run of positions. On a grid, a run of row-major tokens is a strip, and the tokens that a strip sees are many more than those that
+a box of as many tokens sees; in a box order, every run of as many positions as a box has tokens is a box of the grid. Where a mask only joins
+tokens that are a multiple of `dilation` apart along an axis, a box holds such tokens, and dilated attention is dense attention in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .expr import Binary, Const, Expr, Op
+
+
+class Boxes(NamedTuple):
+    """Positions count the tokens of one box after the other, boxes and the tokens in them in row-major order.
+
+    extents:  of the grid, outermost first.
+    box:      edges of a box in tokens. dilation: from one token of a box to the next, along each axis; boxes of one residue class, along
+              all axes, come before those of the next. An extent is a multiple of the edge times the dilation.
+    """
+
+    extents: tuple[int, ...]
+    box: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Of one box."""
+        return math.prod(self.box)
+
+    def coordinates(self, position: Expr) -> tuple[Expr, ...]:
+        """Where on the grid the token at a position is."""
+        axes = len(self.extents)
+        counts = [extent // (edge * apart) for extent, edge, apart in zip(*self, strict=True)]
+        outer = _digits(_quotient(position, self.tokens), [*self.dilation, *counts])
+        inner = _digits(position, self.box, whole=False)
+        return tuple(
+            _sum(_product(_sum(_product(outer[axes + axis], self.box[axis]), inner[axis]), self.dilation[axis]), outer[axis])
+            for axis in range(axes)
+        )
+
+    def token(self, position: Expr) -> Expr:
+        """The row-major token at a position."""
+        total: Expr = Const(0)
+        for extent, coordinate in zip(self.extents, self.coordinates(position), strict=True):
+            total = _sum(_product(total, extent), coordinate)
+        return total
+
+    def __str__(self) -> str:
+        apart = "" if set(self.dilation) == {1} else f", {' x '.join(map(str, self.dilation))} apart"
+        return " x ".join(map(str, self.box)) + apart
+
+
+class Order(NamedTuple):
+    """Of queries and of keys."""
+
+    rows: Boxes
+    keys: Boxes
+
+    def __str__(self) -> str:
+        return f"boxes of {self.rows} queries" + (f" and {self.keys} keys" if self.keys != self.rows else " and keys")
+
+
+def _digits(number: Expr, sizes: Sequence[int], *, whole: bool = True) -> list[Expr]:
+    """`number` in mixed radix, the most significant digit first; `whole`: it has no more digits than that."""
+    strides = [math.prod(sizes[at + 1 :]) for at in range(len(sizes))]
+    found = [_remainder(_quotient(number, stride), size) for stride, size in zip(strides, sizes, strict=True)]
+    first = next((at for at, size in enumerate(sizes) if size > 1), None)
+    if whole and first is not None:
+        found[first] = _quotient(number, strides[first])
+    return found
+
+
+def _quotient(a: Expr, by: int) -> Expr:
+    return a if by == 1 else Binary(Op.FLOORDIV, a, Const(by))
+
+
+def _remainder(a: Expr, by: int) -> Expr:
+    return Const(0) if by == 1 else Binary(Op.MOD, a, Const(by))
+
+
+def _product(a: Expr, by: int) -> Expr:
+    return a if by == 1 or a == Const(0) else Binary(Op.MUL, a, Const(by))
+
+
+def _sum(a: Expr, b: Expr) -> Expr:
+    if Const(0) in (a, b):
+        return b if a == Const(0) else a
+    return Binary(Op.ADD, a, b)

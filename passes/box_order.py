@@ -1,0 +1,175 @@
+"""Box orders: tiles of a grid that are boxes, not strips.
+
+    q0 * 64 + q1 sees k0 * 64 + k1 where |q0 - k0| <= 6 and |q1 - k1| <= 6
+
+A tile of 64 row-major queries is a row of that grid and meets 13 rows of keys, 832 of them. A box of 8 x 8 queries meets 20 x 20 = 400. Which
+boxes meet is known axis by axis, so every box shape is counted from what each axis sees.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from ..ir.expr import Expr, K, Lookup, Q, Symbol, Var, conjunction, conjuncts, names, walk
+from ..ir.order import Boxes, Order
+from ..ir.program import Program, Space
+from ..ir.target import CHUNK
+from .evaluate import evaluate
+from .tile_shape import COSTS, STANDARD, Problem, Work
+
+SAMPLES = 4  # tiles of queries that are counted
+LONGEST_AXIS = 4096  # an axis is looked at pair by pair
+LEAST_GAIN = 1.1  # over the row-major order: below that the model cannot tell
+COPY = 0.02  # of reading a key from where it lies, per dimension: tiles of keys are copied, beside what `Costs.line` counts
+
+Seen = np.ndarray
+"""bool[n, n]: whether the query at a coordinate of an axis sees the key at another."""
+
+
+def boxed(program: Program, order: Order) -> Program:
+    """A program on a grid over positions of an order: `q` and `k` count the tokens of one box after the other.
+
+    Needs: a bound grid, the one of the order. Keeps: the attended pairs of tokens, and scores.
+    """
+    coordinates = {
+        place: at
+        for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys))
+        for place, at in zip(program.space.coordinates(side), boxes.coordinates(variable), strict=True)
+    }
+    return replace(program.substituted(dict(coordinates)), space=Space())
+
+
+# -- choosing ---------------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=256)
+def best_order(program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem) -> Order | None:
+    """The order with the least predicted time in tiles of STANDARD; None where that is the row-major one, or the mask is no product of axes.
+
+    values: of the symbols that the mask reads.
+    """
+    axes = seen_along(program, dict(values))
+    if axes is None:
+        return None
+    ranked = sorted((time_of(axes, boxes, problem), boxes) for boxes in candidates(axes))
+    if not ranked or ranked[0][0] * LEAST_GAIN > row_major_time(axes, problem):
+        return None
+    return Order(ranked[0][1], ranked[0][1])
+
+
+def seen_along(program: Program, values: Mapping[Symbol, int]) -> tuple[Seen, ...] | None:
+    """What each axis of a grid sees, where the mask is a conjunction of conditions along one axis each, the same for all heads; else None."""
+    extents = program.space.extents
+    if len(extents) < 2 or max(extents) > LONGEST_AXIS:
+        return None
+    along: list[list[Expr]] = [[] for _ in extents]
+    for part in conjuncts(program.mask):
+        read = {int(name[1:]) if name[1:] else -1 for name in names(part)}  # `b` and `h` are no axes
+        if len(read) > 1 or -1 in read or any(_is_unknown(node, values) for node in walk(part)):
+            return None
+        for axis in read or {0}:
+            along[axis].append(part)
+    return tuple(_seen(conjunction(*parts), axis, extents[axis], values) for axis, parts in enumerate(along))
+
+
+def _is_unknown(node: Expr, values: Mapping[Symbol, int]) -> bool:
+    return isinstance(node, Lookup) or (isinstance(node, Symbol) and node not in values)
+
+
+def _seen(condition: Expr, axis: int, extent: int, values: Mapping[Symbol, int]) -> Seen:
+    at = np.arange(extent)
+    found = evaluate(condition, {**values, Var(f"q{axis}"): at[:, None], Var(f"k{axis}"): at[None, :]})
+    return np.broadcast_to(np.asarray(found, bool), (extent, extent))
+
+
+def candidates(axes: Sequence[Seen]) -> Iterator[Boxes]:
+    """Boxes of as many tokens as a tile of STANDARD has, with the dilation that each axis has."""
+    extents = tuple(len(seen) for seen in axes)
+    dilation = tuple(_dilation(seen) for seen in axes)
+    edges = [[edge for edge in _powers(STANDARD.lanes) if extent % (edge * apart) == 0] for extent, apart in zip(extents, dilation, strict=True)]
+    for box in product(*edges):
+        if math.prod(box) == STANDARD.lanes == STANDARD.lines:
+            yield Boxes(extents, box, dilation)
+
+
+def _powers(most: int) -> list[int]:
+    return [1 << n for n in range(most.bit_length())]
+
+
+def _dilation(seen: Seen) -> int:
+    """What all distances that are seen are multiples of, as far as the extent is one too."""
+    queries, keys = np.nonzero(seen)
+    return math.gcd(len(seen), int(np.gcd.reduce(queries - keys))) if len(queries) else 1
+
+
+# -- counting ---------------------------------------------------------------------------------------------------------
+
+
+def time_of(axes: Sequence[Seen], boxes: Boxes, problem: Problem) -> float:
+    """Predicted nanoseconds for a thousand rows."""
+    sorted_axes = [_by_box(seen, edge, apart) for seen, edge, apart in zip(axes, boxes.box, boxes.dilation, strict=True)]
+    counts = [len(seen) for seen in sorted_axes]
+    sampled = np.unique(np.linspace(0, math.prod(counts) - 1, SAMPLES).astype(np.int64))
+    work = sum_of([_work_of_box(sorted_axes, np.unravel_index(at, counts)) for at in sampled], len(sampled) * STANDARD.lanes)
+    return COSTS.predicted(work, STANDARD, problem) + COPY * problem.width * work.lines
+
+
+def _by_box(seen: Seen, edge: int, apart: int) -> np.ndarray:
+    """bool[boxes, edge, boxes, edge]: an axis in box order on both sides."""
+    order = np.arange(len(seen)).reshape(-1, edge, apart).transpose(2, 0, 1).reshape(-1)
+    return seen[order][:, order].reshape(len(seen) // edge, edge, len(seen) // edge, edge)
+
+
+def _work_of_box(axes: Sequence[np.ndarray], at: tuple[np.ndarray, ...]) -> tuple[int, ...]:
+    """The fields of `Work`, of the queries of one box."""
+    found = np.ones((1, 1, 1), bool)  # rows, key boxes, keys of a box
+    for seen, here in zip(axes, at, strict=True):
+        rows = seen[int(here)]
+        rows = rows[:, rows.any(axis=(0, 2))]
+        sizes = [a * b for a, b in zip(found.shape, rows.shape, strict=True)]
+        found = (found[:, None, :, None, :, None] & rows[None, :, None, :, None, :]).reshape(sizes)
+    return worked(found)
+
+
+def row_major_time(axes: Sequence[Seen], problem: Problem) -> float:
+    """The same for tiles of row-major tokens."""
+    extents = [len(seen) for seen in axes]
+    tokens, lanes, lines = math.prod(extents), STANDARD.lanes, STANDARD.lines
+    sampled = np.unique(np.linspace(0, -(-tokens // lanes) - 1, SAMPLES).astype(np.int64))
+    work: list[tuple[int, ...]] = []
+    for tile in sampled:
+        rows = np.unravel_index(np.arange(tile * lanes, min((tile + 1) * lanes, tokens)), extents)
+        found = np.ones((len(rows[0]), 1), bool)
+        for seen, at in zip(axes, rows, strict=True):
+            found = (found[:, :, None] & seen[at][:, None, :]).reshape(len(found), -1)
+        padded = np.zeros((lanes, -(-tokens // lines) * lines), bool)
+        padded[: len(found), :tokens] = found
+        work.append(worked(padded.reshape(lanes, -1, lines)))
+    return COSTS.predicted(sum_of(work, len(sampled) * lanes), STANDARD, problem)
+
+
+def sum_of(work: Sequence[tuple[int, ...]], rows: int) -> Work:
+    """Counts of several tiles of queries, `rows` in all, as numbers per thousand rows."""
+    return Work(*(float(total) * 1000 / rows for total in np.sum(work, axis=0)))
+
+
+def worked(seen: np.ndarray) -> tuple[int, ...]:
+    """The fields of `Work` for the rows of one tile: bool[rows, tiles of keys, lines]."""
+    rows, _, lines = seen.shape
+    live = seen.sum(axis=(0, 2))
+    chunks = seen.reshape(rows // CHUNK, CHUNK, *seen.shape[1:]).any(axis=1)
+    first = np.where(chunks.any(2), chunks.argmax(2), lines)
+    last = np.where(chunks.any(2), lines - chunks[:, :, ::-1].argmax(2), 0)
+    run = (last - first).clip(0).sum(axis=0)
+    full = live == rows * lines
+    at_once = full | (8 * run > 7 * lines * (rows // CHUNK))
+    visited = int((live > 0).sum())
+    partial = int(((live > 0) & ~full).sum())
+    whole = int(((live > 0) & at_once).sum())
+    return visited, visited * lines, partial * lines * rows, whole * lines * rows, int(run[~at_once].sum()) * CHUNK, rows
