@@ -14,8 +14,9 @@ import numpy as np
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, B, Expr, H, I, J, K, Kind, Lookup, Q, tables, walk
 from ..ir.program import Program
 from ..ir.schedule import Piece, Schedule
-from .intervals import RangeTable, Span, spans
+from .intervals import Span, spans
 from .launch import Launch
+from .range_table import RangeTable
 
 INT32 = 2**31 - 1
 
