@@ -9,10 +9,11 @@ from .blocks import block_causal, block_local, chunked, strided
 from .causal import causal, full
 from .documents import documents
 from .elastic_sink_local import elastic_blocks, elastic_sink_local
+from .gna import gna
 from .item_local import item_local
 from .long_short_heads import long_short_heads
 from .modality import composite_modality, modality_mutual
-from .neighborhood import neighborhood
+from .neighborhood import dilated_neighborhood, neighborhood
 from .prefix import prefix_lm
 from .s2_local_stride import s2_local_stride
 from .shifted_sparse_s2attn import shifted_sparse_s2attn
@@ -25,11 +26,13 @@ __all__ = [
     "causal",
     "chunked",
     "composite_modality",
+    "dilated_neighborhood",
     "dilated_window",
     "documents",
     "elastic_blocks",
     "elastic_sink_local",
     "full",
+    "gna",
     "item_local",
     "long_short_heads",
     "modality_mutual",
