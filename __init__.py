@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from .ir.segments import segments
     from .runtime.attention import attention, varlen_attention
     from .runtime.build import compile
+    from .runtime.bundle_build import build
+    from .runtime.bundle_load import load
+    from .runtime.bundle_spec import KernelSpec
     from .runtime.dense import dense
     from .runtime.inspect import explain, schedule
     from .runtime.plot import plot
@@ -41,7 +44,9 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "KernelSpec": "runtime.bundle_spec",
     "attention": "runtime.attention",
+    "build": "runtime.bundle_build",
     "compile": "runtime.build",
     "cos": "ir.functions",
     "dense": "runtime.dense",
@@ -50,6 +55,7 @@ _HOMES = {
     "exp2": "ir.functions",
     "explain": "runtime.inspect",
     "kv_len": "ir.functions",
+    "load": "runtime.bundle_load",
     "log": "ir.functions",
     "log2": "ir.functions",
     "maximum": "ir.functions",
@@ -70,7 +76,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "KernelSpec",
     "attention",
+    "build",
     "compile",
     "cos",
     "dense",
@@ -79,6 +87,7 @@ __all__ = [
     "exp2",
     "explain",
     "kv_len",
+    "load",
     "log",
     "log2",
     "maximum",

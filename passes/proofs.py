@@ -107,6 +107,20 @@ def _fits_up_to(program: Program, schedule: Schedule, sizes: _Sizes) -> bool:
     return _fits(program, schedule, {**_ranges(launch, schedule), **lengths}, {})
 
 
+def int32_reach(program: Program, schedule: Schedule) -> int:
+    """The largest power of two up to which lengths, offsets, extents and integer parameters may go so that 32 bits are proved to do.
+
+    0 where that is not proved for any, as where integers are read out of tables.
+    """
+    for bits in (24, 20, 16):
+        reach = 1 << bits
+        sizes = dict.fromkeys((Q, K, B, H, I, J, Q_LEN, K_LEN), _span(0, reach))
+        values = dict.fromkeys((OFFSET, *program.parameters), _span(-reach, reach))
+        if _fits(program, schedule, {**sizes, **values}, {}):
+            return reach
+    return 0
+
+
 def _fits(program: Program, schedule: Schedule, ranges: dict[Expr, Span], arrays: Mapping[str, np.ndarray]) -> bool:
     for side, block in ((Q, schedule.block_q), (K, schedule.block_k)):
         ranges[side] = Span(ranges[side].low, ranges[side].high + block)

@@ -1,4 +1,4 @@
-"""Which tile shape each C++ kernel has: from memory, from the cache, or from the cost model, in this order."""
+"""Which tile shape each C++ kernel has: from memory, a loaded bundle, the cache, or the cost model, in this order."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from ..codegen.cpp_targets import VECTOR_BYTES
 from ..ir.program import Program
 from ..ir.target import CHUNK, SHORT_ROWS, Target
+from .bundle_registry import block_found
 from .cache import Key, Manifest, open_cache
 from .folder import CacheUnwritable
 from .kernels import Variant
-from .toolchain import find_compiler
+from .toolchain import CompilerMissing, find_compiler
 
 if TYPE_CHECKING:
     from ..passes.tile_shape import Problem, Shape
@@ -33,8 +34,15 @@ def chosen(variant: Variant, rows: int) -> Block:
     known = _known(variant, rows)
     found = _chosen.get(known)
     if found is None:
-        found = _chosen[known] = _stored(variant, known) or _predicted(variant, known)
+        found = _chosen[known] = block_found(variant, rows) or _kept(variant, known)
     return found
+
+
+def _kept(variant: Variant, known: _Known) -> Block:
+    try:
+        return _stored(variant, known) or _predicted(variant, known)
+    except CompilerMissing:  # there is nothing to keep it for
+        return predicted(variant, known[-1])
 
 
 def keep(variant: Variant, rows: int, block: Block) -> None:
@@ -71,11 +79,16 @@ def _known(variant: Variant, rows: int) -> _Known:
     return variant.program, variant.target, variant.dtype, variant.dims, variant.family, "short" if short else "long"
 
 
-def _predicted(variant: Variant, known: _Known) -> Block:
-    """The choice of the model, kept."""
+def predicted(variant: Variant, bucket: str) -> Block:
+    """The choice of the model. bucket: `short` or `long`."""
     from ..passes.tile_shape import tile_shape
 
-    block = block_of(tile_shape(problem_of(variant), SHORT_ROWS if known[-1] == "short" else SHORT_ROWS + 1), variant.family)
+    return block_of(tile_shape(problem_of(variant), SHORT_ROWS if bucket == "short" else SHORT_ROWS + 1), variant.family)
+
+
+def _predicted(variant: Variant, known: _Known) -> Block:
+    """The choice of the model, kept."""
+    block = predicted(variant, known[-1])
     if open_cache().jit:
         with contextlib.suppress(CacheUnwritable):  # predicting it again takes longer and gives the same
             _write(known, block, MODEL)
