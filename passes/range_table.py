@@ -62,7 +62,7 @@ class RangeTable:
         found = [(self.array, self.array)]
         while max(found[-1][0].shape[-2:]) > 1:
             low, high = found[-1]
-            found.append((_paired(_paired(low, np.minimum, -1), np.minimum, -2), _paired(_paired(high, np.maximum, -1), np.maximum, -2)))
+            found.append((_quartered(low, np.minimum), _quartered(high, np.maximum)))
         return found
 
     def over(self, indices: tuple[Span, ...]) -> Span:
@@ -139,9 +139,11 @@ def _covering(first: Array, last: Array) -> list[Array]:
     return [np.minimum(first + step, last) for step in range(int((last - first).max()) + 1)]
 
 
-def _paired(array: Array, extreme: np.ufunc, axis: int) -> Array:
-    """Extrema of entries 2n and 2n + 1 along `axis`; an odd last one stays."""
-    array = np.moveaxis(array, axis, 0)
-    found, odd = array[::2].copy(), array[1::2]
-    found[: len(odd)] = extreme(found[: len(odd)], odd)
-    return np.moveaxis(found, 0, axis)
+def _quartered(array: Array, extreme: np.ufunc) -> Array:
+    """Extrema of 2 x 2 entries of the last two axes; an odd last row or column stays. Rows first: those are contiguous."""
+    for even, odd in ((np.s_[..., ::2, :], np.s_[..., 1::2, :]), (np.s_[..., ::2], np.s_[..., 1::2])):
+        found, other = array[even].copy(), array[odd]
+        inner = found[tuple(slice(size) for size in other.shape)]
+        extreme(inner, other, out=inner)
+        array = found
+    return array
