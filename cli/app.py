@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from . import explain, opt, plot, schedule
+from . import doctor, explain, opt, plot, schedule
 from .answers import AnsweringGroup
 from .terminal import examples, seen
 
 EXIT_CODES = "Exit codes: 0 it worked, 1 the work failed, 2 the command or something it names is wrong."
-COMMANDS = (explain, schedule, plot, opt)
+COMMANDS = (explain, schedule, plot, opt, doctor)
 
 app = typer.Typer(
     cls=AnsweringGroup,
