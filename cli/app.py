@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import doctor, explain, opt, plot, schedule
+from . import cache, doctor, explain, opt, plot, schedule
 from .answers import AnsweringGroup
 from .terminal import examples, seen
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 for _module in COMMANDS:
     app.command(_module.__name__.rpartition(".")[2], epilog=examples(*_module.EXAMPLES))(_module.command)
+app.add_typer(cache.app, name="cache")
 
 
 def _version(wanted: bool) -> None:

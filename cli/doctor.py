@@ -14,8 +14,8 @@ from .backends_found import Backend, Lack, backends_found, essentials_lacking
 from .machine import Gpu, Machine, machine
 from .options import Json
 from .packages import Package, packages
-from .report import Fact, Facts, Part, Text, show, show_json
-from .surroundings import CacheState, Setting, cache_state, settings_found
+from .report import Fact, Facts, Part, Text, show, show_json, size_text
+from .surroundings import CacheState, Setting, cache_state, settings_found, without
 from .terminal import working
 
 EXAMPLES = ("lacuna doctor", "lacuna doctor --json")
@@ -55,7 +55,9 @@ def command(as_json: Json = False) -> None:
 def findings() -> Findings:
     from ..runtime.version import VERSION
 
-    known, here, cache, settings = packages(), machine(), cache_state(), settings_found()
+    known, settings = packages(), settings_found()
+    with without(each.name for each in settings if each.problem):  # one bad value would hide all that is asked after it
+        here, cache = machine(), cache_state()
     backends = backends_found(known, here, settings)
     missing = essentials_lacking(known, backends, cache, settings)
     return Findings(VERSION, platform.python_version(), sys.executable, known, here, cache, settings, backends, missing)
@@ -109,7 +111,7 @@ def _gpu(gpu: Gpu) -> str:
 def _cache(cache: CacheState) -> Iterator[Fact]:
     yield Fact("path", cache.path)
     yield Fact("state", cache.state, "" if cache.usable else "bad")
-    yield Fact("kernels", f"{cache.entries}, {cache.bytes / 2**20:.1f} MiB")
+    yield Fact("kernels", f"{cache.entries}, {size_text(cache.bytes)}")
 
 
 def _setting(setting: Setting) -> Fact:

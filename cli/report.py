@@ -74,6 +74,11 @@ def show(parts: Iterable[Part]) -> None:
             console.print(_rich(part))
 
 
+def size_text(count: int) -> str:
+    """Bytes as a person reads them."""
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
+
+
 def show_json(value: object) -> None:
     typer.echo(json.dumps(as_json(value), indent=2))
 

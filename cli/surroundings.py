@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def known_names() -> tuple[str, ...]:
     from ..runtime.settings import Settings
 
     return tuple(f"{PREFIX}{field.upper()}" for field in Settings._fields)
+
+
+@contextlib.contextmanager
+def without(names: Iterable[str]) -> Generator[None]:
+    """Leave these variables out of the environment for a while."""
+    taken = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
 
 
 def _problem(name: str, given: Mapping[str, str]) -> str | None:
