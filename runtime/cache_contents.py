@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from .folder import LEASES, CacheUnwritable, Folder
-from .index_entry import Stored, unpack
+from .index_entry import Stored, unpack, unsealed
 from .locks import exclusive
 
 ROOMS = ("index", "artefacts", "toolchain", "locks", "scratch")
@@ -99,6 +99,9 @@ def verify(folder: Folder) -> list[Damage]:
         named.add(stored.artefact)
         if not (folder.root / stored.artefact).exists():
             found.append(Damage(f"index/{name}", "its artefact is gone"))
+    for name, _ in _files(folder, "toolchain"):
+        if unsealed(folder.read(f"toolchain/{name}") or b"") is None:
+            found.append(Damage(f"toolchain/{name}", "its digest is wrong"))
     for name, _ in _files(folder, "artefacts"):
         data = folder.read(f"artefacts/{name}")
         if data is None or hashlib.sha256(data).hexdigest() != name.partition(".")[0]:

@@ -70,16 +70,15 @@ class Stored(NamedTuple):
         return self.artefact.removeprefix("artefacts/").partition(".")[0]
 
     def pack(self) -> bytes:
-        body = canonical({"key": self.key.parts, "artefact": self.artefact, "manifest": self.manifest})
-        return _header(body) + body
+        return sealed(canonical({"key": self.key.parts, "artefact": self.artefact, "manifest": self.manifest}))
 
 
 def unpack(data: bytes) -> Stored | str:
     """What `pack` wrote, or what is wrong with the bytes. Raises nothing, whatever they are."""
-    body = data[data.find(b"\n") + 1 :]
     if not data.startswith(FORMAT + b" "):
         return "written by another version" if data.startswith(b"lacuna-cache ") else "not an index file"
-    if not data.startswith(_header(body)):
+    body = unsealed(data)
+    if body is None:
         return "its digest is wrong"
     try:
         return _stored(json.loads(body))
@@ -99,8 +98,15 @@ def _stored(said: Any) -> Stored:  # noqa: ANN401 (any JSON)
     return Stored(Key(subject, target, compiler, options, state), artefact, cast(Manifest, manifest))
 
 
-def _header(body: bytes) -> bytes:
-    return FORMAT + b" " + hashlib.sha256(body).hexdigest().encode() + b"\n"
+def sealed(body: bytes) -> bytes:
+    """A body below a line with the format and its digest."""
+    return FORMAT + b" " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def unsealed(data: bytes) -> bytes | None:
+    """What `sealed` was given; None where the bytes are not what it made of anything."""
+    body = data[data.find(b"\n") + 1 :]
+    return body if data == sealed(body) else None
 
 
 def canonical(value: object) -> bytes:
