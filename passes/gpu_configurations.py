@@ -107,9 +107,9 @@ def _of_tile(problem: Problem, configuration: Configuration, streams: int, maske
     head, value = (held(dim, problem.target) for dim in problem.dims)
     along_head, along_value = PRODUCTS[problem.family]
     rate = {"f32": limits.single, "f64": limits.double}.get(problem.dtype, limits.half)
-    products = (
-        2 * pairs * (along_head * head + along_value * value) / rate * (1 if problem.half else 1 + 1 / square(problem, configuration))
-    )
+    if not problem.half:
+        rate /= 1 + 1 / square(problem, configuration)  # operands are read once for a row of a square
+    products = 2 * pairs * (along_head * head + along_value * value) / rate
     simple = PER_PAIR + problem.extra + (PER_MASK if masked else 0.0)
     rows, met = owned(problem, configuration)
     vectors = pairs * (1 / limits.exponentials + simple / LANES) + rows * (value + PER_ROW) / LANES

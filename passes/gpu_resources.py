@@ -44,7 +44,10 @@ class Problem(NamedTuple):
 
 
 class Resources(NamedTuple):
-    """registers: of a thread, as far as there are any. wanted: without that bound. shared_bytes: of a program. programs: of a multiprocessor."""
+    """registers: of a thread, as far as there are any; wanted: without that bound.
+
+    shared_bytes: of a program. programs: that a multiprocessor holds.
+    """
 
     registers: int
     wanted: float

@@ -18,6 +18,7 @@ from ..ir.expr import B, H, K, Kind, Q, tables
 from ..ir.program import Program
 from .evaluate import evaluate
 from .flatten_grid import FlattenGrid
+from .key_buckets import CELL, FEW, MANY, SHORT, SOME, keys_per_row
 from .launch import Launch
 from .refine import Boxes, Evaluation
 from .tile_shape import Shape, extents_of, work_of
@@ -25,13 +26,7 @@ from .transpose import transposed, transposed_launch
 
 Array = np.ndarray
 
-SHORT_ROWS = 64
-SHORT, FEW, SOME, MANY = "short", "few", "some", "many"
 KEYS = {SHORT: 2048, FEW: 256, SOME: 1536, MANY: 8192}  # per row, that stand for a bucket
-FEW_KEYS, SOME_KEYS = 512, 4096  # per row, at most
-SAMPLED_ROWS = 8
-FINEST = 4096  # parts of the keys of a row that are told apart
-CELL = 16  # tokens of the finest tile
 SLAB = 128  # tokens of the largest one
 SLABS = 6  # rows of them that are counted
 MOST_CELLS = 4096  # looked at pair by pair at a time
@@ -44,37 +39,7 @@ class Area(NamedTuple):
     partial: float
 
 
-# -- buckets ----------------------------------------------------------------------------------------------------------
-
-
-def bucket_of(program: Program, launch: Launch) -> str:
-    """Which of four buckets a call belongs to: short ones by their rows, others by the keys that a row sees on average.
-
-    A mask that reads tables is taken to see all keys, since what they hold is not structure and may not be here.
-    """
-    if launch.q_len <= SHORT_ROWS:
-        return SHORT
-    keys = keys_per_row(program, launch)
-    return FEW if keys <= FEW_KEYS else SOME if keys <= SOME_KEYS else MANY
-
-
-def keys_per_row(program: Program, launch: Launch) -> float:
-    """Keys that a row attends, on the average of a few rows; of a mask with tables, all keys. Between tiny parts it is an estimate."""
-    mask = FlattenGrid()(program).mask
-    if tables(mask):
-        return float(launch.k_len)
-    count = min(SAMPLED_ROWS, launch.q_len)
-    rows: Array = launch.offset + (2 * np.arange(count) + 1) * launch.q_len // (2 * count)
-    evaluation, unit = Evaluation(mask, launch), max(CELL, launch.k_len // FINEST)
-    boxes, seen = Boxes(rows, rows, np.zeros_like(rows), np.full_like(rows, launch.k_len - 1)), 0.0
-    while len(boxes):
-        can_true, can_false = evaluation.of(boxes, 0, 0)
-        size = boxes.k1 - boxes.k0 + 1
-        undecided = can_true & can_false
-        small = undecided & (size <= unit)
-        seen += float(size[can_true & ~can_false].sum()) + 0.5 * float(size[small].sum())
-        boxes = boxes[undecided & ~small].halved(1, unit)[0]
-    return seen / count
+# -- launches ---------------------------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=256)

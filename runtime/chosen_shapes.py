@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..codegen.cpp_targets import VECTOR_BYTES
 from ..ir.program import Program
 from ..ir.target import CHUNK, SHORT_ROWS, Target
 from .bundle_registry import block_found
-from .cache import Key, Manifest, open_cache
-from .folder import CacheUnwritable
+from .choices import MEASURED, Choice, Question, keep_predicted, kept
+from .choices import keep as keep_choice
 from .kernels import Variant
 from .toolchain import CompilerMissing, find_compiler
 
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 Block = tuple[int, int]
 LONGEST_EDGE = 1024
-MODEL, MEASURED = "model", "measured"
 
 _Known = tuple[Program, Target, str, tuple[int, int], str, str]
 _chosen: dict[_Known, Block] = {}
@@ -52,7 +49,7 @@ def keep(variant: Variant, rows: int, block: Block) -> None:
         CacheUnwritable: the cache folder takes no files.
     """
     known = _known(variant, rows)
-    _write(known, block, MEASURED)
+    keep_choice(_question(known), Choice(block, MEASURED))
     _chosen[known] = block
 
 
@@ -89,39 +86,27 @@ def predicted(variant: Variant, bucket: str) -> Block:
 def _predicted(variant: Variant, known: _Known) -> Block:
     """The choice of the model, kept."""
     block = predicted(variant, known[-1])
-    if open_cache().jit:
-        with contextlib.suppress(CacheUnwritable):  # predicting it again takes longer and gives the same
-            _write(known, block, MODEL)
+    keep_predicted(_question(known), block)
     return block
 
 
 # -- in the cache -----------------------------------------------------------------------------------------------------
 
 
-def _key(known: _Known) -> Key:
-    program, target, dtype, dims, family, bucket = known
-    options = (("choice", "tile shape"), ("dtype", dtype), ("dims", f"{dims}"), ("family", family), ("bucket", bucket))
-    return Key(str(program), f"{target.backend} {target.name}", find_compiler().identity, options)
-
-
-def _write(known: _Known, block: Block, origin: str) -> None:
-    def build(path: Path) -> Manifest:
-        path.write_text(f"{block[0]} x {block[1]}\n", encoding="utf-8")
-        return {"block": list(block), "origin": origin}
-
-    open_cache().rebuild(_key(known), build, ".txt")
+def _question(known: _Known) -> Question:
+    """Raises CompilerMissing as `find_compiler` does."""
+    return Question("tile shape", *known, find_compiler().identity)
 
 
 def _stored(variant: Variant, known: _Known) -> Block | None:
     """What the cache holds; None where that is nothing, damaged, or no shape that this kernel can have."""
-    entry = open_cache().load(_key(known))
-    return None if entry is None else _block(entry.manifest.get("block"), variant)
+    found = kept(_question(known))
+    return None if found is None or not possible(found.numbers, variant.family) else (found.numbers[0], found.numbers[1])
 
 
-def _block(value: Any, variant: Variant) -> Block | None:  # noqa: ANN401  (whatever the file said)
-    match value:
-        case [int(block_q), int(block_k)] if min(value) > 0 and max(value) <= LONGEST_EDGE:
-            lanes, lines = (block_k, block_q) if variant.family == "backward" else (block_q, block_k)
-            return (block_q, block_k) if lanes % CHUNK == 0 and lines % 2 == 0 else None
-        case _:
-            return None
+def possible(numbers: tuple[int, ...], family: str) -> bool:
+    """Whether kernels of a family can have tiles of these edges, of queries and of keys."""
+    if len(numbers) != 2 or min(numbers) <= 0 or max(numbers) > LONGEST_EDGE:
+        return False
+    lanes, lines = numbers[::-1] if family == "backward" else numbers
+    return lanes % CHUNK == 0 and lines % 2 == 0

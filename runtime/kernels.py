@@ -43,6 +43,7 @@ class Variant(NamedTuple):
     family:  `forward`, `decode`, `backward`, whose schedule is the transposed one, or `backward_queries`, whose schedule is not.
     wanted:  tables whose gradient a backward kernel computes.
     together: query heads whose rows share a tile of a forward kernel; each has `block[0]` of its rows.
+    warps, stages, registers: of a Triton program, as in `ir.configuration`; 0 of others.
     """
 
     program: Program
@@ -54,6 +55,9 @@ class Variant(NamedTuple):
     family: str = "forward"
     wanted: tuple[str, ...] = ()
     together: int = 1
+    warps: int = 0
+    stages: int = 0
+    registers: int = 0
 
     def launch(self, launch: Launch) -> Launch:
         """The launch as the kernel's schedule knows it."""
@@ -73,7 +77,6 @@ class Toolchain(NamedTuple):
     render: Callable[[Plan], Source]
     compile: Callable[[Source, Path], None]
     suffix: str
-    tune: Callable[[Plan], Plan] = lambda plan: plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,7 @@ class Kernel:
 
     @property
     def plan(self) -> Plan:
-        return self.toolchain.tune(_plan(self.variant, self.schedule))
+        return _plan(self.variant, self.schedule)
 
     @property
     def source(self) -> str:
@@ -135,6 +138,7 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
         "bound": repr(sorted(bound.items())),
         "family": f"{variant.family} {variant.wanted}",
         "together": f"{variant.together}",
+        "program": f"{variant.warps} {variant.stages} {variant.registers}",
     }
     target = f"{variant.target.backend} {variant.target.name}"
     key = Key(str(variant.program), target, toolchain.identity, tuple(options.items()))
@@ -164,7 +168,7 @@ def planned(variant: Variant, launch: Launch, toolchain: Toolchain) -> Plan:
     folder = settings().dump
     observers = () if folder is None else (dump_to(folder / variant.program.name),)
     prepared = prepare(variant.program, launch, shifted=variant.shifted, observers=observers)
-    return toolchain.tune(_plan(variant, _schedule(variant, prepared, launch)))
+    return _plan(variant, _schedule(variant, prepared, launch))
 
 
 def manifest_of(plan: Plan, source: Source) -> Manifest:
@@ -188,6 +192,11 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
 
 
 def _plan(variant: Variant, schedule: Schedule) -> Plan:
+    plan = _of_family(variant, schedule)
+    return replace(plan, num_warps=variant.warps, num_stages=variant.stages, registers=variant.registers) if variant.warps else plan
+
+
+def _of_family(variant: Variant, schedule: Schedule) -> Plan:
     from ..passes.lower import backward_plan_of, plan_of, query_gradient_plan_of
 
     if variant.family == "backward":
