@@ -55,7 +55,8 @@ def callable_from_c(plan: Plan) -> bool:
     """Whether a caller without Python can know every table: lists of tiles are Python's."""
     of_terms = {table.name for term in plan.schedule.terms for table in (term.low, term.high)}
     given = {table.name for table in plan.schedule.program.tables}
-    return plan.family in ("forward", "decode") and {table.name for table in plan.tables} <= of_terms | given
+    forward = plan.family in ("forward", "decode") and plan.schedule.together == 1
+    return forward and {table.name for table in plan.tables} <= of_terms | given
 
 
 def with_face(plan: Plan, source: Source, name: str, narrow: int) -> str:

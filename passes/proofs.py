@@ -112,6 +112,9 @@ def int32_reach(program: Program, schedule: Schedule) -> int:
 
     0 where that is not proved for any, as where integers are read out of tables.
     """
+    read = tables(program.mask, *_lookup_indices(program.score), *_piece_expressions((*schedule.full_loops, *schedule.partial_loops)))
+    if any(table.kind is not Kind.FLOAT for table in read):
+        return 0
     for bits in (24, 20, 16):
         reach = 1 << bits
         sizes = dict.fromkeys((Q, K, B, H, I, J, Q_LEN, K_LEN), _span(0, reach))

@@ -43,10 +43,10 @@ def _values(variant: Variant, launch: Launch) -> Iterator[str]:
     """Values that the schedule is bound to: of parameters, and of the tables that divide."""
     program = variant.program
     for symbol in symbols_needed(program):
-        yield from ("--value", f"{symbol.name}={int(launch.parameters[symbol.name])}")
+        yield from ("--set", f"{symbol.name}={int(launch.parameters[symbol.name])}")
     if any(isinstance(value, tuple) for value in bound_values(program, launch).values()):
         read = {node.table.name for node in walk(FlattenGrid()(program).mask) if isinstance(node, Lookup)}
         for name in sorted(read & launch.tables.keys()):
             if launch.tables[name].size <= LARGEST_TABLE:
-                yield from ("--value", f"{name}={json.dumps(launch.tables[name].tolist(), separators=(',', ':'))}")
+                yield from ("--set", f"{name}={json.dumps(launch.tables[name].tolist(), separators=(',', ':'))}")
         yield from ("--batch", f"{launch.batch}", "--heads", f"{launch.heads}")

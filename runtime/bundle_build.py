@@ -32,10 +32,11 @@ class BuildFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Built:
-    """folder: the bundle.   kernels: how many it holds.   size_bytes: of all its files."""
+    """folder: the bundle.   kernels: how many it holds, for which targets.   size_bytes: of all its files."""
 
     folder: Path
     kernels: int
+    targets: tuple[str, ...]
     size_bytes: int
 
 
@@ -77,7 +78,7 @@ def build(
         if place.exists():
             place.rename(Path(scratch, "old"))
         folder.rename(place)
-    return Built(place, len(kernels), size)
+    return Built(place, len(kernels), tuple(sorted({each["target"] for each in kernels})), size)
 
 
 def _check_free(place: Path, *, replace: bool) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any
 
 from ..codegen.cpp_face import callable_from_c, user_tables, with_face
-from ..ir.plan import Plan
 from ..ir.source import Source
 from ..ir.target import Target
 from ..passes.proofs import int32_reach
 from .advice import advice
 from .bundle_files import put
-from .bundle_jobs import Job
+from .bundle_jobs import Job, Made
 from .chosen_shapes import predicted
 from .cpp_launch import DECODE_BLOCK, render
 from .kernels import Toolchain, planned
@@ -23,8 +21,8 @@ ARM = ("arm64", "aarch64")
 CROSS_COMPILER = "aarch64-linux-gnu-g++"
 
 
-def build(job: Job, folder: Path) -> tuple[Plan, Source, dict[str, Any]]:
-    """Write text and shared object of a job into `folder`; what the manifest says of them.
+def build(job: Job, folder: Path) -> Made:
+    """Write text and shared object of a job into `folder`.
 
     Raises:
         CompilerMissing, CompileFailed: there is no compiler for the target, or it refused the text.
@@ -44,8 +42,8 @@ def build(job: Job, folder: Path) -> tuple[Plan, Source, dict[str, Any]]:
     compile_shared(text, target, binary, compiler)
     binary.chmod(0o755)
     terms = any(table not in user_tables(plan) for table in plan.tables)
-    made = {"source": f"sources/{place}.cpp", "binary": f"kernels/{place}.so", "compiler": compiler.version}
-    return plan, source, {**made, "c": {"function": f"lacuna_{job.name}", "terms": terms} if from_c else None}
+    files = {"source": f"sources/{place}.cpp", "binary": f"kernels/{place}.so", "compiler": compiler.version}
+    return Made(variant, plan, source, {**files, "c": {"function": f"lacuna_{job.name}", "terms": terms} if from_c else None})
 
 
 def compiler_for(target: Target) -> Compiler:

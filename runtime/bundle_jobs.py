@@ -15,7 +15,9 @@ import torch
 
 from ..ir.expr import Kind
 from ..ir.parse import parse_program
+from ..ir.plan import Plan
 from ..ir.program import Program
+from ..ir.source import Source
 from ..ir.target import Target
 from ..ir.verify import verify
 from ..passes.binding import symbols_needed
@@ -54,7 +56,7 @@ class Job(NamedTuple):
                 "variant": {**variant._asdict(), "program": str(variant.program), "target": list(variant.target)},
                 "launch": {"q_len": launch.q_len, "k_len": launch.k_len, "batch": launch.batch, "heads": launch.heads},
                 "parameters": dict(launch.parameters),
-                "tables": {name: _packed(table) for name, table in launch.tables.items()},
+                "tables": {name: _packed(table) for name, table in sorted(launch.tables.items())},
                 "shifted": launch.shifted,
                 "rows": self.rows,
                 "ragged": self.ragged,
@@ -75,6 +77,15 @@ class Job(NamedTuple):
         tables = {name: _unpacked(packed) for name, packed in given["tables"].items()}
         launch = Launch(**given["launch"], parameters=given["parameters"], tables=tables, shifted=given["shifted"])
         return Job(given["name"], Variant(**{**variant, **fixed}), launch, given["rows"], given["ragged"])
+
+
+class Made(NamedTuple):
+    """What came of a job. variant: as it was built.   said: what the manifest says of it beside the rest."""
+
+    variant: Variant
+    plan: Plan
+    source: Source
+    said: dict[str, Any]
 
 
 def _json(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from ..ir.target import Target
 from .advice import advice
 from .bundle_manifest import BundleError, Manifest, read_manifest
-from .bundle_registry import Loaded, Meaning, Sought, register, runs_on
+from .bundle_registry import Loaded, Meaning, Sought, Tiling, register, runs_on
 from .bundle_spec import name_of, target_named
 
 
@@ -55,7 +55,8 @@ def load(folder: str | Path) -> Bundle:
 def _loaded(entry: Mapping[str, Any], folder: Path, program: str) -> Loaded:
     target = target_named(entry["target"])
     meaning = Meaning(program.rstrip("\n"), entry["dtype"], _pair(entry["dims"]), entry["family"], tuple(entry["wanted"]))
-    return Loaded(entry, folder, entry["rows"], Sought(meaning, target, _pair(entry["block"]), entry["shifted"], entry["bound"]))
+    tiling = Tiling(**{**entry["tiling"], "block": _pair(entry["tiling"]["block"])})
+    return Loaded(entry, folder, entry["rows"], Sought(meaning, target, tiling, entry["shifted"], entry["bound"]))
 
 
 def _pair(given: list[int]) -> tuple[int, int]:

@@ -35,12 +35,22 @@ class Meaning(NamedTuple):
     wanted: tuple[str, ...]
 
 
+class Tiling(NamedTuple):
+    """How a kernel is cut; fields as in `Variant`."""
+
+    block: tuple[int, int]
+    together: int = 1
+    warps: int = 0
+    stages: int = 0
+    registers: int = 0
+
+
 class Sought(NamedTuple):
     """A kernel as a launch asks for it. bound: values that its schedule holds for alone, as text."""
 
     meaning: Meaning
     target: Target
-    block: tuple[int, int]
+    tiling: Tiling
     shifted: bool
     bound: str
 
@@ -59,7 +69,7 @@ class Loaded:
 
 
 _kernels: dict[Sought, Loaded] = {}
-_blocks: dict[tuple[Meaning, Target, str], tuple[int, int]] = {}
+_tilings: dict[tuple[Meaning, Target, str], Tiling] = {}
 _backends: set[str] = set()
 
 
@@ -67,13 +77,13 @@ def register(loaded: Loaded) -> None:
     """Let calls find a kernel; one of a bundle that was loaded earlier stays before it."""
     sought = loaded.sought
     _kernels.setdefault(sought, loaded)
-    _blocks.setdefault((sought.meaning, sought.target, loaded.rows), sought.block)
+    _tilings.setdefault((sought.meaning, sought.target, loaded.rows), sought.tiling)
     _backends.add(sought.target.backend)
 
 
 def forget_bundles() -> None:
     """Let calls find nothing, as a new process would."""
-    for kept in (_kernels, _blocks, _backends):
+    for kept in (_kernels, _tilings, _backends):
         kept.clear()
 
 
@@ -89,30 +99,40 @@ def found(variant: Variant, bound: str) -> Loaded | None:
     meaning = meaning_of(variant)
     for target in runs_on(variant.target):
         for shifted in (variant.shifted, True):
-            kernel = _kernels.get(Sought(meaning, target, variant.block, shifted, bound))
+            kernel = _kernels.get(Sought(meaning, target, tiling_of(variant), shifted, bound))
             if kernel is not None:
                 return kernel
     return None
 
 
-def block_found(variant: Variant, rows: int) -> tuple[int, int] | None:
-    """Edges of the tiles that a loaded bundle has for calls of `rows` query rows."""
-    if not _blocks:
+def tiling_found(variant: Variant, rows: int) -> Tiling | None:
+    """How the kernel of a loaded bundle is cut that serves calls of `rows` query rows; the tiles of `variant` do not matter."""
+    if not _tilings:
         return None
-    meaning = meaning_of(variant)
-    bucket = bucket_of(variant.family, rows)
-    return next((block for target in runs_on(variant.target) if (block := _blocks.get((meaning, target, bucket)))), None)
+    meaning, bucket = meaning_of(variant), bucket_of(variant, rows)
+    return next((tiling for target in runs_on(variant.target) if (tiling := _tilings.get((meaning, target, bucket)))), None)
+
+
+def block_found(variant: Variant, rows: int) -> tuple[int, int] | None:
+    """Edges of the tiles of that kernel."""
+    tiling = tiling_found(variant, rows)
+    return None if tiling is None else tiling.block
+
+
+def tiling_of(variant: Variant) -> Tiling:
+    return Tiling(*(getattr(variant, name) for name in Tiling._fields))
 
 
 def meaning_of(variant: Variant) -> Meaning:
     return Meaning(_text(variant.program), variant.dtype, variant.dims, variant.family, variant.wanted)
 
 
-def bucket_of(family: str, rows: int) -> str:
+def bucket_of(variant: Variant, rows: int) -> str:
     """Kernels of one bucket of query rows share their tiles; those of backward passes are one bucket."""
-    if family == "decode":
+    if variant.family == "decode":
         return "few"
-    return "short" if rows <= SHORT_ROWS and family == "forward" else "long"
+    short = rows <= SHORT_ROWS and variant.family == "forward" and variant.target.backend == "cpp"
+    return "short" if short else "long"
 
 
 def runs_on(target: Target) -> tuple[Target, ...]:

@@ -67,7 +67,9 @@ KERNEL = _object(
         "shifted": TRUTH,
         "wanted": _list(WORD),
         "bound": TEXT,
-        "block": _list(EDGE, minItems=2, maxItems=2),
+        "tiling": _object(
+            {"block": _list(EDGE, minItems=2, maxItems=2), "together": EDGE, "warps": COUNT, "stages": COUNT, "registers": COUNT}
+        ),
         "route": TEXT,
         "entry": WORD,
         "schedule": TEXT,

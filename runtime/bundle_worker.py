@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 from ..codegen.cpp_face import user_tables
 from ..passes.binding import bound_values
 from .bundle_jobs import Job
+from .bundle_registry import tiling_of
 from .bundle_spec import name_of
 from .kernels import RAGGED, manifest_of, with_ragged_tables
+from .toolchain import CompileFailed, CompilerMissing
 
 Entry = dict[str, Any]
 
@@ -34,6 +37,8 @@ def _answer(line: str, folder: Path) -> Entry:
     try:
         return {"kernels": built(Job.of(line), folder)}
     except Exception as error:  # whatever it is, the other process raises it
+        if not isinstance(error, CompileFailed | CompilerMissing | NotImplementedError | ValueError):
+            traceback.print_exc()  # ours to mend: the other process cannot see where it came from
         return {"error": f"{type(error).__name__}: {error}"}
 
 
@@ -58,9 +63,9 @@ def _built(job: Job, folder: Path) -> Entry:
         from .bundle_cpp import build
     else:
         from .bundle_gpu import build  # which loads Triton
-    plan, source, made = build(job, folder)
-    manifest = manifest_of(plan, source)
-    given = user_tables(plan)
+    made = build(job, folder)
+    plan = made.plan
+    manifest, given = manifest_of(plan, made.source), user_tables(plan)
     return {
         "name": job.name,
         "program": str(variant.program),
@@ -72,14 +77,14 @@ def _built(job: Job, folder: Path) -> Entry:
         "shifted": variant.shifted,
         "wanted": list(variant.wanted),
         "bound": repr(sorted(bound_values(variant.program, job.launch).items())),
-        "block": [plan.schedule.block_q, plan.schedule.block_k][:: -1 if variant.family == "backward" else 1],
+        "tiling": tiling_of(made.variant)._asdict(),
         "route": plan.schedule.route,
         "entry": manifest["entry"],
         "schedule": manifest["schedule"],
         "parameters": [{"name": symbol.name, "kind": symbol.of.value} for symbol in plan.parameters],
         "tables": [{"name": each.name, "dtype": each.dtype, "rank": each.rank, "given": each in given} for each in plan.tables],
         "gradients": manifest["gradients"],
-        **made,
+        **made.said,
     }
 
 
