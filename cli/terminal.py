@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Sequence
 from typing import TextIO
 
 
@@ -43,21 +43,24 @@ def working(what: str, *, short: bool = False) -> Generator[Report]:
     yield (lambda text: None) if short else line
 
 
-def progress(items: Iterable[str], what: str) -> Generator[str]:
-    """The items one after another, with a bar on standard error while each is worked on."""
-    names = list(items)
+@contextlib.contextmanager
+def counting(what: str) -> Generator[Callable[[int, int, str], None]]:
+    """A bar on standard error where a person looks, else one line for each step: call it with what is done, of how many, and the next."""
     if not seen(sys.stderr):
-        for at, name in enumerate(names, start=1):
-            print(f"{what} {at}/{len(names)}: {name}", file=sys.stderr, flush=True)
-            yield name
+        yield lambda done, total, name: print(f"{what} {done}/{total}: {name}", file=sys.stderr, flush=True)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=len(names))
-        for name in names:
-            bar.update(task, description=f"{what}: {name}")
+        task = bar.add_task(what, total=None)
+        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=f"{what}: {name}")
+
+
+def counted(items: Sequence[str], what: str) -> Generator[str]:
+    """The items one after another, told of while each is worked on."""
+    with counting(what) as tell:
+        for at, name in enumerate(items):
+            tell(at, len(items), name)
             yield name
-            bar.advance(task)
