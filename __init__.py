@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .runtime.inspect import explain, schedule
     from .runtime.plot import plot
     from .runtime.tuning import tune
+    from .runtime.zero_keys import zero_keys
 
     __version__: str
 
@@ -73,6 +74,7 @@ _HOMES = {
     "tune": "runtime.tuning",
     "varlen_attention": "runtime.attention",
     "where": "ir.functions",
+    "zero_keys": "runtime.zero_keys",
 }
 
 __all__ = [
@@ -107,6 +109,7 @@ __all__ = [
     "tune",
     "varlen_attention",
     "where",
+    "zero_keys",
 ]
 
 
