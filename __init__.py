@@ -33,15 +33,21 @@ if TYPE_CHECKING:
     from .ir.segments import segments
     from .runtime.attention import attention, varlen_attention
     from .runtime.build import compile
+    from .runtime.bundle_build import build
+    from .runtime.bundle_load import load
+    from .runtime.bundle_spec import KernelSpec
     from .runtime.dense import dense
     from .runtime.inspect import explain, schedule
     from .runtime.plot import plot
     from .runtime.tuning import tune
+    from .runtime.zero_keys import zero_keys
 
     __version__: str
 
 _HOMES = {
+    "KernelSpec": "runtime.bundle_spec",
     "attention": "runtime.attention",
+    "build": "runtime.bundle_build",
     "compile": "runtime.build",
     "cos": "ir.functions",
     "dense": "runtime.dense",
@@ -50,6 +56,7 @@ _HOMES = {
     "exp2": "ir.functions",
     "explain": "runtime.inspect",
     "kv_len": "ir.functions",
+    "load": "runtime.bundle_load",
     "log": "ir.functions",
     "log2": "ir.functions",
     "maximum": "ir.functions",
@@ -67,10 +74,13 @@ _HOMES = {
     "tune": "runtime.tuning",
     "varlen_attention": "runtime.attention",
     "where": "ir.functions",
+    "zero_keys": "runtime.zero_keys",
 }
 
 __all__ = [
+    "KernelSpec",
     "attention",
+    "build",
     "compile",
     "cos",
     "dense",
@@ -79,6 +89,7 @@ __all__ = [
     "exp2",
     "explain",
     "kv_len",
+    "load",
     "log",
     "log2",
     "maximum",
@@ -98,6 +109,7 @@ __all__ = [
     "tune",
     "varlen_attention",
     "where",
+    "zero_keys",
 ]
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import lacuna
 import suite
 import torch
-from interleaved import Pairs, Ratio, Run, seconds
+from lacuna.cli.interleaved import Pairs, Ratio, Run, seconds
 from suite import Case
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention

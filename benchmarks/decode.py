@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import lacuna
 import torch
-from interleaved import Pairs, Run
 from lacuna import patterns
+from lacuna.cli.interleaved import Pairs, Run
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 

@@ -10,80 +10,18 @@ false) arrays. On boxes of one pair the answer is the value itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
 from ..ir.expr import Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Table, Unary, Var, fold
+from .range_table import Array, RangeTable, Span
 
 WIDE = 2**60
-Array = np.ndarray
-
-
-class Span(NamedTuple):
-    """Inclusive bounds of an integer, or what a truth value can be (`low`: can be true, `high`: can be false)."""
-
-    low: Array
-    high: Array
 
 
 def span(value: int | Array) -> Span:
     array = np.asarray(value, np.int64)
     return Span(array, array)
-
-
-class RangeTable:
-    """Minimum and maximum of a table over ranges of its last axis, or over rectangles of its last two for truth values."""
-
-    def __init__(self, array: Array) -> None:
-        self.array = np.asarray(array)
-        self.integers = self.array.astype(np.int64)
-
-    @cached_property
-    def levels(self) -> list[tuple[Array, Array]]:
-        """Level n holds the extrema of 2**n neighbours, as in a sparse table for range queries."""
-        found = [(self.integers, self.integers)]
-        width = 1
-        while 2 * width <= self.integers.shape[-1]:
-            low, high = found[-1]
-            found.append((np.minimum(low[..., :-width], low[..., width:]), np.maximum(high[..., :-width], high[..., width:])))
-            width *= 2
-        return found
-
-    @cached_property
-    def sums(self) -> Array:
-        """Counts of true entries above and to the left, for the last two axes."""
-        padded = np.zeros((*self.integers.shape[:-2], self.integers.shape[-2] + 1, self.integers.shape[-1] + 1), np.int64)
-        padded[..., 1:, 1:] = self.integers.cumsum(-1).cumsum(-2)
-        return padded
-
-    def over(self, indices: tuple[Span, ...]) -> Span:
-        shape = np.broadcast_shapes(*(each.low.shape for each in indices))
-        low = [np.broadcast_to(np.clip(each.low, 0, size - 1), shape) for each, size in zip(indices, self.array.shape, strict=True)]
-        high = [np.broadcast_to(np.clip(each.high, 0, size - 1), shape) for each, size in zip(indices, self.array.shape, strict=True)]
-        exact = np.logical_and.reduce([a == b for a, b in zip(low[:-1], high[:-1], strict=True)]) if len(low) > 1 else np.ones(shape, bool)
-        if len(low) > 1 and self.array.dtype == bool and not exact.all():
-            return self._rectangles(low, high)
-        return self._last_axis(low, high, exact)
-
-    def _last_axis(self, low: list[Array], high: list[Array], exact: Array) -> Span:
-        level = np.maximum(0, np.ceil(np.log2(high[-1] - low[-1] + 2)).astype(np.int64) - 1)
-        bottom, top = np.full(level.shape, self.integers.min()), np.full(level.shape, self.integers.max())
-        for n, (smallest, largest) in enumerate(self.levels):
-            here = exact & (level == n)
-            if here.any():
-                lead = tuple(index[here] for index in low[:-1])
-                first, last = low[-1][here], high[-1][here] - 2**n + 1
-                bottom[here] = np.minimum(smallest[(*lead, first)], smallest[(*lead, last)])
-                top[here] = np.maximum(largest[(*lead, first)], largest[(*lead, last)])
-        return Span(bottom, top)
-
-    def _rectangles(self, low: list[Array], high: list[Array]) -> Span:
-        lead = tuple(low[:-2])
-        (r0, c0), (r1, c1) = (low[-2], low[-1]), (high[-2] + 1, high[-1] + 1)
-        count = self.sums[(*lead, r1, c1)] - self.sums[(*lead, r0, c1)] - self.sums[(*lead, r1, c0)] + self.sums[(*lead, r0, c0)]
-        return Span((count == (r1 - r0) * (c1 - c0)).astype(np.int64), (count > 0).astype(np.int64))
 
 
 def spans(

@@ -14,8 +14,9 @@ import numpy as np
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, B, Expr, H, I, J, K, Kind, Lookup, Q, tables, walk
 from ..ir.program import Program
 from ..ir.schedule import Piece, Schedule
-from .intervals import RangeTable, Span, spans
+from .intervals import Span, spans
 from .launch import Launch
+from .range_table import RangeTable
 
 INT32 = 2**31 - 1
 
@@ -104,6 +105,23 @@ def _fits_up_to(program: Program, schedule: Schedule, sizes: _Sizes) -> bool:
     launch = Launch(sizes.q_len, sizes.k_len, batch=sizes.batch, heads=sizes.heads, parameters=dict(sizes.parameters))
     lengths: dict[Expr, Span] = {Q_LEN: _span(0, sizes.q_len), K_LEN: _span(0, sizes.k_len), OFFSET: _span(-sizes.offset, sizes.offset)}
     return _fits(program, schedule, {**_ranges(launch, schedule), **lengths}, {})
+
+
+def int32_reach(program: Program, schedule: Schedule) -> int:
+    """The largest power of two up to which lengths, offsets, extents and integer parameters may go so that 32 bits are proved to do.
+
+    0 where that is not proved for any, as where integers are read out of tables.
+    """
+    read = tables(program.mask, *_lookup_indices(program.score), *_piece_expressions((*schedule.full_loops, *schedule.partial_loops)))
+    if any(table.kind is not Kind.FLOAT for table in read):
+        return 0
+    for bits in (24, 20, 16):
+        reach = 1 << bits
+        sizes = dict.fromkeys((Q, K, B, H, I, J, Q_LEN, K_LEN), _span(0, reach))
+        values = dict.fromkeys((OFFSET, *program.parameters), _span(-reach, reach))
+        if _fits(program, schedule, {**sizes, **values}, {}):
+            return reach
+    return 0
 
 
 def _fits(program: Program, schedule: Schedule, ranges: dict[Expr, Span], arrays: Mapping[str, np.ndarray]) -> bool:

@@ -12,8 +12,9 @@ import numpy as np
 
 from ..ir.expr import B, Expr, H, K, Q, names, tables
 from ..ir.program import Program
-from .intervals import Array, RangeTable, Span, span, spans
+from .intervals import Span, span, spans
 from .launch import Launch
+from .range_table import Array, RangeTable
 
 MOST_BOXES = 1 << 18  # per evaluation, so that memory stays bounded
 

@@ -12,6 +12,7 @@ from .evaluate import Read, evaluate, reader
 from .launch import Launch
 
 Array = np.ndarray
+MOST_TILES = 1 << 20  # evaluated at once
 
 
 def tile_counts(schedule: Schedule, launch: Launch) -> tuple[int, int]:
@@ -25,7 +26,30 @@ def tiles(schedule: Schedule, launch: Launch, arrays: Mapping[str, Array], b: in
     arrays: tables of the program and of the schedule (term bounds, lists) by name.
     """
     rows, columns = tile_counts(schedule, launch)
-    return np.concatenate([tile_row(schedule, launch, arrays, (b, h, i)) for i in range(rows)] or [np.zeros((0, columns), np.uint8)])
+    found = np.zeros((rows, columns), np.uint8)
+    environment: dict[Expr, object] = {**launch.environment(), B: b, H: h}
+    read = reader({**launch.tables, **arrays})
+    height = max(1, MOST_TILES // max(columns, 1))
+    for at in range(0, rows, height):
+        part = found[at : at + height]
+        for pieces, tile in ((schedule.some, Tile.PARTIAL), (schedule.full, Tile.FULL)):
+            for piece in pieces:
+                _mark(part, piece, tile, ({**environment, I: np.arange(at, at + len(part))}, read))
+    return found
+
+
+def _mark(found: Array, piece: Piece, tile: Tile, at: tuple[dict[Expr, object], Read]) -> None:
+    """Write `tile` wherever the rows of `found`, whose numbers are `i` in the environment, hold a tile of `piece`."""
+    environment, read = at
+    rows = np.asarray(environment[I])
+    start, stop = (np.broadcast_to(evaluate(end, environment, read), rows.shape).astype(np.int64) for end in (piece.start, piece.stop))
+    counts = -(-np.maximum(stop - start, 0) // piece.step)
+    local = np.repeat(np.arange(len(rows)), counts)
+    nth = np.arange(len(local)) - np.repeat(counts.cumsum() - counts, counts)
+    counter = np.repeat(start, counts) + piece.step * nth
+    column = counter if piece.through is None else np.asarray(read(piece.through, (counter,)), np.int64)
+    kept = np.broadcast_to(evaluate(piece.where, {**environment, I: rows[local], J: column}, read), column.shape).astype(bool)
+    found[local[kept], column[kept]] = tile
 
 
 def tile_row(schedule: Schedule, launch: Launch, arrays: Mapping[str, Array], at: tuple[int, int, int]) -> Array:

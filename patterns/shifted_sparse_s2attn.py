@@ -18,6 +18,11 @@ def _varlen(q, k, h, *, group, plain_heads):
 
 
 @pattern
+def _sinks(q, k, *, sinks):
+    return (k <= q) & (k < sinks)
+
+
+@pattern
 def _rolled(q, k, h, *, group, length, plain_heads):
     rolled_q, rolled_k = (q - group // 2) % length, (k - group // 2) % length
     plain = (q // group == k // group) & (k <= q)
@@ -25,20 +30,21 @@ def _rolled(q, k, h, *, group, length, plain_heads):
     return ((h < plain_heads) & plain) | ((h >= plain_heads) & shifted)
 
 
-def shifted_sparse_s2attn(length: int, heads: int, *, groups: int = 4, wrap: bool = False) -> Pattern:
+def shifted_sparse_s2attn(length: int, heads: int, *, groups: int = 4, wrap: bool = False, sinks: int = 0) -> Pattern:
     """q // G == k // G in the first half of the heads, the same of positions moved by G / 2 in the second; causal. G = length / groups.
 
     length: tokens, a multiple of `groups`. heads: query heads.
     wrap:   the eager form, which rolls the sequence: causal in the *rolled* order, so the first half group sees the end of the sequence.
             The default is the form for packed sequences, with half groups at both ends.
+    sinks:  tokens in front that every later one sees, as in SinkLoRA (by its text: its public code has none).
 
     Trap: the two public forms are not equivalent, and the rolled one attends to the future.
-    Source: Y. Chen et al., LongLoRA, 2023.
+    Source: Y. Chen et al., LongLoRA, 2023; SinkLoRA, 2024.
     """
     at_least(1, length=length, heads=heads, groups=groups)
+    at_least(0, sinks=sinks)
     if length % groups:
         raise ValueError(f"`length` is {length}, which {groups} groups do not divide\n  write a multiple of {groups}")
     group = length // groups
-    if wrap:
-        return _rolled(group=group, length=length, plain_heads=heads // 2)
-    return _varlen(group=group, plain_heads=heads // 2)
+    found = _rolled(group=group, length=length, plain_heads=heads // 2) if wrap else _varlen(group=group, plain_heads=heads // 2)
+    return found | _sinks(sinks=sinks) if sinks else found

@@ -8,6 +8,7 @@ import sys
 import warnings
 from types import ModuleType
 
+from . import bundle_registry
 from .advice import advice
 from .settings import BACKENDS, settings
 from .toolchain import CompilerMissing, find_compiler
@@ -40,6 +41,8 @@ def default(device: str) -> str:
     try:
         find_compiler()
     except CompilerMissing as missing:
+        if bundle_registry.serves("cpp"):
+            return "cpp"
         warnings.warn(
             advice(
                 f"attention runs on the slow `eager` backend: {missing.args[0].splitlines()[0].rstrip('.')}",

@@ -1,25 +1,23 @@
-"""Which tile shape each C++ kernel has: from memory, from the cache, or from the cost model, in this order."""
+"""Which tile shape each C++ kernel has: from memory, a loaded bundle, the cache, or the cost model, in this order."""
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..codegen.cpp_targets import VECTOR_BYTES
 from ..ir.program import Program
 from ..ir.target import CHUNK, SHORT_ROWS, Target
-from .cache import Key, Manifest, open_cache
-from .folder import CacheUnwritable
+from .bundle_registry import block_found
+from .choices import MEASURED, Choice, Question, keep_predicted, kept
+from .choices import keep as keep_choice
 from .kernels import Variant
-from .toolchain import find_compiler
+from .toolchain import CompilerMissing, find_compiler
 
 if TYPE_CHECKING:
     from ..passes.tile_shape import Problem, Shape
 
 Block = tuple[int, int]
 LONGEST_EDGE = 1024
-MODEL, MEASURED = "model", "measured"
 
 _Known = tuple[Program, Target, str, tuple[int, int], str, str]
 _chosen: dict[_Known, Block] = {}
@@ -33,8 +31,15 @@ def chosen(variant: Variant, rows: int) -> Block:
     known = _known(variant, rows)
     found = _chosen.get(known)
     if found is None:
-        found = _chosen[known] = _stored(variant, known) or _predicted(variant, known)
+        found = _chosen[known] = block_found(variant, rows) or _kept(variant, known)
     return found
+
+
+def _kept(variant: Variant, known: _Known) -> Block:
+    try:
+        return _stored(variant, known) or _predicted(variant, known)
+    except CompilerMissing:  # there is nothing to keep it for
+        return predicted(variant, known[-1])
 
 
 def keep(variant: Variant, rows: int, block: Block) -> None:
@@ -44,7 +49,7 @@ def keep(variant: Variant, rows: int, block: Block) -> None:
         CacheUnwritable: the cache folder takes no files.
     """
     known = _known(variant, rows)
-    _write(known, block, MEASURED)
+    keep_choice(_question(known), Choice(block, MEASURED))
     _chosen[known] = block
 
 
@@ -71,44 +76,37 @@ def _known(variant: Variant, rows: int) -> _Known:
     return variant.program, variant.target, variant.dtype, variant.dims, variant.family, "short" if short else "long"
 
 
-def _predicted(variant: Variant, known: _Known) -> Block:
-    """The choice of the model, kept."""
+def predicted(variant: Variant, bucket: str) -> Block:
+    """The choice of the model. bucket: `short` or `long`."""
     from ..passes.tile_shape import tile_shape
 
-    block = block_of(tile_shape(problem_of(variant), SHORT_ROWS if known[-1] == "short" else SHORT_ROWS + 1), variant.family)
-    if open_cache().jit:
-        with contextlib.suppress(CacheUnwritable):  # predicting it again takes longer and gives the same
-            _write(known, block, MODEL)
+    return block_of(tile_shape(problem_of(variant), SHORT_ROWS if bucket == "short" else SHORT_ROWS + 1), variant.family)
+
+
+def _predicted(variant: Variant, known: _Known) -> Block:
+    """The choice of the model, kept."""
+    block = predicted(variant, known[-1])
+    keep_predicted(_question(known), block)
     return block
 
 
 # -- in the cache -----------------------------------------------------------------------------------------------------
 
 
-def _key(known: _Known) -> Key:
-    program, target, dtype, dims, family, bucket = known
-    options = (("choice", "tile shape"), ("dtype", dtype), ("dims", f"{dims}"), ("family", family), ("bucket", bucket))
-    return Key(str(program), f"{target.backend} {target.name}", find_compiler().identity, options)
-
-
-def _write(known: _Known, block: Block, origin: str) -> None:
-    def build(path: Path) -> Manifest:
-        path.write_text(f"{block[0]} x {block[1]}\n", encoding="utf-8")
-        return {"block": list(block), "origin": origin}
-
-    open_cache().rebuild(_key(known), build, ".txt")
+def _question(known: _Known) -> Question:
+    """Raises CompilerMissing as `find_compiler` does."""
+    return Question("tile shape", *known, find_compiler().identity)
 
 
 def _stored(variant: Variant, known: _Known) -> Block | None:
     """What the cache holds; None where that is nothing, damaged, or no shape that this kernel can have."""
-    entry = open_cache().load(_key(known))
-    return None if entry is None else _block(entry.manifest.get("block"), variant)
+    found = kept(_question(known))
+    return None if found is None or not possible(found.numbers, variant.family) else (found.numbers[0], found.numbers[1])
 
 
-def _block(value: Any, variant: Variant) -> Block | None:  # noqa: ANN401  (whatever the file said)
-    match value:
-        case [int(block_q), int(block_k)] if min(value) > 0 and max(value) <= LONGEST_EDGE:
-            lanes, lines = (block_k, block_q) if variant.family == "backward" else (block_q, block_k)
-            return (block_q, block_k) if lanes % CHUNK == 0 and lines % 2 == 0 else None
-        case _:
-            return None
+def possible(numbers: tuple[int, ...], family: str) -> bool:
+    """Whether kernels of a family can have tiles of these edges, of queries and of keys."""
+    if len(numbers) != 2 or min(numbers) <= 0 or max(numbers) > LONGEST_EDGE:
+        return False
+    lanes, lines = numbers[::-1] if family == "backward" else numbers
+    return lanes % CHUNK == 0 and lines % 2 == 0

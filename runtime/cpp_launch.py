@@ -13,25 +13,27 @@ from torch import Tensor
 from ..ir.expr import Kind
 from ..ir.source import Source
 from ..ir.target import Target
+from . import bundle_registry
 from .chosen_shapes import chosen
 from .cpp_call import Arguments, CppKernel, Triple
 from .kernels import Kernel, Toolchain, Variant
 from .launches import Values
 from .request import NAMES, Request
 from .threads import thread_count
-from .toolchain import compile_shared, cpu_target, find_compiler
+from .toolchain import CompilerMissing, compile_shared, cpu_target, find_compiler
 
 if TYPE_CHECKING:
     from ..ir.plan import Plan
 
 FEW_ROWS = 16
+DECODE_BLOCK = (FEW_ROWS, 64)
 
 
 def variant_of(request: Request, target: Target) -> Variant:
     moved = request.offset != 0 or request.ragged.offsets is not None
     dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
     if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
-        return Variant(request.program, target, dtype, dims, (FEW_ROWS, 64), shifted=True, family="decode")
+        return Variant(request.program, target, dtype, dims, DECODE_BLOCK, shifted=True, family="decode")
     variant = Variant(request.program, target, dtype, dims, (64, 64), moved, order=request.order)
     if request.order is not None:
         return variant  # an order is made for this shape
@@ -43,15 +45,29 @@ def target_here() -> Target:
     return cpu_target()
 
 
-@functools.cache
 def toolchain_of(target: Target) -> Toolchain:
+    """What builds kernels of `target`. Where there is no compiler but a bundle, one that builds nothing.
+
+    Raises:
+        CompilerMissing: there is neither.
+    """
+    try:
+        return _compiling(target)
+    except CompilerMissing:
+        if not bundle_registry.serves("cpp"):
+            raise
+        return _compiling(target, forbidden=True)
+
+
+@functools.cache
+def _compiling(target: Target, *, forbidden: bool = False) -> Toolchain:
     def compiled(source: Source, path: Path) -> None:
         compile_shared(source.text, target, path)
 
-    return Toolchain(find_compiler().identity, _render, compiled, ".so")
+    return Toolchain("" if forbidden else find_compiler().identity, render, compiled, ".so")
 
 
-def _render(plan: Plan) -> Source:
+def render(plan: Plan) -> Source:
     from ..codegen import cpp, cpp_backward, cpp_decode  # with them comes jinja2, which a warm start does without
 
     return {"forward": cpp, "backward": cpp_backward, "decode": cpp_decode}[plan.family].render(plan)

@@ -27,10 +27,13 @@ def cpu_features() -> frozenset[str]:
 
 def target_name(features: frozenset[str]) -> str:
     """The widest target whose every feature is there."""
-    for name, needed in (("avx512bf16", AVX512_BF16), ("avx512", AVX512), ("avx2", AVX2), ("neon", NEON)):
-        if needed <= features:
-            return name
-    return "generic"
+    return target_names(features)[0]
+
+
+def target_names(features: frozenset[str]) -> tuple[str, ...]:
+    """Every target whose features are all there, the widest first; `generic` is one on any machine."""
+    wanted = (("avx512bf16", AVX512_BF16), ("avx512", AVX512), ("avx2", AVX2), ("neon", NEON))
+    return (*(name for name, needed in wanted if needed <= features), "generic")
 
 
 def linux_features(cpuinfo: str) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -12,10 +13,15 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
+from .locks import claimed, exclusive, hold
 from .settings import settings
 
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _ABANDONED_SECONDS = 24 * 3600.0
+_TOUCHED_EVERY_SECONDS = 3600.0
+_LARGEST_BYTES = 2**30
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+LEASES = "leases"
 
 
 class CacheUnwritable(OSError):
@@ -45,11 +51,16 @@ class Folder(NamedTuple):
 
     root: Path
 
-    def read(self, name: str) -> bytes | None:
-        """The bytes of a file; None where there is none that can be read."""
+    def read(self, name: str, *, touch: bool = False) -> bytes | None:
+        """The bytes of a file; None where there is none that can be read, or others can write to it.
+
+        touch: let its time say that it was used, which costs a write once an hour.
+        """
+        path = self.root / name
         try:
-            self._require_private()
-            return (self.root / name).read_bytes()
+            self._require_private(self.root)
+            self._require_private(path.parent)
+            return _read(path, touch)
         except CacheNotPrivate:
             raise
         except OSError:
@@ -68,6 +79,7 @@ class Folder(NamedTuple):
         target = self.root / name
         with self.writing():
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fresh.chmod(0o600)
             os.replace(fresh, target)
         return target
 
@@ -87,18 +99,40 @@ class Folder(NamedTuple):
         """A folder inside the root, made if need be."""
         with self.writing():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._require_private()
+            self._require_private(self.root)
             (self.root / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.root / name
 
-    def _require_private(self) -> None:
-        if os.name == "nt":
-            return  # a user's profile is private there, and modes mean nothing
-        status = self.root.stat()
+    @contextlib.contextmanager
+    def locked(self, name: str, longest_seconds: float) -> Generator[None]:
+        """Hold a lock that other processes with this folder respect; TimeoutError if one of them keeps it so long."""
+        path = self.lock_path(name)
+        with contextlib.ExitStack() as stack:
+            with self.writing():
+                self.made("locks")
+                stack.enter_context(exclusive(path, longest_seconds))
+            yield
+
+    def lock_path(self, name: str) -> Path:
+        return self.root / "locks" / f"{name}.lock"
+
+    def hold(self, name: str, longest_seconds: float = 0.0) -> bool:
+        """Keep a file, whether it is there yet or not, from being removed while this process lives; False: it is just being removed."""
+        return hold(self.root / LEASES, name, longest_seconds)
+
+    def remove(self, *names: str, held: str, idle: bool = True) -> bool:
+        """Remove files unless a process holds `held`; whether that was so. idle: the answer where there are no locks."""
+        with self.writing(), claimed(self.root / LEASES, held, idle=idle) as free:
+            for name in names if free else ():
+                (self.root / name).unlink(missing_ok=True)
+            return free
+
+    def _require_private(self, folder: Path) -> None:
+        status = folder.stat()
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & _OTHERS_MAY_WRITE:
             raise CacheNotPrivate(
-                f"others can write to the cache folder `{self.root}`, so the kernels in it could be anyone's.\n"
-                f"  write `chmod go-w {self.root}`, or set LACUNA_CACHE_DIR to a folder of your own"
+                f"others can write to the cache folder `{folder}`, so the kernels in it could be anyone's.\n"
+                f"  write `chmod go-w {folder}`, or set LACUNA_CACHE_DIR to a folder of your own"
             )
 
     @contextlib.contextmanager
@@ -106,13 +140,42 @@ class Folder(NamedTuple):
         """Turn a failure of the system to write into CacheUnwritable, which names the folder."""
         try:
             yield
-        except (CacheNotPrivate, TimeoutError):
+        except (CacheNotPrivate, CacheUnwritable, TimeoutError):
             raise
         except OSError as error:
             raise CacheUnwritable(
                 f"the cache folder `{self.root}` cannot be written: {error.strerror or error}.\n"
                 "  write LACUNA_CACHE_DIR=/a/folder/of/your/own, or make this one writable"
             ) from error
+
+
+@contextlib.contextmanager
+def no_room_is_unwritable(folder: Folder) -> Generator[None]:
+    """Turn what a full or broken disk says to a build into CacheUnwritable, and leave every other error of the build alone."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        with folder.writing():
+            raise
+
+
+def _read(path: Path, touch: bool) -> bytes | None:
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # a pipe does not keep us waiting, a link is nothing of ours
+    try:
+        status = os.fstat(handle)
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid()) and not status.st_mode & _OTHERS_MAY_WRITE
+        if not ours or status.st_size > _LARGEST_BYTES:
+            return None
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read()
+        if touch and time.time() - status.st_mtime > _TOUCHED_EVERY_SECONDS:
+            with contextlib.suppress(OSError):  # of a folder that cannot be written nothing is removed either
+                os.utime(handle)
+        return data
+    finally:
+        os.close(handle)
 
 
 def _sweep(parent: Path) -> None:

@@ -20,8 +20,10 @@ from ..passes.binding import Bound, bound_values
 from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
 from ..passes.transpose import transposed_launch, transposed_schedule
-from .cache import Key, Manifest, open_cache
+from . import bundle_registry
+from .cache import BuildForbidden, Key, Manifest, open_cache
 from .settings import settings
+from .toolchain import CompilerMissing, find_compiler
 
 if TYPE_CHECKING:
     from ..ir.plan import Plan
@@ -41,6 +43,8 @@ class Variant(NamedTuple):
     shifted: holds for every offset, not only 0.
     family:  `forward`, `decode`, `backward`, whose schedule is the transposed one, or `backward_queries`, whose schedule is not.
     wanted:  tables whose gradient a backward kernel computes.
+    together: query heads whose rows share a tile of a forward kernel; each has `block[0]` of its rows.
+    warps, stages, registers: of a Triton program, as in `ir.configuration`; 0 of others.
     order:   of the tokens that the positions of the program stand for, where that is not their order in memory.
     """
 
@@ -52,6 +56,10 @@ class Variant(NamedTuple):
     shifted: bool
     family: str = "forward"
     wanted: tuple[str, ...] = ()
+    together: int = 1
+    warps: int = 0
+    stages: int = 0
+    registers: int = 0
     order: Order | None = None
 
     def launch(self, launch: Launch) -> Launch:
@@ -62,7 +70,7 @@ class Variant(NamedTuple):
 class Toolchain(NamedTuple):
     """How a backend turns a plan into something to call.
 
-    identity: of the compiler, for the cache's key.
+    identity: of the compiler, for the cache's key; empty where there is none, and loaded bundles serve what they can.
     render:   plan to text.
     compile:  text to the artefact at a path.
     suffix:   of the artefact.
@@ -72,7 +80,6 @@ class Toolchain(NamedTuple):
     render: Callable[[Plan], Source]
     compile: Callable[[Source, Path], None]
     suffix: str
-    tune: Callable[[Plan], Plan] = lambda plan: plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +105,7 @@ class Kernel:
 
     @property
     def plan(self) -> Plan:
-        return self.toolchain.tune(_plan(self.variant, self.schedule))
+        return _plan(self.variant, self.schedule)
 
     @property
     def source(self) -> str:
@@ -109,12 +116,14 @@ _kernels: dict[tuple[Variant, str], Kernel] = {}
 
 
 def kernel_of(variant: Variant, launch: Launch, toolchain: Toolchain) -> Kernel:
-    """The kernel of a variant for the values of a launch; built when neither memory nor the cache has it."""
+    """The kernel of a variant for the values of a launch; built when neither memory, a loaded bundle nor the cache has it."""
     bound = bound_values(variant.program, launch)
     known = (variant, repr(sorted(bound.items())))
     found = _kernels.get(known)
     if found is None:
-        found = _kernels[known] = _opened(variant, bound, launch, toolchain)
+        shipped = bundle_registry.found(variant, known[1])
+        found = bundle_registry.kernel_of(shipped, variant) if shipped else _opened(variant, bound, launch, toolchain)
+        _kernels[known] = found
     return found
 
 
@@ -132,27 +141,45 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
         "bound": repr(sorted(bound.items())),
         "family": f"{variant.family} {variant.wanted}",
         "order": repr(variant.order),
+        "together": f"{variant.together}",
+        "program": f"{variant.warps} {variant.stages} {variant.registers}",
     }
     target = f"{variant.target.backend} {variant.target.name}"
     key = Key(str(variant.program), target, toolchain.identity, tuple(options.items()))
-    entry = open_cache().get_or_build(key, lambda path: _built(variant, launch, toolchain, path), toolchain.suffix)
+    try:
+        if not toolchain.identity:
+            find_compiler()  # which raises: there is none
+        entry = open_cache().get_or_build(key, lambda path: _built(variant, launch, toolchain, path), toolchain.suffix)
+    except (BuildForbidden, CompilerMissing) as error:
+        from .bundle_advice import with_build_line
+
+        raise with_build_line(error, variant, launch) from None
     return _from_manifest(variant, entry.path, entry.manifest, (key.digest, toolchain))
 
 
 def _built(variant: Variant, launch: Launch, toolchain: Toolchain, path: Path) -> Manifest:
+    plan = planned(variant, launch, toolchain)
+    source = toolchain.render(plan)
+    toolchain.compile(source, path)
+    return manifest_of(plan, source)
+
+
+def planned(variant: Variant, launch: Launch, toolchain: Toolchain) -> Plan:
+    """The plan of a variant, derived anew."""
     from ..passes.pipeline import dump_to  # islpy, networkx and jinja2 come with these
     from ..passes.prepare import prepare
 
     folder = settings().dump
     observers = () if folder is None else (dump_to(folder / variant.program.name),)
     prepared = prepare(variant.program, launch, shifted=variant.shifted, observers=observers)
-    schedule = _schedule(variant, prepared, launch)
-    plan = toolchain.tune(_plan(variant, schedule))
-    source = toolchain.render(plan)
-    toolchain.compile(source, path)
+    return _plan(variant, _schedule(variant, prepared, launch))
+
+
+def manifest_of(plan: Plan, source: Source) -> Manifest:
+    """How to launch the kernel of a plan."""
     return {
         "entry": source.entry,
-        "schedule": str(schedule),
+        "schedule": str(plan.schedule),
         "parameters": [symbol.name for symbol in plan.parameters],
         "tables": [table.name for table in plan.tables],
         "gradients": [] if plan.gradient is None else [lookup.table.name for lookup, _ in plan.gradient.by_lookup],
@@ -165,20 +192,22 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
 
     if variant.family == "backward":
         return transposed_schedule(prepared, variant.block, launch)
-    return derive_prepared(prepared, variant.block, launch, bind_lengths=False).schedule
+    return derive_prepared(prepared, variant.block, launch, bind_lengths=False, together=variant.together).schedule
 
 
 def _plan(variant: Variant, schedule: Schedule) -> Plan:
+    plan = replace(_of_family(variant, schedule), order=variant.order)
+    return replace(plan, num_warps=variant.warps, num_stages=variant.stages, registers=variant.registers) if variant.warps else plan
+
+
+def _of_family(variant: Variant, schedule: Schedule) -> Plan:
     from ..passes.lower import backward_plan_of, plan_of, query_gradient_plan_of
 
-    recipe = (schedule, variant.target, variant.dtype, variant.dims)
     if variant.family == "backward":
-        plan = backward_plan_of(*recipe, variant.wanted)
-    elif variant.family == "backward_queries":
-        plan = query_gradient_plan_of(*recipe, variant.wanted)
-    else:
-        plan = replace(plan_of(*recipe), family=variant.family)
-    return replace(plan, order=variant.order)
+        return backward_plan_of(schedule, variant.target, variant.dtype, variant.dims, variant.wanted)
+    if variant.family == "backward_queries":
+        return query_gradient_plan_of(schedule, variant.target, variant.dtype, variant.dims, variant.wanted)
+    return replace(plan_of(schedule, variant.target, variant.dtype, variant.dims), family=variant.family)
 
 
 def _from_manifest(variant: Variant, path: Path, manifest: Mapping[str, Any], made_by: tuple[str, Toolchain]) -> Kernel:

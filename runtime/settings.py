@@ -1,25 +1,29 @@
-"""The one reader of the environment: six variables, each checked where it is read."""
+"""The one reader of the environment: seven variables, each checked where it is read."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 BACKENDS = ("cpp", "eager", "triton")
 MOST_THREADS = 4096
+CACHE_BYTES = 2**30
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class Settings(NamedTuple):
     """What the environment asks for. An empty variable counts as unset.
 
-    cache_dir: LACUNA_CACHE_DIR, an absolute folder; None: the user's cache folder.
-    cxx:       LACUNA_CXX, the C++ compiler: a path or a name on PATH, with arguments if need be; None: see `find_compiler`.
-    dump:      LACUNA_DUMP, a folder that receives the program after each pass; None: nothing is written.
-    jit:       LACUNA_JIT, `0` forbids compiling, so that only what the cache holds can run; None is 1.
-    backend:   LACUNA_BACKEND, used by calls that name none.
-    threads:   LACUNA_THREADS, at least 1; None: as many as torch uses.
+    cache_dir:   LACUNA_CACHE_DIR, an absolute folder; None: the user's cache folder.
+    cxx:         LACUNA_CXX, the C++ compiler: a path or a name on PATH, with arguments if need be; None: see `find_compiler`.
+    dump:        LACUNA_DUMP, a folder that receives the program after each pass; None: nothing is written.
+    jit:         LACUNA_JIT, `0` forbids compiling, so that only what the cache holds can run; None is 1.
+    backend:     LACUNA_BACKEND, used by calls that name none.
+    threads:     LACUNA_THREADS, at least 1; None: as many as torch uses.
+    cache_bytes: LACUNA_CACHE_SIZE, bytes that kernels may take in the cache folder, such as `512M` (units of 1024: K, M, G, T).
     """
 
     cache_dir: Path | None = None
@@ -28,6 +32,7 @@ class Settings(NamedTuple):
     jit: bool = True
     backend: str | None = None
     threads: int | None = None
+    cache_bytes: int = CACHE_BYTES
 
 
 def settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -44,6 +49,7 @@ def settings(environment: Mapping[str, str] | None = None) -> Settings:
         jit=_switch("LACUNA_JIT", given),
         backend=_choice("LACUNA_BACKEND", given, BACKENDS),
         threads=_count("LACUNA_THREADS", given, MOST_THREADS),
+        cache_bytes=_size("LACUNA_CACHE_SIZE", given, CACHE_BYTES),
     )
 
 
@@ -88,3 +94,13 @@ def _count(name: str, given: Mapping[str, str], most: int) -> int | None:
     if not (value.isascii() and value.isdigit() and 1 <= int(value) <= most):
         raise _refuse(name, value, f"a whole number from 1 to {most}")
     return int(value)
+
+
+def _size(name: str, given: Mapping[str, str], otherwise: int) -> int:
+    value = given.get(name, "")
+    if not value:
+        return otherwise
+    found = re.fullmatch(r"([0-9]{1,15})([KMGT]?)", value, re.ASCII)
+    if found is None:
+        raise _refuse(name, value, "a number of bytes such as `1073741824`, `512M` or `2G`")
+    return int(found[1]) * _UNITS[found[2]]

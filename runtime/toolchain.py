@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from ..codegen.cpp_targets import FLAGS
 from ..ir.target import Target
-from .folder import CacheUnwritable, cache_folder
+from .folder import CacheUnwritable, Folder, cache_folder
+from .index_entry import sealed, unsealed
 from .settings import settings
 
 CANDIDATES = ("c++", "clang++", "g++")
@@ -25,7 +26,7 @@ OPENMP_FLAGS = (("-fopenmp",), ("-Xpreprocessor", "-fopenmp", "-lomp"))
 OPENMP_PROBE = '#include <omp.h>\nextern "C" int threads() { return omp_get_max_threads(); }\n'
 LONGEST_SECONDS = 300
 LINES_SHOWN = 12
-PROBE_FORMAT = 1
+PROBE_FORMAT = 2
 REMEDY = "write the path of g++ or clang++, or install one of them"
 
 
@@ -179,20 +180,27 @@ def forget() -> None:
 def _remembered(command: tuple[str, ...], stamp: str, origin: str) -> Compiler:
     name = "toolchain/" + hashlib.sha256(repr((PROBE_FORMAT, command, stamp)).encode()).hexdigest() + ".json"
     folder = cache_folder()
-    known = _parse(folder.read(name))
-    if known is not None and known.command == command:
+    known = _read(folder, name, command)
+    if known is not None:
         return known
-    asked = _ask(command, stamp, origin)
-    with contextlib.suppress(CacheUnwritable):  # asking again next time is slower, not wrong; a build will raise it
-        folder.write(name, json.dumps(asked._asdict()).encode())
-    return asked
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(CacheUnwritable, TimeoutError):  # asking twice is slower, not wrong
+            stack.enter_context(folder.locked(f"toolchain-{Path(name).stem}", LONGEST_SECONDS))
+        return _read(folder, name, command) or _asked(folder, name, _ask(command, stamp, origin))
 
 
-def _parse(data: bytes | None) -> Compiler | None:
-    """What `_remembered` wrote; None where the file is missing or not what it wrote."""
+def _asked(folder: Folder, name: str, answer: Compiler) -> Compiler:
+    with contextlib.suppress(CacheUnwritable):  # a build will say it
+        folder.write(name, sealed(json.dumps(answer._asdict()).encode()))
+    return answer
+
+
+def _read(folder: Folder, name: str, command: tuple[str, ...]) -> Compiler | None:
+    """What `_asked` wrote of this command; None where the file is missing or not what it wrote."""
     try:
-        fields = json.loads(data or b"")
-        return Compiler(tuple(fields["command"]), fields["kind"], fields["version"], fields["stamp"], tuple(fields["openmp"]))
+        fields = json.loads(unsealed(folder.read(name) or b"") or b"")
+        known = Compiler(tuple(fields["command"]), fields["kind"], fields["version"], fields["stamp"], tuple(fields["openmp"]))
+        return known if known.command == command else None
     except (ValueError, KeyError, TypeError):
         return None
 

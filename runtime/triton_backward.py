@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..codegen.triton_arguments import KEYS, PAIRS, ROWS, TILES
+from .chosen_configurations import configured
 from .gradients import Gradients, Saved
 from .kernels import Variant
 from .request import NAMES, Request
@@ -94,14 +95,7 @@ def _variant_of(request: Request, family: str, wanted: tuple[str, ...]) -> Varia
     moved = request.offset != 0 or request.ragged.offsets is not None
     target, dtype = target_of(request.query.device), NAMES[request.query.dtype]
     dims = (request.head_dim, request.value_dim)
-    return Variant(request.program, target, dtype, dims, block_of(family, dtype, dims), moved, family, wanted)
-
-
-def block_of(family: str, dtype: str, dims: tuple[int, int]) -> tuple[int, int]:
-    """Edges of the tiles of queries and of keys: what fits registers and shared memory of a GPU."""
-    if dtype in ("f32", "f64") or max(dims) > 128:
-        return 32, 32
-    return (128, 64) if family == "backward_queries" else (32, 128)
+    return configured(Variant(request.program, target, dtype, dims, (0, 0), moved, family, wanted), request)
 
 
 # -- queries ----------------------------------------------------------------------------------------------------------

@@ -1,19 +1,16 @@
 """The forward pass of the Triton backend: one launch of one kernel."""
 
-# Triton comes without types.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import triton.language as tl
 from torch import Tensor
 
 from ..codegen.triton_arguments import LENGTHS, ROWS
 from .request import UNIFORM, Ragged
-from .triton_kernel import Kernel, start, strides_by_axis, strides_in_units, values_by_argument
+from .triton_kernel import INDEX, Kernel, start, strides_by_axis, strides_in_units, values_by_argument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +98,7 @@ def shared_arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
         "offset": call.offset,
         "scale": call.scale,
         **values_by_argument(kernel.signature, call.parameters, call.tables),
-        "INDEX": tl.int32 if call.narrow else tl.int64,
+        "INDEX": INDEX[call.narrow],
         "OPERAND": kernel.operand,
         "PRECISION": "tf32" if call.tf32 else "ieee",
     }

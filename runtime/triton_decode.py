@@ -5,7 +5,7 @@ Lengths and offsets are read on the device; nothing here waits for it, so that a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..codegen.triton_arguments import ROWS
 from .triton_call import Call, unordered_arguments
-from .triton_kernel import Kernel, start
+from .triton_kernel import Kernel, Start, start
 
 MOST_ROWS = 64  # of a tile
 PROGRAMS = 264  # two for each multiprocessor of the largest GPU known
@@ -60,8 +60,7 @@ def launch(kernel: Kernel, call: Call, split: Split) -> None:
     }
     start(kernel, split.programs * split.splits, given, call.query.device)
     if sums is not None:
-        assert kernel.merge is not None
-        start(replace(kernel, function=kernel.merge), call.batch * call.query.shape[1], _of_merge(given), call.query.device)
+        kernel.run(Start(call.batch * call.query.shape[1], _of_merge(given), merge=True), call.query.device)
 
 
 def _room(call: Call, rows: int, splits: int) -> tuple[Tensor | None, Tensor | None]:

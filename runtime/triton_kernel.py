@@ -1,4 +1,4 @@
-"""Triton kernels: rendered text loaded as a module, and started.
+"""Triton kernels: rendered text, interpreted, or compiled and started through the driver; what both take, by name.
 
 CPU tensors are served by Triton's interpreter, one tile at a time in numpy: for tests and for looking.
 """
@@ -11,22 +11,30 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
-import triton.language as tl
 from torch import Tensor
-from triton.runtime.interpreter import InterpretedFunction
 
 from ..codegen.print_triton import parameter_arguments, table_arguments
 from ..codegen.triton_arguments import AXES
-from ..ir.plan import Plan
-from ..ir.source import Source
-from .triton_interpreter import interpret as interpret_module
-from .triton_interpreter import interpreting
+from .binary import Fixed
+
+if TYPE_CHECKING:
+    from ..ir.plan import Plan
+    from ..ir.source import Source
 
 ALIGNMENT_BYTES = 16  # of the widest load
-TYPES = {"f32": tl.float32, "bf16": tl.bfloat16, "f16": tl.float16, "f64": tl.float64}
+ALIGNED = ("query", "key", "value", "out", "rise", "grad_query", "grad_key", "grad_value", "sums", "weights")
+"""Pointers that a kernel may take for multiples of ALIGNMENT_BYTES."""
+BYTES = {"f32": 4, "bf16": 2, "f16": 2, "f64": 8}
+INDEX = {True: "i32", False: "i64"}
+"""What kernels count with, by whether every number is known to fit 32 bits."""
+TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "f64": "float64", "i32": "int32", "i64": "int64"}
+"""What Triton calls the types that arguments in capitals name."""
+
+Given = Mapping[str, "Tensor | Fixed | float"]
+"""Every argument of a kernel by name. Names in capitals are part of its text, and so is a tensor that is None."""
 
 
 class Argument(NamedTuple):
@@ -70,36 +78,66 @@ def arguments_named(parameters: Sequence[str], tables: Sequence[str]) -> tuple[t
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """A loaded kernel: `function` is Triton's jitted function, or an interpreted one.
+class Kernel(Protocol):
+    """What a backend starts.
 
-    sums:  of a backward kernel: name of the table, and over what one number is a sum, for each gradient that it writes.
-    merge: of a decode kernel: the function that adds up what splits left.
+    operand: what matrix products take.
+    sums:    of a backward kernel: name of the table, and over what one number is a sum, for each gradient that it writes.
     """
 
-    signature: Signature
-    function: Any
-    sums: tuple[tuple[str, str], ...] = ()
-    merge: Any = None
-
     @property
-    def interpreted(self) -> bool:
-        return isinstance(self.function, InterpretedFunction)
-
+    def signature(self) -> Signature: ...
     @property
-    def operand(self) -> Any:  # noqa: ANN401 (a type of Triton's)
-        """What matrix products take."""
-        operand = TYPES[self.signature.dtype]
-        if self.interpreted and operand is tl.bfloat16:
-            return tl.float32  # the interpreter multiplies the bits of bfloat16 as integers; its products are exact in float32
-        return operand
+    def operand(self) -> str: ...
+    @property
+    def sums(self) -> tuple[tuple[str, str], ...]: ...
+    def run(self, start: Start, device: torch.device) -> None: ...
+
+
+class Start(NamedTuple):
+    """One launch. merge: of the second function of a decode kernel, which adds up what splits left."""
+
+    programs: int
+    given: Given
+    merge: bool = False
+
+
+def start(kernel: Kernel, programs: int, given: Given, device: torch.device) -> None:
+    """Run `programs` programs of a kernel on `given`, every argument by name."""
+    if programs:
+        kernel.run(Start(programs, given), device)
 
 
 # -- loading ----------------------------------------------------------------------------------------------------------
 
 
-def load(path: Path, signature: Signature, *, interpret: bool) -> Kernel:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A kernel loaded as a module: `function` is Triton's jitted function, to be compiled, or an interpreted one; `merge` likewise."""
+
+    signature: Signature
+    function: Any
+    sums: tuple[tuple[str, str], ...] = ()
+    merge: Any = None
+    interpreted: bool = True
+
+    @property
+    def operand(self) -> str:
+        dtype = self.signature.dtype
+        # the interpreter multiplies the bits of bfloat16 as integers; in float32 products are exact
+        return "f32" if self.interpreted and dtype == "bf16" else dtype
+
+    def run(self, start: Start, device: torch.device) -> None:
+        """In the interpreter."""
+        from .triton_interpreter import interpreting
+
+        assert self.interpreted, "a compiled kernel is started through the driver"
+        function = self.merge if start.merge else self.function
+        with interpreting():
+            function[(start.programs,)](**{name: meant(name, value) for name, value in start.given.items()})
+
+
+def load(path: Path, signature: Signature, *, interpret: bool) -> Loaded:
     """The kernel in the file `path`, which must stay: Triton reads the text of a function from its file.
 
     Raises:
@@ -111,29 +149,28 @@ def load(path: Path, signature: Signature, *, interpret: bool) -> Kernel:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if interpret:
+        from .triton_interpreter import interpret as interpret_module
+
         interpret_module(module)
     merge = getattr(module, f"{signature.entry}_merge", None)
-    return Kernel(signature, getattr(module, signature.entry), tuple(getattr(module, "SUMS", ())), merge)
+    return Loaded(signature, getattr(module, signature.entry), tuple(getattr(module, "SUMS", ())), merge, interpret)
 
 
-# -- starting ---------------------------------------------------------------------------------------------------------
+def meant(name: str, value: Any) -> Any:  # noqa: ANN401 (what Triton takes)
+    """The value of an argument as Triton takes it: types are written as text."""
+    if name in ("INDEX", "OPERAND"):
+        import triton.language as tl
 
-
-def start(kernel: Kernel, programs: int, given: Mapping[str, Any], device: torch.device) -> None:
-    """Run `programs` programs of a kernel on `given`, every argument by name."""
-    if programs == 0:
-        return
-    if kernel.interpreted:
-        with interpreting():
-            kernel.function[(programs,)](**given)
-    else:
-        with torch.cuda.device(device):
-            kernel.function[(programs,)](**given, **options(kernel.signature))
+        return getattr(tl, TYPES[value])
+    return value
 
 
 def options(signature: Signature) -> dict[str, Any]:
-    """Compiler options, the same for a launch and for a binary."""
+    """Options of the compiler."""
     return {"num_warps": signature.num_warps, "num_stages": signature.num_stages, "enable_fp_fusion": True}
+
+
+# -- arguments --------------------------------------------------------------------------------------------------------
 
 
 def strides_by_axis(tensor: Tensor | None) -> dict[str, int]:

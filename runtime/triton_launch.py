@@ -15,25 +15,22 @@ from torch import Tensor
 from ..ir.plan import Plan
 from ..ir.source import Source
 from ..ir.target import Target
+from .gpu import gpu_of
 from .kernels import Kernel, Toolchain, Variant
 from .launches import Values, values_of
 from .request import NAMES, Request
 from .triton_call import Call
+from .triton_gpu import GpuKernel
 from .triton_kernel import Kernel as TritonKernel
 from .triton_kernel import Signature, arguments_named, load
 
 FEW_ROWS = 16
+INTERPRETER = Target("triton", "interpreter")
 
 
-@functools.cache
 def target_of(device: torch.device) -> Target:
-    if device.type == "cpu":
-        return Target("triton", "interpreter")
-    if torch.version.hip is not None:  # `cuda` is what torch calls AMD's GPUs too
-        name: str = torch.cuda.get_device_properties(device).gcnArchName  # as in `gfx942:sramecc+:xnack-`
-        return Target("triton", name.partition(":")[0])
-    major, minor = torch.cuda.get_device_capability(device)
-    return Target("triton", f"sm_{major}{minor}")
+    gpu = gpu_of(device)
+    return INTERPRETER if gpu is None else gpu.target
 
 
 def variant_of(request: Request, target: Target) -> Variant:
@@ -78,7 +75,7 @@ def call_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) ->
 
 @functools.cache
 def toolchain() -> Toolchain:
-    return Toolchain(f"triton {version('triton')}", _render, _write, ".py", _tuned)
+    return Toolchain(f"triton {version('triton')}", render, _write, ".py", _tuned)
 
 
 def _tuned(plan: Plan) -> Plan:
@@ -94,20 +91,21 @@ def tuning(family: str, dtype: str) -> tuple[int, int]:
     return 8, 3 if narrow and family == "forward" else 2
 
 
-def _render(plan: Plan) -> Source:
+def render(plan: Plan) -> Source:
+    """The text of a plan's kernel."""
     from ..codegen import triton, triton_backward, triton_decode  # with them comes jinja2, which a warm start does without
 
-    render = {
+    renderers = {
         "forward": triton.render,
         "decode": triton_decode.render,
         "backward": triton_backward.render_keys,
         "backward_queries": triton_backward.render_queries,
     }
-    return render[plan.family](plan)
+    return renderers[plan.family](plan)
 
 
 def _write(source: Source, path: Path) -> None:
-    """Triton compiles when it is first launched, and keeps what it compiles in a cache of its own."""
+    """Binaries are made of it one by one, see `triton_gpu`."""
     path.write_text(source.text, encoding="utf-8")
 
 
@@ -117,4 +115,4 @@ def loaded(kernel: Kernel) -> TritonKernel:
     warps, stages = tuning(variant.family, variant.dtype)
     parameters, tables = arguments_named(kernel.parameters, kernel.tables)
     signature = Signature(kernel.entry, variant.dtype, kernel.schedule.block_q, parameters, tables, warps, stages)
-    return load(kernel.path, signature, interpret=variant.target.name == "interpreter")
+    return load(kernel.path, signature, interpret=True) if variant.target == INTERPRETER else GpuKernel(kernel, signature)

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "patterns": {"patterns", "ir"},
     "interop": {"interop", "ir", FACE},
     "distributed": {"distributed", FACE},
-    FACE: {FACE, "ir", "passes", "codegen", "runtime", "patterns", "interop", "distributed"},
+    "cli": {"cli", FACE, "ir", "passes", "codegen", "templates", "runtime", "patterns", "interop", "distributed"},
+    FACE: {FACE, "cli", "ir", "passes", "codegen", "runtime", "patterns", "interop", "distributed"},
 }
 STANDARD_LIBRARY_ONLY = {"ir", "templates"}
 
@@ -70,6 +71,7 @@ SEEDS = [
     ("patterns/a.py", "from ..runtime import oracle", "patterns/a.py:1: `patterns` may not import `runtime`"),
     ("interop/flex.py", "from ..passes.derive import derive", "interop/flex.py:1: `interop` may not import `passes`"),
     ("runtime/a.py", "from .. import attention", "runtime/a.py:1: `runtime` may not import the public face"),
+    ("runtime/a.py", "from ..cli import report", "runtime/a.py:1: `runtime` may not import `cli`"),
     ("runtime/a.py", "import lacuna.ir", "runtime/a.py:1: inside the package imports are relative: `lacuna.ir`"),
 ]
 

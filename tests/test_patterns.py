@@ -236,7 +236,7 @@ def test_importing_the_catalogue_loads_no_torch_and_no_numpy() -> None:
         (lambda: patterns.s2_local_stride(4, num_dense_heads=5), "`num_dense_heads` is 5, of 4 KV heads"),
         (
             lambda: patterns.neighborhood(4, dilation=3, length=11),
-            "`window \\* dilation` is 12 and `length` 11\n  write a window of at most 3",
+            "`window \\* dilation` is 12, of 11 tokens\n  write a window of at most 3",
         ),
     ],
 )

@@ -18,7 +18,7 @@ from lacuna.codegen.environment import ENVIRONMENT
 from lacuna.codegen.print_triton import bind, define, hoist, names_of
 from lacuna.ir.expr import COMPARISONS, FALSE, TRUE, Binary, Const, Expr, Kind, Lookup, Op, Q, S, Select, Symbol, Table, Unary, Var, walk
 from lacuna.runtime.triton_interpreter import interpreting
-from lacuna.runtime.triton_kernel import Kernel, Signature, load
+from lacuna.runtime.triton_kernel import Signature, load
 
 K = Var("k")
 QUERIES, KEYS = 16, 16
@@ -105,7 +105,7 @@ def interpreted(expr: Expr, folder: Path) -> torch.Tensor:
     text = text.replace("table_size", "table_t_size").replace("scores, table,", "scores, table_t,")
     path = folder / "evaluated.py"
     path.write_text(text)
-    kernel: Kernel = load(path, Signature("evaluated", "f32", 16, (), (), 4, 2), interpret=True)
+    kernel = load(path, Signature("evaluated", "f32", 16, (), (), 4, 2), interpret=True)
     kinds = {Kind.INT: torch.int64, Kind.BOOL: torch.bool, Kind.FLOAT: torch.float32}
     out = torch.empty(QUERIES, KEYS, dtype=kinds[expr.kind])
     with interpreting():

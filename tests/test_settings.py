@@ -1,4 +1,4 @@
-"""The six environment variables, and what each refuses."""
+"""The seven environment variables, and what each refuses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ def test_an_empty_environment_asks_for_nothing() -> None:
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
-    names = ("CACHE_DIR", "CXX", "DUMP", "JIT", "BACKEND", "THREADS")
+    names = ("CACHE_DIR", "CXX", "DUMP", "JIT", "BACKEND", "THREADS", "CACHE_SIZE")
     assert settings({f"LACUNA_{name}": "" for name in names}) == Settings()
 
 
 def test_each_variable_reaches_its_field() -> None:
     given = {"CACHE_DIR": "/a/b", "CXX": " ccache g++ ", "DUMP": "dumps", "JIT": "0", "BACKEND": "eager", "THREADS": "3"}
-    expected = Settings(Path("/a/b"), "ccache g++", Path("dumps"), False, "eager", 3)
+    given["CACHE_SIZE"] = "5M"
+    expected = Settings(Path("/a/b"), "ccache g++", Path("dumps"), False, "eager", 3, 5 * 2**20)
     assert settings({f"LACUNA_{name}": value for name, value in given.items()}) == expected
 
 
@@ -43,6 +44,10 @@ def test_the_environment_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -
         ("LACUNA_THREADS", "-1", "from 1 to 4096"),
         ("LACUNA_THREADS", "two", "from 1 to 4096"),
         ("LACUNA_THREADS", "4097", "from 1 to 4096"),
+        ("LACUNA_CACHE_SIZE", "-1", "a number of bytes such as .* `512M`"),
+        ("LACUNA_CACHE_SIZE", "1.5G", "a number of bytes"),
+        ("LACUNA_CACHE_SIZE", "5m", "a number of bytes"),
+        ("LACUNA_CACHE_SIZE", "9" * 16, "a number of bytes"),
     ],
 )
 def test_a_value_outside_the_allowed_ones_is_refused_by_name(name: str, value: str, allowed: str) -> None:

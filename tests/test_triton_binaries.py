@@ -8,22 +8,21 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import triton
 from lacuna.ir.expr import TRUE, B, Binary, Const, I, J, Lookup, Op, Table
 from lacuna.ir.parse import parse_program
 from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
 from lacuna.ir.target import Target
+from lacuna.runtime.binary import Specialisation
 from lacuna.runtime.request import Ragged
 from lacuna.runtime.triton_backward import block_of
 from lacuna.runtime.triton_binary import TARGETS, Variant, cross_compile
 from lacuna.runtime.triton_call import arguments
-from lacuna.runtime.triton_kernel import options
+from lacuna.runtime.triton_gpu import specialisation
 from triton_kernels import WINDOW, Options, Shape, attend, backward_plan, call_of, given, loaded, plan
 
 CAPPED = """program @capped(q < Lq, k < Lk; cap: f64, slopes: f32[*], doc: i32[*]) {
@@ -152,62 +151,37 @@ def test_an_interpreted_launch_leaves_the_compiler_alone(tmp_path: Path) -> None
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 
 
-class AbsentGpu:
-    """What Triton asks of a driver before it launches."""
-
-    def get_current_target(self) -> object:
-        return TARGETS["sm_80"]
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: int) -> int:
-        return device
-
-
-@pytest.fixture
-def compilations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The kernels that Triton compiles, as it goes."""
-    made: list[str] = []
-
-    def note(**event: Any) -> None:  # noqa: ANN401 (Triton's own)
-        made.append(event["repr"])
-
-    monkeypatch.setattr(triton.knobs.runtime, "jit_post_compile_hook", note)
-    monkeypatch.setattr(triton.runtime.driver, "_active", AbsentGpu())  # `reset_active` needs a GPU
-    return made
-
-
-def test_windows_lengths_and_offsets_share_one_compilation(tmp_path: Path, compilations: list[str]) -> None:
-    kernel = loaded(plan(WINDOW, dtype="bf16"), tmp_path, interpret=False)
+def test_windows_lengths_and_offsets_share_one_compilation(tmp_path: Path) -> None:
+    kernel, compilations = loaded(plan(WINDOW, dtype="bf16"), tmp_path, interpret=False), set[Specialisation]()
     for width in (0, 1, -1, 16, 100, 160, *range(200, 10_001, 100 if PROVE else 4900), 20_000, 2**31 - 1, 2**40):
         for length in (1, 15, 16, 100, 128, *((999, 1024, 4096, 9999) if PROVE else ())):
             call = call_of(Shape(length, length + 1, 16, batch=2, heads=4, dtype="bf16").tensors(), Options({"W": width}, offset=length))
-            kernel.function.warmup(grid=(1,), **arguments(kernel, call), **options(kernel.signature))
+            compilations.add(specialisation(arguments(kernel, call)))
     assert len(compilations) == 1
 
 
-def test_tables_of_any_size_and_place_share_one_compilation(tmp_path: Path, compilations: list[str]) -> None:
+def test_tables_of_any_size_and_place_share_one_compilation(tmp_path: Path) -> None:
     pieces = (Piece(Const(0), I),)
     program = parse_program(CAPPED)
     kernel = loaded(given(Schedule(program, 32, 16, pieces, (), (), pieces), dtype="bf16"), tmp_path, interpret=False)
+    compilations = set[Specialisation]()
     tensors = Shape(32, 32, 16, batch=2, heads=2, dtype="bf16").tensors()
     for length in (1, 16, 37, 64):
         for first in (0, 1):
             lens = torch.full((3,), length)[first : first + 2]
             tables = {"slopes": torch.ones(3)[first:], "doc": torch.zeros(2 * length + 1, dtype=torch.int32)[first::2]}
             call = call_of(tensors, Options({"cap": float(length)}, tables, Ragged(k_lens=lens), scale=1.0 / length))
-            kernel.function.warmup(grid=(1,), **arguments(kernel, call), **options(kernel.signature))
+            compilations.add(specialisation(arguments(kernel, call)))
     assert len(compilations) == 1
 
 
-def test_narrow_indices_and_unaligned_rows_are_the_only_other_compilations(tmp_path: Path, compilations: list[str]) -> None:
-    kernel = loaded(plan(WINDOW, dtype="bf16"), tmp_path, interpret=False)
+def test_narrow_indices_and_unaligned_rows_are_the_only_other_compilations(tmp_path: Path) -> None:
+    kernel, compilations = loaded(plan(WINDOW, dtype="bf16"), tmp_path, interpret=False), set[Specialisation]()
     for narrow in (False, True):
         for dim in (16, 17):
             wide = (torch.zeros(1, 2, 32, dim, dtype=torch.bfloat16)[..., :16] for _ in range(3))
             call = call_of(tuple(wide), Options({"W": 5}, narrow=narrow))  # pyright: ignore[reportArgumentType]
-            kernel.function.warmup(grid=(1,), **arguments(kernel, call), **options(kernel.signature))
+            compilations.add(specialisation(arguments(kernel, call)))
     assert len(compilations) == 4
 
 

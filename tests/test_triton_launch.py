@@ -14,10 +14,8 @@ import lacuna
 import pytest
 import random_problems as problems
 import torch
-from lacuna.ir.target import Target
-from lacuna.runtime import triton_backend, triton_backward, triton_call
+from lacuna.runtime import gpu, triton_backend, triton_backward, triton_call
 from lacuna.runtime.triton_call import turns
-from lacuna.runtime.triton_launch import target_of
 from triton_kernels import CAUSAL, Operations, Shape, attend, loaded, plan
 
 attention: Callable[..., Any] = lacuna.attention
@@ -43,15 +41,12 @@ def test_heavy_tiles_of_all_heads_come_first_as_far_as_the_cache_holds_their_key
 
 
 def test_kernels_are_made_for_the_gpu_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    target_of.cache_clear()
     monkeypatch.setattr(torch.cuda, "get_device_capability", Mock(return_value=(9, 0)))
-    assert target_of(torch.device("cuda", 0)) == Target("triton", "sm_90")
-    target_of.cache_clear()
+    assert gpu.name_of(torch.device("cuda", 0)) == "sm_90"
     amd = SimpleNamespace(gcnArchName="gfx942:sramecc+:xnack-")
     monkeypatch.setattr(torch.version, "hip", "6.4")
     monkeypatch.setattr(torch.cuda, "get_device_properties", Mock(return_value=amd))
-    assert target_of(torch.device("cuda", 0)) == Target("triton", "gfx942")
-    target_of.cache_clear()
+    assert gpu.name_of(torch.device("cuda", 0)) == "gfx942"
 
 
 @pytest.mark.parametrize("name", ["run", "run_backward"])

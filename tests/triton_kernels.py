@@ -22,7 +22,7 @@ from lacuna.passes.lower import backward_plan_of, plan_of, query_gradient_plan_o
 from lacuna.passes.transpose import transposed
 from lacuna.runtime.request import UNIFORM, Ragged
 from lacuna.runtime.triton_call import Call, launch
-from lacuna.runtime.triton_kernel import Kernel, Signature, load
+from lacuna.runtime.triton_kernel import Kernel, Loaded, Signature, load
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -86,7 +86,7 @@ def backward_plan(text: str, family: str, block: tuple[int, int] = (32, 16), dim
     return backward_plan_of(derive(transposed(program), block[1], block[0]).schedule, target, dtype, dims, wanted)
 
 
-def loaded(plan: Plan, folder: Path, *, interpret: bool = True) -> Kernel:
+def loaded(plan: Plan, folder: Path, *, interpret: bool = True) -> Loaded:
     source = RENDER[plan.family](plan)
     path = folder / f"{source.entry}.py"
     path.write_text(source.text)

@@ -1,0 +1,69 @@
+"""`lacuna explain`: how the tiles of a pattern are found, and how sparse it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .options import Batch, BlockText, Grid, Heads, Json, KvLen, PatternName, QLen, Settings, block_of, looked_at, named
+from .report import Text, show, show_json
+from .terminal import working
+
+if TYPE_CHECKING:
+    from ..runtime.inspect import Explanation
+
+EXAMPLES = (
+    "lacuna explain patterns.sliding_window --set window=256 --q-len 4096",
+    "lacuna explain examples/grid_neighborhood.py:near --set radius=3 --on 32x32",
+)
+
+
+def command(
+    pattern: PatternName,
+    settings: Settings = None,
+    grid: Grid = None,
+    q_len: QLen = None,
+    kv_len: KvLen = None,
+    block: BlockText = "128x64",
+    heads: Heads = 1,
+    batch: Batch = 1,
+    as_json: Json = False,
+) -> None:
+    """Tell how the tiles of a pattern are found.
+
+    Printed are the program, the passes, the loops, the exact sparsity and the predicted speed-up. Counts are of head 0 of batch item 0.
+    """
+    at, edges = looked_at(named(pattern, settings, grid), q_len, kv_len), block_of(block)
+    with working("deriving the tiles", short=True):
+        from ..runtime.inspect import explain
+
+        told = explain(at.pattern, at.q_len, at.kv_len, block=edges, heads=heads, batch=batch)
+    if as_json:
+        show_json(_fields(told))
+    else:
+        show([Text(str(told))])
+
+
+def _fields(told: Explanation) -> dict[str, object]:
+    """The explanation for a program to read; loops and terms are in `lacuna schedule --json`."""
+    made = told.schedule.schedule
+    return {
+        "program": str(told.program),
+        "q_len": told.schedule.launch.q_len,
+        "kv_len": told.schedule.launch.k_len,
+        "block": (made.block_q, made.block_k),
+        "exact": made.exact,
+        "closed_form": made.closed_form,
+        "route": made.route,
+        "fallbacks": made.counters.fallbacks,
+        "point_evaluations": made.counters.point_evaluations,
+        "passes": [{"name": name, "changed": bool(difference), "ms": 1e3 * seconds} for name, difference, seconds in told.steps],
+        "tiles": _classes(told.classes),
+        "residues": told.residues and {"modulus": told.residues[0], "tiles": _classes(told.residues[1])},
+        "live_pairs": told.live_pairs,
+        "density": told.density,
+        "speedup": told.speedup,
+    }
+
+
+def _classes(counts: tuple[int, int, int]) -> dict[str, int]:
+    return dict(zip(("empty", "partial", "full"), counts, strict=True))

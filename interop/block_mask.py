@@ -1,0 +1,110 @@
+"""Torch's own `BlockMask`, in both directions: `torch.nn.attention.flex_attention` runs tiles that were derived here, and the other way.
+
+>>> block_mask = to_block_mask(lacuna.patterns.sliding_window(1024), 131072)
+>>> out = torch.nn.attention.flex_attention.flex_attention(query, key, value, block_mask=block_mask)
+>>> out = lacuna.attention(query, key, value, from_block_mask(block_mask))
+"""
+
+# Torch's flex_attention is partly untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, noop_mask
+
+from ..ir.build import refusal
+from ..ir.pattern import Pattern
+from ..ir.program import InvalidProgram
+from .flex_trace import traced
+from .given_tiles import given_tiles
+from .mask_mod import mask_mod
+from .tiling import FULL, PARTIAL, tiling
+
+Array = np.ndarray
+
+
+def to_block_mask(
+    pattern: Pattern | None,
+    q_len: int,
+    kv_len: int | None = None,
+    *,
+    block: int | tuple[int, int] = 128,
+    batch: int | None = None,
+    heads: int | None = None,
+    device: torch.device | str = "cpu",
+) -> BlockMask:
+    """A torch `BlockMask` of the derived tiles, with a `mask_mod` printed from the program. No pair of tokens is evaluated.
+
+    Args:
+        block:        tokens of a query and of a key block, as BLOCK_SIZE of `create_block_mask`.
+        batch, heads: batch size and query heads, needed where the mask differs between them; the mask has extent 1 where it does not.
+        device:       where lists and tables are put.
+
+    Its lists are int32[batch or 1, heads or 1, blocks, blocks]; parameters are numbers in the `mask_mod`, tables are closed over.
+
+    Raises:
+        ValueError: the mask differs between heads or batch items and there is no number of them.
+        NotImplementedError: the mask holds real numbers.
+    """
+    edges = block if isinstance(block, tuple) else (block, block)
+    tiles = tiling(pattern, (q_len, kv_len), edges, (batch, heads))
+    classes = np.stack([tiles.classes(*at) for at in tiles.each()])
+    classes = classes.reshape(*tiles.extents, *classes.shape[1:])
+    turned = classes.swapaxes(2, 3)
+    lists = [torch.from_numpy(part).to(device) for way in (classes, turned) for kind in (PARTIAL, FULL) for part in _listed(way == kind)]
+    return BlockMask(tiles.lengths, *lists, BLOCK_SIZE=edges, mask_mod=mask_mod(tiles.mask, tiles.values, device))
+
+
+def _listed(held: Array) -> tuple[Array, Array]:
+    """How many columns each row of bool[..., rows, columns] holds, int32[..., rows], and which, int32[..., rows, columns]; 0 after them."""
+    found = np.zeros(held.shape, np.int32)
+    *lead, column = np.nonzero(held)
+    found[(*lead, (held.cumsum(-1, np.int32) - 1)[held])] = column
+    return held.sum(-1, dtype=np.int32), found
+
+
+def from_block_mask(block_mask: BlockMask) -> Pattern:
+    """The pattern of a torch `BlockMask`, for its lengths: full blocks are visible, others where its `mask_mod` holds.
+
+    The blocks become tables of truth values, so that empty ones are skipped and full ones run without mask arithmetic; the `mask_mod` is
+    traced as by `lacuna.interop.flex`. What the lists say counts, also where it is not what the `mask_mod` alone would say.
+
+    Raises:
+        TypeError: it is no torch `BlockMask`, or has partial blocks whose `mask_mod` is no expression.
+    """
+    if not isinstance(block_mask, BlockMask):
+        kind = f"{type(block_mask).__module__}.{type(block_mask).__name__}"
+        raise refusal(f"`block_mask` is a {kind}", "a `torch.nn.attention.flex_attention.BlockMask`")
+    edges = cast("tuple[int, int]", tuple(block_mask.BLOCK_SIZE))
+    columns = -(-block_mask.seq_lengths[1] // edges[1])
+    partial = _bitmap(block_mask.kv_num_blocks, block_mask.kv_indices, columns)
+    full = torch.zeros_like(partial)
+    if block_mask.full_kv_num_blocks is not None and block_mask.full_kv_indices is not None:
+        full = _bitmap(block_mask.full_kv_num_blocks, block_mask.full_kv_indices, columns)
+    if block_mask.mask_mod is noop_mask:
+        return given_tiles(partial | full, edges)
+    if not partial.any():
+        return given_tiles(full, edges)
+    inside = given_tiles(partial & ~full, edges) & _traced(block_mask)
+    return given_tiles(full, edges) | inside if full.any() else inside
+
+
+def _bitmap(counts: Tensor, indices: Tensor, columns: int) -> Tensor:
+    """bool[B, H, rows, columns] of the first `counts` entries of each row of `indices`; what stands behind them means nothing."""
+    counts, indices = (each if each.ndim == 3 + axis else each[None, None] for axis, each in enumerate((counts, indices)))
+    listed = torch.arange(indices.shape[-1], device=indices.device) < counts[..., None]
+    found = torch.zeros(*indices.shape[:-1], columns + 1, dtype=torch.bool, device=indices.device)
+    found.scatter_(-1, torch.where(listed, indices, columns).long(), True)
+    return found[..., :columns]
+
+
+def _traced(block_mask: BlockMask) -> Pattern:
+    try:
+        return Pattern.of(*traced(block_mask.mask_mod, is_score=False))
+    except (TypeError, InvalidProgram) as error:
+        what = f"the `mask_mod` of the partial blocks is no expression: {error}"
+        raise refusal(what, "it with operators and captured tensors, or a `BlockMask` of full blocks only") from error

@@ -1,0 +1,143 @@
+"""Block-sparse rows: the tiles of one (batch item, head) as scipy's and torch's BSR layout, what FlashInfer's block-sparse kernels read.
+
+>>> tiles = to_bsr(lacuna.patterns.sliding_window(256), 4096, block=(64, 64))
+>>> tiles.crow_indices, tiles.col_indices, tiles.classes
+>>> out = lacuna.attention(query, key, value, from_bsr(to_bsr(pattern, 4096, elements=True)))
+"""
+
+# Patterns are written without annotations, and torch's sparse tensors have few.
+# ruff: noqa: ANN001, ANN202
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import pattern
+from ..ir.build import refusal
+from ..ir.pattern import Pattern
+from .given_tiles import given_tiles
+from .tiling import FULL, PARTIAL, Tiling, tiling
+
+Array = np.ndarray
+
+
+class Bsr(NamedTuple):
+    """Tiles of a [q_len, kv_len] mask in rows; the last of them may hang over the lengths.
+
+    crow_indices: int32[q_tiles + 1]: where each row of tiles begins among the entries, and how many there are.
+    col_indices:  int32[entries]: key tile of each entry, rising within a row.
+    classes:      uint8[entries]: 1 partial, 2 full.
+    elements:     bool[entries, rows, keys] of each tile, False outside the lengths; None where it was not asked for.
+    block:        (rows, keys) tokens of a tile.
+    shape:        (q_len, kv_len) tokens.
+    """
+
+    crow_indices: Tensor
+    col_indices: Tensor
+    classes: Tensor
+    elements: Tensor | None
+    block: tuple[int, int]
+    shape: tuple[int, int]
+
+    def sparse(self) -> Tensor:
+        """As a torch.sparse_bsr tensor: bool of whole tiles where there are elements, else uint8 [q_tiles, k_tiles] of classes."""
+        blocks = (len(self.crow_indices) - 1, -(-self.shape[1] // self.block[1]))
+        edges = self.block if self.elements is not None else (1, 1)
+        values = self.classes[:, None, None] if self.elements is None else self.elements
+        size = (blocks[0] * edges[0], blocks[1] * edges[1])
+        return torch.sparse_bsr_tensor(self.crow_indices, self.col_indices, values, size, check_invariants=True)
+
+
+def to_bsr(
+    pattern: Pattern | None,
+    q_len: int,
+    kv_len: int | None = None,
+    *,
+    block: tuple[int, int] = (128, 128),
+    at: tuple[int, int] = (0, 0),
+    elements: bool = False,
+) -> Bsr:
+    """The tiles of `pattern` that hold a visible pair, at (batch item, head) `at`.
+
+    elements: evaluate the mask inside partial tiles as well; without it, no pair is looked at.
+    """
+    tiles = tiling(pattern, (q_len, kv_len), block, (at[0] + 1, at[1] + 1))
+    at = min(at[0], tiles.extents[0] - 1), min(at[1], tiles.extents[1] - 1)  # the mask may not differ
+    classes = tiles.classes(*at)
+    row, column = np.nonzero(classes)
+    starts = np.concatenate([[0], np.bincount(row, minlength=len(classes)).cumsum()])
+    return Bsr(
+        torch.from_numpy(starts.astype(np.int32)),
+        torch.from_numpy(column.astype(np.int32)),
+        torch.from_numpy(classes[row, column]),
+        torch.from_numpy(_elements(tiles, at, (row, column))) if elements else None,
+        block,
+        tiles.lengths,
+    )
+
+
+def _elements(tiles: Tiling, at: tuple[int, int], entries: tuple[Array, Array]) -> Array:
+    (rows, keys), (q_len, k_len) = tiles.block, tiles.lengths
+    found = np.zeros((len(entries[0]), rows, keys), bool)
+    for entry, (row, column) in enumerate(zip(*entries, strict=True)):
+        q = np.arange(row * rows, min((row + 1) * rows, q_len))[:, None]
+        k = np.arange(column * keys, min((column + 1) * keys, k_len))[None, :]
+        found[entry, : q.shape[0], : k.shape[1]] = tiles.visible(at, q, k)
+    return found
+
+
+@pattern
+def _inside(q, k, *, slot, elements, block):
+    return elements[slot[q // block[0], k // block[1]], q % block[0], k % block[1]]
+
+
+def from_bsr(tiles: Bsr | Tensor) -> Pattern:
+    """The pattern of a `Bsr`, or of a torch.sparse_bsr tensor whose entries that are not zero are visible.
+
+    Full tiles run without mask arithmetic; of partial ones the elements are read. Memory is that of the tiles, not of the mask.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: it has partial tiles without elements.
+    """
+    if isinstance(tiles, Tensor):
+        tiles = _of_sparse(tiles)
+    elif not isinstance(tiles, Bsr):
+        raise refusal(
+            f"`tiles` is a {type(tiles).__name__}", "a `Bsr`, or `torch.sparse_bsr_tensor(crow_indices, col_indices, values, size)`"
+        )
+    shape = (len(tiles.crow_indices) - 1, -(-tiles.shape[1] // tiles.block[1]))
+    row = torch.repeat_interleave(torch.arange(shape[0]), tiles.crow_indices.diff())
+    place = (row, tiles.col_indices.long())
+    full = torch.zeros(shape, dtype=torch.bool)
+    full[place] = tiles.classes == FULL
+    partial = tiles.classes == PARTIAL
+    if not partial.any():
+        return given_tiles(full[None, None], tiles.block)
+    if tiles.elements is None:
+        first = int(partial.nonzero()[0])
+        raise ValueError(
+            f"tile ({int(row[first])}, {int(tiles.col_indices[first])}) is partial, and nothing says which pairs of it are visible.\n"
+            f"  write `to_bsr(..., elements=True)`, or class {FULL} where tiles are visible as a whole"
+        )
+    slot, some = torch.zeros(shape, dtype=torch.int32), torch.zeros(shape, dtype=torch.bool)
+    slot[place], some[place] = torch.arange(len(row), dtype=torch.int32), partial
+    inside = given_tiles(some[None, None], tiles.block) & _inside(slot=slot, elements=tiles.elements, block=tiles.block)
+    return given_tiles(full[None, None], tiles.block) | inside if full.any() else inside
+
+
+def _of_sparse(sparse: Tensor) -> Bsr:
+    if sparse.layout is not torch.sparse_bsr or sparse.ndim != 2:
+        raise refusal(
+            f"`tiles` is a tensor of shape {tuple(sparse.shape)} with layout {sparse.layout}",
+            "one mask [q_len, kv_len], `mask.to_sparse_bsr((rows, keys))`; `from_dense(mask)` for dense ones",
+        )
+    elements = sparse.values() != 0
+    rows, keys = elements.shape[1:]
+    classes = torch.where(elements.flatten(1).all(1), FULL, PARTIAL).to(torch.uint8)
+    return Bsr(sparse.crow_indices(), sparse.col_indices(), classes, elements, (rows, keys), (sparse.shape[0], sparse.shape[1]))

@@ -1,0 +1,99 @@
+"""Generalized neighborhood attention: on each axis of a grid a window, shared by groups of queries, dilated, causal where asked."""
+
+# Patterns are written without annotations.
+# ruff: noqa: ANN001, ANN201, ANN202
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+from __future__ import annotations
+
+from ..ir.functions import maximum, minimum
+from ..ir.pattern import Pattern, pattern
+from .checks import grid_extents, per_axis, truth_per_axis
+
+MOST_AXES = 4
+
+PerAxis = int | tuple[int, ...]
+"""A number for every axis, or one for each."""
+
+
+def seen(q, k, length, window, stride, dilation, causal):
+    """Whether the query at q sees the key at k on an axis of `length` tokens. Numbers that are known to be 1 leave no trace."""
+    sees = _behind if causal else _around
+    if _is_one(dilation):
+        return sees(q, k, length, window, stride)
+    residue = q % dilation
+    size = (length - residue + dilation - 1) // dilation
+    return (k % dilation == residue) & sees(q // dilation, k // dilation, size, window, stride)
+
+
+def _is_one(value):
+    return isinstance(value, int) and value == 1
+
+
+def _around(i, j, size, window, stride):
+    leader = i if _is_one(stride) else minimum(i // stride * stride + stride // 2, size - 1)
+    start = minimum(maximum(leader - window // 2, 0), size - window)
+    return (start <= j) & (j < start + window)
+
+
+def _behind(i, j, size, window, stride):
+    leader = i if _is_one(stride) else minimum(i // stride * stride + stride - 1, size - 1)
+    return (leader - window < j) & (j <= i)
+
+
+def _gna_on_grid(q, k, *, extents, window, stride, dilation, causal):
+    every = True
+    for axis, extent in enumerate(extents):
+        every = every & seen(q[axis], k[axis], extent, window[axis], stride[axis], dilation[axis], causal[axis])
+    return every
+
+
+@pattern
+def _gna(q, k, *, extents, window, stride, dilation, causal):
+    return seen(q, k, extents[0], window[0], stride[0], dilation[0], causal[0])
+
+
+_ON_GRID = {rank: pattern(rank=rank)(_gna_on_grid) for rank in range(2, MOST_AXES + 1)}
+
+
+def gna(extents: PerAxis, window: PerAxis, stride: PerAxis = 1, dilation: PerAxis = 1, causal: bool | tuple[bool, ...] = False) -> Pattern:
+    """On every axis, with i = q // dilation, j = k // dilation in the residue class q = k (mod dilation), of size n:
+
+        leader = min(i // stride * stride + stride // 2, n - 1),  start = clamp(leader - window // 2, 0, n - window)
+        start <= j < start + window
+        causal:  leader = min(i // stride * stride + stride - 1, n - 1),  leader - window < j <= i
+
+    extents: tokens along each axis, outermost first, of one to four axes; positions are row-major.
+    window:  keys per query along each axis. stride: queries that share a window, at most `window`. dilation: tokens between neighbours.
+    causal:  for each axis, or all. One number or truth value stands for every axis.
+
+    All of it is part of the program. `neighborhood` without a length serves every length and window of a sequence by one kernel.
+    Traps: windows shift inward at the edges, so every row of the plain form has exactly `window` keys along each axis; an even window has
+    one key more on the left, a group of even stride its leader on the right; stride = window blocks the axis only if it divides the
+    extent, else the last window overlaps its neighbour; sliding *tiles* are this only for a window of an odd number of tiles.
+    Source: A. Hassani et al., Generalized Neighborhood Attention, 2025.
+
+    Raises:
+        ValueError: a number that no axis can have, such as window * dilation beyond the extent.
+    """
+    sizes = grid_extents(extents, MOST_AXES)
+    axes = len(sizes)
+    window, stride, dilation = per_axis("window", window, axes), per_axis("stride", stride, axes), per_axis("dilation", dilation, axes)
+    causal = truth_per_axis("causal", causal, axes)
+    for axis, (extent, wide, step, apart) in enumerate(zip(sizes, window, stride, dilation, strict=True)):
+        require_window(extent, wide, step, apart, f" on axis {axis}" if axes > 1 else "")
+    if axes == 1:
+        return _gna(extents=sizes, window=window, stride=stride, dilation=dilation, causal=causal)
+    return _ON_GRID[axes](extents=sizes, window=window, stride=stride, dilation=dilation, causal=causal).on(*sizes)
+
+
+def require_window(extent: int | None, window: int, stride: int, dilation: int, where: str = "") -> None:
+    """ValueError unless the windows of an axis fit it and leave no key out. where: " on axis 1", for the message."""
+    if stride > window:
+        raise ValueError(
+            f"`stride` is {stride} and `window` {window}{where}: some keys would be seen by nobody\n  write a stride of at most {window}"
+        )
+    if extent is not None and window * dilation > extent:
+        raise ValueError(
+            f"`window * dilation` is {window * dilation}{where}, of {extent} tokens\n  write a window of at most {extent // dilation}"
+        )

@@ -1,0 +1,64 @@
+"""Which GPU a device of torch is, and what starts kernels there."""
+
+# torch's annotations are partial.
+# pyright: reportUnknownMemberType=false
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Generator
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from ..ir.target import Target
+from .driver import Driver, driver_here
+
+AnyDriver = TypeVar("AnyDriver", bound=Driver)
+
+
+class Gpu(NamedTuple):
+    """index: of the device, as torch counts."""
+
+    target: Target
+    driver: Driver
+    index: int
+
+
+_claims: dict[str, Gpu] = {}
+
+
+def gpu_of(device: torch.device) -> Gpu | None:
+    """The GPU that `device` is; None for the CPU, which Triton's interpreter serves."""
+    if device.type == "cpu":
+        return _claims.get("cpu")
+    return _found(device.index if device.index is not None else torch.cuda.current_device())
+
+
+@functools.cache
+def _found(index: int) -> Gpu:
+    return Gpu(Target("triton", name_of(torch.device("cuda", index))), driver_here(), index)
+
+
+def name_of(device: torch.device) -> str:
+    """What compilers call a GPU of torch's."""
+    if torch.version.hip is not None:  # `cuda` is what torch calls AMD's GPUs too
+        name: str = torch.cuda.get_device_properties(device).gcnArchName  # as in `gfx942:sramecc+:xnack-`
+        return name.partition(":")[0]
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}"
+
+
+@contextlib.contextmanager
+def claimed(target: str, driver: AnyDriver) -> Generator[AnyDriver]:
+    """Take tensors on the CPU for tensors on a GPU that `driver` stands for: all that happens before a launch can be seen without one.
+
+    target: `sm_90`, `gfx942`.
+    """
+    before = dict(_claims)
+    _claims["cpu"] = Gpu(Target("triton", target), driver, 0)
+    try:
+        yield driver
+    finally:
+        _claims.clear()
+        _claims.update(before)

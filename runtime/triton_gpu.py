@@ -1,0 +1,170 @@
+"""Triton kernels on a GPU: specialised for a launch, compiled or found in the cache, and started through the driver.
+
+Triton itself is loaded only to compile: a process whose kernels are in the cache does without it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from .advice import advice
+from .binary import Binary, Layout, Specialisation
+from .cache import Entry, Key, Manifest, open_cache
+from .driver import Frame
+from .gpu import Gpu, gpu_of
+from .kernels import Kernel as Built
+from .triton_kernel import ALIGNED, ALIGNMENT_BYTES, Given, Signature, Start
+
+ENTRIES = {
+    torch.float32: "*fp32",
+    torch.bfloat16: "*bf16",
+    torch.float16: "*fp16",
+    torch.float64: "*fp64",
+    torch.bool: "*i1",
+    torch.int8: "*i8",
+    torch.int16: "*i16",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+}
+"""Triton's type of a pointer to the entries of a tensor."""
+OPEN = ("q_start", "q_lens", "k_start", "k_lens", "offsets")
+"""Pointers whose entries may be 32 or 64 bits wide: what a caller gave goes to the kernel as it is."""
+
+
+class Ready(NamedTuple):
+    """A launch but for its stream, and for the addresses that differ between calls."""
+
+    gpu: Gpu
+    function: int
+    frame: Frame
+
+    def __call__(self) -> None:
+        """Start it on torch's current stream, as it was packed."""
+        frame = self.frame
+        scratch = scratch_of(frame.layout, frame.programs, self.gpu)
+        with frame.lock:
+            if scratch is not None:
+                frame.words[frame.word["global scratch"]] = scratch.data_ptr()
+            self.gpu.driver.launch(self.function, frame, self.gpu.driver.stream(self.gpu.index))
+
+
+def scratch_of(layout: Layout, programs: int, gpu: Gpu) -> Tensor | None:
+    """Global memory that programs ask for, of torch's allocator, which keeps it until the launch is over."""
+    if not layout.scratch_bytes:
+        return None
+    size = layout.scratch_bytes * programs * layout.ctas
+    return torch.empty(size, dtype=torch.uint8, device=torch.device("cuda", gpu.index))  # at multiples of 512 bytes
+
+
+class GpuKernel:
+    """A kernel that was built for the target of a GPU. Every binary of it is loaded when a launch first needs it."""
+
+    def __init__(self, built: Built, signature: Signature) -> None:
+        self.built = built
+        self.signature = signature
+        self._binaries: dict[tuple[Specialisation, bool], Binary] = {}
+
+    @property
+    def operand(self) -> str:
+        return self.signature.dtype
+
+    @cached_property
+    def text(self) -> str:
+        return self.built.path.read_text(encoding="utf-8")
+
+    @cached_property
+    def sums(self) -> tuple[tuple[str, str], ...]:
+        """As the module would say it, which loading would load Triton for."""
+        found = re.search(r"^SUMS = (.*)$", self.text, re.MULTILINE)
+        return tuple(ast.literal_eval(found[1].partition("#")[0].strip())) if found else ()
+
+    def run(self, start: Start, device: torch.device) -> None:
+        self.ready(start, device)()
+
+    def ready(self, start: Start, device: torch.device) -> Ready:
+        """A launch with everything but its stream.
+
+        Raises:
+            DriverError: the device does not take the binary.
+            NotImplementedError: Triton has no such kernel for the device.
+        """
+        gpu = gpu_of(device)
+        assert gpu is not None, "the interpreter's kernels are loaded another way"
+        binary = self.binary(specialisation(start.given), merge=start.merge)
+        function = gpu.driver.function(binary, gpu.index)
+        return Ready(gpu, function, Frame(binary.layout, start.programs, packed(binary.layout, start.given)))
+
+    def binary(self, special: Specialisation, *, merge: bool = False) -> Binary:
+        """Of memory, of the cache, or of the compiler."""
+        known = (special, merge)
+        found = self._binaries.get(known)
+        if found is None:
+            found = self._binaries[known] = self._opened(special, merge)
+        return found
+
+    def _opened(self, special: Specialisation, merge: bool) -> Binary:
+        variant = self.built.variant
+        options = (("special", repr(special)), ("merge", f"{merge}"), ("tuning", f"{self.signature.num_warps} {self.signature.num_stages}"))
+        key = Key(self.text, f"binary {variant.target.name}", self.built.toolchain.identity, options)
+
+        def build(path: Path) -> Manifest:
+            from .triton_binary import specialised  # Triton comes with it
+            from .triton_kernel import load
+
+            loaded = load(self.built.path, self.signature, interpret=False)
+            binary = specialised(loaded, self.built.plan, variant.target.name, special, merge=merge).binary
+            path.write_bytes(binary.code)
+            return binary.layout.to_json()
+
+        return _binary(open_cache().get_or_build(key, build, SUFFIXES[variant.target.name[:2]]))
+
+
+SUFFIXES = {"sm": ".cubin", "gf": ".hsaco"}
+
+
+def _binary(entry: Entry) -> Binary:
+    return Binary(Layout.of_json(entry.manifest), entry.path.read_bytes())
+
+
+def specialisation(given: Given) -> Specialisation:
+    """What of a launch is part of the text."""
+    fixed = sorted((name, value) for name, value in given.items() if name.isupper() or value is None)
+    tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+    one = given.get("UNIT") == 1
+    aligned = [name for name in ALIGNED if name in tensors and not one and tensors[name].data_ptr() % ALIGNMENT_BYTES == 0]
+    pointers = [(name, ENTRIES[tensors[name].dtype]) for name in OPEN if name in tensors]
+    return Specialisation(cast("tuple[tuple[str, int], ...]", tuple(fixed)), tuple(sorted(aligned)), tuple(sorted(pointers)))
+
+
+def packed(layout: Layout, given: Given) -> Mapping[str, float]:
+    """Addresses and numbers of every slot of a layout.
+
+    Raises:
+        TypeError: an argument is of another type than the binary takes.
+    """
+    found: dict[str, float] = {}
+    fixed = {name for name, _ in layout.special.fixed}
+    for slot in layout.slots:
+        if slot.name in given:
+            found[slot.name] = _word(slot.name, slot.type, given[slot.name])
+    unknown = given.keys() - found.keys() - fixed
+    if unknown:
+        raise TypeError(f"`{layout.entry}` has no arguments {sorted(unknown)}")
+    return found
+
+
+def _word(name: str, kind: str, value: object) -> float:
+    if isinstance(value, Tensor):
+        if ENTRIES[value.dtype] == kind:
+            return value.data_ptr()
+    elif isinstance(value, int | float) and not kind.startswith("*"):
+        return value if kind.startswith("fp") else int(value)
+    raise TypeError(advice(f"argument `{name}` of a kernel is `{kind}`, and a launch gives it {value!r:.60}", f"`{name}` as {kind}"))
