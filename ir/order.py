@@ -31,6 +31,11 @@ class Boxes(NamedTuple):
         """Of one box."""
         return math.prod(self.box)
 
+    @property
+    def fit(self) -> bool:
+        """Whether every extent is a multiple of the edge times the dilation."""
+        return all(edge > 0 < apart and extent % (edge * apart) == 0 for extent, edge, apart in zip(*self, strict=True))
+
     def coordinates(self, position: Expr) -> tuple[Expr, ...]:
         """Where on the grid the token at a position is."""
         axes = len(self.extents)
