@@ -12,7 +12,7 @@ from ..ir.program import Program
 from ..ir.target import Target
 from ..passes.key_buckets import SHORT, bucket_of
 from ..passes.launch import Launch
-from .bundle_registry import block_found
+from .bundle_registry import tiling_found
 from .choices import MEASURED, Choice, Question, keep_predicted, kept
 from .choices import keep as keep_choice
 from .kernels import Variant
@@ -41,6 +41,9 @@ _chosen: dict[_Known, Configuration] = {}
 
 def configured(variant: Variant, request: Request) -> Variant:
     """The variant with the configuration for calls like `request`; whatever it had of one does not matter."""
+    shipped = tiling_found(variant, request.q_len)
+    if shipped is not None:
+        return variant._replace(**shipped._asdict())
     return with_configuration(variant, chosen(variant, bucket_for(variant, request), request.q_len))
 
 
@@ -60,8 +63,7 @@ def chosen(variant: Variant, bucket: str, rows: int) -> Configuration:
     known = _known(variant, bucket)
     found = _chosen.get(known)
     if found is None:
-        bundled = block_found(variant, rows)
-        found = _chosen[known] = Configuration(*bundled, 0, 0) if bundled else _stored(known) or _predicted(known)
+        found = _chosen[known] = _stored(known) or _predicted(known)
     return found
 
 

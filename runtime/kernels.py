@@ -71,12 +71,14 @@ class Toolchain(NamedTuple):
     render:   plan to text.
     compile:  text to the artefact at a path.
     suffix:   of the artefact.
+    require:  raises where `identity` is empty, saying what is missing.
     """
 
     identity: str
     render: Callable[[Plan], Source]
     compile: Callable[[Source, Path], None]
     suffix: str
+    require: Callable[[], object] = find_compiler
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +146,11 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
     key = Key(str(variant.program), target, toolchain.identity, tuple(options.items()))
     try:
         if not toolchain.identity:
-            find_compiler()  # which raises: there is none
+            toolchain.require()
         entry = open_cache().get_or_build(key, lambda path: _built(variant, launch, toolchain, path), toolchain.suffix)
-    except (BuildForbidden, CompilerMissing) as error:
+    except (BuildForbidden, CompilerMissing, ImportError) as error:
+        if isinstance(error, ImportError) and not bundle_registry.serves(variant.target.backend):
+            raise
         from .bundle_advice import with_build_line
 
         raise with_build_line(error, variant, launch) from None
