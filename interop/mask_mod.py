@@ -9,7 +9,7 @@ import linecache
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count, product
-from operator import add, and_, eq, floordiv, le, lt, lshift, mod, mul, ne, neg, not_, or_, rshift, sub, xor
+from operator import add, and_, eq, floordiv, le, lshift, lt, mod, mul, ne, neg, not_, or_, rshift, sub, xor
 from typing import Any, NamedTuple, cast
 
 import numpy as np
