@@ -201,13 +201,14 @@ def _plan(variant: Variant, schedule: Schedule) -> Plan:
 
 
 def _of_family(variant: Variant, schedule: Schedule) -> Plan:
+    from ..passes.kernel_form import formed
     from ..passes.lower import backward_plan_of, plan_of, query_gradient_plan_of
 
     if variant.family == "backward":
         return backward_plan_of(schedule, variant.target, variant.dtype, variant.dims, variant.wanted)
     if variant.family == "backward_queries":
         return query_gradient_plan_of(schedule, variant.target, variant.dtype, variant.dims, variant.wanted)
-    return replace(plan_of(schedule, variant.target, variant.dtype, variant.dims), family=variant.family)
+    return formed(replace(plan_of(schedule, variant.target, variant.dtype, variant.dims), family=variant.family))
 
 
 def _from_manifest(variant: Variant, path: Path, manifest: Mapping[str, Any], made_by: tuple[str, Toolchain]) -> Kernel:
