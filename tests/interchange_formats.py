@@ -1,5 +1,7 @@
 """What each format says, pair by pair, by its published definition. Shares nothing with the code under test."""
 
+# torch's and numpy's types are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Sequence
