@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..codegen.triton_arguments import LENGTHS, ROWS
 from .request import UNIFORM, Ragged
-from .triton_kernel import INDEX, Kernel, start, strides_by_axis, strides_in_units, values_by_argument
+from .triton_kernel import INDEX, Kernel, Start, start, strides_by_axis, strides_in_units, values_by_argument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,13 @@ CACHE_BYTES = 2**25  # of what programs share, about half of what the last cache
 
 def launch(kernel: Kernel, call: Call) -> None:
     """Write `call.out` and `call.lse`. Rows past an item's length become 0 and -inf where the tensors have room for them."""
-    start(kernel, programs_of(kernel, call), arguments(kernel, call), call.query.device)
+    for each in starts(kernel, call):
+        start(kernel, each, call.query.device)
+
+
+def starts(kernel: Kernel, call: Call) -> tuple[Start, ...]:
+    """What `launch` starts, in this order."""
+    return (Start(programs_of(kernel, call), arguments(kernel, call)),)
 
 
 def programs_of(kernel: Kernel, call: Call) -> int:

@@ -107,10 +107,10 @@ class Start(NamedTuple):
     merge: bool = False
 
 
-def start(kernel: Kernel, programs: int, given: Given, device: torch.device) -> None:
-    """Run `programs` programs of a kernel on `given`, every argument by name."""
-    if programs:
-        kernel.run(Start(programs, given), device)
+def start(kernel: Kernel, what: Start, device: torch.device) -> None:
+    """Run the programs of a launch, where there are any."""
+    if what.programs:
+        kernel.run(what, device)
 
 
 # -- loading ----------------------------------------------------------------------------------------------------------
