@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Generator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,6 +80,20 @@ def keep(variant: Variant, bucket: str, configuration: Configuration) -> None:
     _chosen[known] = configuration
 
 
+@contextlib.contextmanager
+def tried(variant: Variant, bucket: str, configuration: Configuration) -> Generator[None]:
+    """Let `configuration` be the choice of this process for a while."""
+    known = _known(variant, bucket)
+    before = _chosen.get(known)
+    _chosen[known] = configuration
+    try:
+        yield
+    finally:
+        _chosen.pop(known)
+        if before is not None:
+            _chosen[known] = before
+
+
 def forget_configurations() -> None:
     """Drop every choice of this process, as a new one would start."""
     _chosen.clear()
@@ -131,12 +147,12 @@ def _known(variant: Variant, bucket: str) -> _Known:
 
 
 @functools.cache
-def _compiler() -> str:
+def compiler_identity() -> str:
     return f"triton {version('triton')}"
 
 
 def _question(known: _Known) -> Question:
-    return Question("configuration", *known, _compiler())
+    return Question("configuration", *known, compiler_identity())
 
 
 def _stored(known: _Known) -> Configuration | None:
