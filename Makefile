@@ -33,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY) ## denoise a photograph by neighborhood attention, with pictures in demo-output/
-	$(BIN)/python examples/denoise.py
+	$(BIN)/lacuna demo --rows 128 --cols 128 --explain --flex --out demo-output
 
 test: $(READY) ## run the tests with reduced counts
 	LACUNA_TEST_PROFILE=quick $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_ARGS)

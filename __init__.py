@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .runtime.inspect import explain, schedule
     from .runtime.plot import plot
     from .runtime.tuning import tune
+    from .runtime.tuning_file import export_tuning, import_tuning
     from .runtime.zero_keys import zero_keys
 
     __version__: str
@@ -55,6 +56,8 @@ _HOMES = {
     "exp": "ir.functions",
     "exp2": "ir.functions",
     "explain": "runtime.inspect",
+    "export_tuning": "runtime.tuning_file",
+    "import_tuning": "runtime.tuning_file",
     "kv_len": "ir.functions",
     "load": "runtime.bundle_load",
     "log": "ir.functions",
@@ -88,6 +91,8 @@ __all__ = [
     "exp",
     "exp2",
     "explain",
+    "export_tuning",
+    "import_tuning",
     "kv_len",
     "load",
     "log",

@@ -1,13 +1,17 @@
 """What a call of attention costs on the host: the kernel's launch is replaced by one that does nothing.
 
-    python benchmarks/host_cost.py
+    python benchmarks/host_cost.py [cpp] [triton]
 
+For `triton` tensors on the CPU are claimed to be on an H200, and the driver does nothing: all that is left out is `cuLaunchKernelEx`
+itself, torch's look for its current stream and device, and its allocator of GPU memory. Kernels are compiled, which takes a minute.
 Prints microseconds per call, the median and the range of several rounds; `must` is the limit of the design.
 """
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +20,11 @@ import lacuna
 import torch
 from lacuna import patterns
 from lacuna.runtime import cpp_call
+from lacuna.runtime.gpu import claimed
+from lacuna.runtime.recording import Recording
 
-ROUNDS, CALLS = 15, 1000
+ROUNDS, CALLS = 5, 300
+attention: Any = lacuna.attention
 
 
 @lacuna.score
@@ -26,7 +33,21 @@ def alibi(s: Any, h: Any, q: Any, k: Any, *, slopes: Any) -> Any:  # noqa: ANN40
 
 
 def main() -> None:
+    print(f"{'call':52}{'median':>9}{'least':>9}{'most':>9}{'must':>6}   (microseconds)")
     stub()
+    for backend in sys.argv[1:] or ["cpp", "triton"]:
+        with contextlib.ExitStack() as stack:
+            if backend == "triton":
+                stack.enter_context(claimed("sm_90", Recording(keep=False)))
+            for name, call, must in [*cases(backend), *(decoding(backend) if backend == "triton" else [])]:
+                rounds = sorted(measured(call) for _ in range(ROUNDS))
+                print(f"{f'{backend}: {name}':52}{statistics.median(rounds):9.1f}{rounds[0]:9.1f}{rounds[-1]:9.1f}{must:>6}", flush=True)
+
+
+Case = tuple[str, Callable[[], object], str]
+
+
+def cases(backend: str) -> list[Case]:
     query, key, value = (torch.randn(1, 4, 128, 64) for _ in range(3))
     wanted = query.clone().requires_grad_()
     window, bias = patterns.sliding_window(64), alibi(slopes=torch.rand(4))
@@ -34,25 +55,36 @@ def main() -> None:
     grad = torch.ones_like(query)
 
     def both() -> None:
-        out = lacuna.attention(wanted, key, value, window)
-        assert isinstance(out, torch.Tensor)
+        out = attention(wanted, key, value, window, backend=backend)
         torch.autograd.grad(out, wanted, grad)
 
-    cases: list[tuple[str, Callable[[], object], str]] = [
-        ("without grad", lambda: lacuna.attention(query, key, value, window), "20"),
-        ("without grad, score with a table", lambda: lacuna.attention(query, key, value, window, score=bias), ""),
-        ("without grad, packed", lambda: lacuna.varlen_attention(packed, packed, packed, window, cu_seqlens_q=bounds), ""),
-        ("with grad, forward", lambda: lacuna.attention(wanted, key, value, window), "60"),
+    return [
+        ("without grad", lambda: attention(query, key, value, window, backend=backend), "20"),
+        ("without grad, score with a table", lambda: attention(query, key, value, window, score=bias, backend=backend), ""),
+        (
+            "without grad, packed",
+            lambda: lacuna.varlen_attention(packed, packed, packed, window, cu_seqlens_q=bounds, backend=backend),
+            "",
+        ),
+        ("with grad, forward", lambda: attention(wanted, key, value, window, backend=backend), "60"),
         ("with grad, forward and backward", both, ""),
     ]
-    print(f"{'call':36}{'median':>9}{'least':>9}{'most':>9}{'must':>6}   (microseconds)")
-    for name, call, must in cases:
-        rounds = sorted(measured(call) for _ in range(ROUNDS))
-        print(f"{name:36}{statistics.median(rounds):9.1f}{rounds[0]:9.1f}{rounds[-1]:9.1f}{must:>6}")
+
+
+def decoding(backend: str) -> list[Case]:
+    """One query row: two launches with memory between them, where the keys are shared out."""
+    query, key = torch.randn(4, 8, 1, 64), torch.randn(4, 2, 4096, 64)
+    lengths = torch.full((4,), 4000, dtype=torch.int32)
+    few = key[:, :, :128]
+    return [
+        ("decode, one launch", lambda: attention(query, few, few, backend=backend), "20"),
+        ("decode and merge", lambda: attention(query, key, key, backend=backend), "20"),
+        ("decode and merge, lengths on the device", lambda: attention(query, key, key, kv_len=lengths, backend=backend), "20"),
+    ]
 
 
 def stub() -> None:
-    """Let kernels be built, and do nothing when they are called."""
+    """Let C++ kernels be built, and do nothing when they are called."""
 
     def nothing(_kernel: cpp_call.CppKernel, _arguments: object) -> None:
         pass

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "lacuna build patterns.sliding_window --set window=256 --dtype f32 --rows few --pass forward -o window-bundle",
-    "lacuna build --program 'program @now(q < Lq, k < Lk) { mask = k <= q }' --dtype f32 --rows few --pass forward -o text-bundle",
+    "lacuna build --program 'program @now(q < Lq, k < Lk) { mask = k <= q score = s normalise = softmax }' --rows few --pass forward -o t",
 )
 
 Specification = Annotated[

@@ -12,8 +12,17 @@ from .environment import ENVIRONMENT
 Entry = Mapping[str, Any]
 """A kernel, as the manifest has it."""
 
-CALLS = {"i8": "int8_t", "i16": "int16_t", "i32": "int32_t", "i64": "int64_t", "bool": "bool", "f32": "float", "f64": "double"}
-CALLS |= {"bf16": "uint16_t (bfloat16)", "f16": "uint16_t (float16)"}
+ENTRIES = {
+    "i8": "int8_t",
+    "i16": "int16_t",
+    "i32": "int32_t",
+    "i64": "int64_t",
+    "bool": "uint8_t (0 or 1)",
+    "f32": "float",
+    "f64": "double",
+    "bf16": "uint16_t (bfloat16)",
+    "f16": "uint16_t (float16)",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +82,7 @@ def arguments(kernel: Entry) -> list[str]:
         names = [each["name"] for each in kernel["parameters"] if each["kind"] in kinds]
         found += [f"{array}: {', '.join(names)}"] if names else []
     given = [each for each in kernel["tables"] if each["given"]]
-    found += [f"tables[{at}]: {each['name']}, {CALLS[each['dtype']]}, rank {each['rank']}" for at, each in enumerate(given)]
+    found += [f"tables[{at}]: {each['name']}, {ENTRIES[each['dtype']]}, rank {each['rank']}" for at, each in enumerate(given)]
     return found
 
 

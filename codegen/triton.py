@@ -1,22 +1,21 @@
 """A plan as a Triton kernel.
 
 The template holds the loop and the softmax. Filled in are: the tiles each loop runs over, what is computed of a score, and the arguments
-these read. Two loop bodies whatever the number of pieces: pieces of a kind share one counter, `n`, that is mapped to the key tile `j`.
+these read. What the plan says of descriptors, persistence and warps changes neither: the template holds every form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..ir.expr import TRUE, Expr, Kind, S
+from ..ir.expr import Expr, Kind, S
 from ..ir.plan import Plan
-from ..ir.schedule import Piece
 from ..ir.source import Source
 from ..ir.target import Target
 from .print_triton import Names, bind, define, hoist, identifier, names_of
 from .triton_arguments import LENGTHS, SCALARS, STRIDES, TURNS
-from .triton_kernel import SMALLEST_DOT, Kernel, Loop, declarations, padded, rendered, told
+from .triton_kernel import SMALLEST_DOT, Kernel, declarations, padded, rendered, told
+from .triton_loops import Scores, Spans, loops_of
 
 TEMPLATE = "triton/forward.py.jinja"
 
@@ -27,20 +26,26 @@ class Forward(Kernel):
 
     head, value: padded to a power of two; or the one below, and the power of two that holds the rest in head_rest, value_rest, else 0.
     unit:        Triton real: octaves per unit of score, without the factor LOG2E.
+    block_q:     rows of a tile; tokens: of each query head in it; together: heads in it.
+    strides:     declarations, each with a comma.
+    heads_seen:  Triton integer: the query head of the tile, or that of each row.
+    casts:       lines before everything: parameters.
+    descriptors: keys and values come through tensor descriptors, where their strides allow.
+    persistent:  programs of each multiprocessor, or 0: every tile has its own.
+    specialised: warps share the work of a loop by kind, where descriptors are used.
     """
 
     head_rest: int
     value_rest: int
     unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Lines before the loops, and the lines of each loop."""
-
-    before: tuple[str, ...]
-    full: tuple[str, ...]
-    partial: tuple[str, ...]
+    tokens: int
+    together: int
+    strides: str
+    heads_seen: str
+    casts: str
+    descriptors: bool
+    persistent: int
+    specialised: bool
 
 
 def render(plan: Plan) -> Source:
@@ -48,20 +53,29 @@ def render(plan: Plan) -> Source:
     return rendered(TEMPLATE, forward(plan))
 
 
-def forward(plan: Plan) -> Forward:
+def forward(plan: Plan, spans: Spans | None = None) -> Forward:
+    """The context of a forward kernel. spans: as `loops_of` takes them."""
     names = names_of(plan.parameters, plan.tables)
     scores = score_lines(plan, names)
-    bounds, loops = loops_of(plan, names, scores)
+    bounds, loops = loops_of(plan, names, scores, spans)
     (head, head_rest), (value, value_rest) = (parts(dim, plan.target) for dim in (plan.head_dim, plan.value_dim))
     common = told(plan, declarations(plan, names), (*LENGTHS, "lse", *SCALARS, *TURNS, *STRIDES), head=head, value=value)
     name = identifier(plan.schedule.program.name)
     return Forward(
         **common,
-        title=f"Attention forward of `{name}`: {plan.dtype}, {plan.head_dim} x {plan.value_dim}, tiles of {plan.block_q} x {plan.block_k}.",
+        title=f"Attention forward of `{name}`: {plan.dtype}, {plan.head_dim} x {plan.value_dim}, tiles of {plan.rows} x {plan.block_k}.",
         head_rest=head_rest,
         value_rest=value_rest,
         unit="magnitude" if plan.score is S else "tl.full([], 1.0, REAL)",
-        bindings="\n".join([*casts(plan, names), *scores.before, *bounds]),
+        tokens=plan.block_q,
+        together=plan.schedule.together,
+        strides="\n".join(f'{stride}: "i64",' for stride in STRIDES),
+        heads_seen="head[:, None].to(INDEX)" if plan.schedule.together > 1 else "first_h",
+        casts="\n".join(casts(plan, names)),
+        descriptors=plan.descriptors,
+        persistent=plan.persistent,
+        specialised=plan.specialised,
+        bindings="\n".join([*scores.before, *bounds]),
         loops=loops,
     )
 
@@ -104,58 +118,3 @@ def _scored(score: Expr, lines: tuple[str, ...], text: str) -> tuple[str, ...]:
         return lines
     real = text if score.kind is Kind.FLOAT else f"({text}).to(REAL)"
     return (*lines, f"s = tl.broadcast_to({real}, [BLOCK_Q, BLOCK_K])")
-
-
-# -- loops ------------------------------------------------------------------------------------------------------------
-
-
-def loops_of(plan: Plan, names: Names, scores: Scores) -> tuple[list[str], tuple[Loop, ...]]:
-    """Lines that compute the bounds of every piece, and the loops that have pieces."""
-    pieces = {"full": plan.schedule.full_loops, "partial": plan.schedule.partial_loops}
-    every = [(f"{kind}_start{n}", f"{kind}_stop{n}", piece) for kind, of_kind in pieces.items() for n, piece in enumerate(of_kind)]
-    bound = bind([bound for _, _, piece in every for bound in (piece.start, piece.stop)], names, "bound")
-    targets = [target for start, stop, _ in every for target in (start, stop)]
-    lines = [*bound.lines, *(f"{target} = {text}" for target, text in zip(targets, bound.texts, strict=True))]
-    for kind, of_kind in pieces.items():
-        lines += [_count(kind, n, piece) for n, piece in enumerate(of_kind)]
-    body = {"full": scores.full, "partial": scores.partial}
-    return lines, tuple(_loop(kind, of_kind, names, body[kind]) for kind, of_kind in pieces.items() if of_kind)
-
-
-def _count(kind: str, n: int, piece: Piece) -> str:
-    """Piece n of a kind is met while the counter is below `KIND_end{n}`."""
-    before = f"{kind}_end{n - 1} + " if n else ""
-    return f"{kind}_end{n} = {before}counted({kind}_start{n}, {kind}_stop{n}, {piece.step}, live)"
-
-
-def _loop(kind: str, pieces: Sequence[Piece], names: Names, scores: Sequence[str]) -> Loop:
-    select = [f"j = {_tile(kind, 0, pieces[0], names)}"]
-    for n, piece in enumerate(pieces[1:], start=1):
-        select.append(f"j = tl.where(n < {kind}_end{n - 1}, j, {_tile(kind, n, piece, names)})")
-    guards = bind([piece.where for piece in pieces], names, "guard")
-    where = guards.texts[-1]
-    for n, text in reversed(list(enumerate(guards.texts[:-1]))):
-        where = f"tl.where(n < {kind}_end{n}, {text}, {where})"
-    return Loop(
-        kind=kind,
-        count=f"{kind}_end{len(pieces) - 1}",
-        select="\n".join([*select, *guards.lines]),
-        where=where if guarded(pieces) else "True",
-        ragged=str(kind == "partial"),
-        scores="\n".join(scores) or "# scores stay as they are",
-    )
-
-
-def guarded(pieces: Sequence[Piece]) -> bool:
-    """Whether some tile is visited only on a condition: an `if` that Triton's pipeliner does not see through."""
-    return any(piece.where is not TRUE for piece in pieces)
-
-
-def _tile(kind: str, n: int, piece: Piece, names: Names) -> str:
-    """The key tile at counter `n` of a piece."""
-    number = f"(n - {kind}_end{n - 1})" if n else "n"
-    entry = f"{kind}_start{n} + {number}" + (f" * {piece.step}" if piece.step != 1 else "")
-    if piece.through is None:
-        return entry
-    table = names.tables[piece.through]
-    return f"tl.load({table} + clamped({entry}, {table}_size0) * {table}_stride0).to(INDEX)"

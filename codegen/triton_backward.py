@@ -19,9 +19,10 @@ from ..ir.plan import Gradient, Plan
 from ..ir.schedule import Piece, Schedule
 from ..ir.source import Source
 from .print_triton import Names, bind, define, hoist, identifier, names_of
-from .triton import Scores, casts, loops_of
+from .triton import casts
 from .triton_arguments import KEY_STRIDES, LENGTHS, QUERY_STRIDES, SCALARS, TURNS
 from .triton_kernel import Kernel, declarations, rendered, told
+from .triton_loops import Scores, loops_of
 from .triton_sums import Sum, sums_of
 
 QUERIES_TEMPLATE = "triton/backward_queries.py.jinja"

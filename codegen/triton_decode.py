@@ -11,10 +11,11 @@ from typing import Any
 from ..ir.plan import Plan
 from ..ir.source import Source
 from .triton import forward
-from .triton_arguments import STRIDES
 from .triton_kernel import Kernel, padded, rendered
+from .triton_loops import FULL, PARTIAL, count_of
 
 TEMPLATE = "triton/decode.py.jinja"
+SPANS = {kind: (f"{kind}_first", f"{kind}_last") for kind in (FULL, PARTIAL)}
 OWN = ("sums", "weights", "together", "splits", "all_rows")
 
 
@@ -40,9 +41,10 @@ def render(plan: Plan) -> Source:
 
 
 def decode(plan: Plan) -> Decode:
-    own = forward(plan)
-    counts = {loop.kind: loop.count for loop in own.loops}
-    totals = [f"{kind}_tiles = {counts.get(kind, 'tl.full([], 0, tl.int32)')}" for kind in ("full", "partial")]
+    own = forward(plan, SPANS)
+    schedule = plan.schedule
+    counts = {kind: count_of(kind, pieces) for kind, pieces in ((FULL, schedule.full_loops), (PARTIAL, schedule.partial_loops))}
+    totals = [f"{kind}_tiles = {count}" for kind, count in counts.items()]
     common: dict[str, Any] = {
         **{each.name: getattr(own, each.name) for each in fields(Kernel)},
         "title": own.title.replace("forward", "of few rows"),
@@ -50,11 +52,11 @@ def decode(plan: Plan) -> Decode:
         "entry": f"{own.entry}_decode",
         "head": padded(plan.head_dim),
         "value": padded(plan.value_dim),
-        "bindings": "\n".join([own.bindings, *totals]),
+        "bindings": "\n".join([own.casts, own.bindings, *totals]),
     }
     return Decode(
         **common,
-        strides="\n".join(f'{stride}: "i64",' for stride in STRIDES),
+        strides=own.strides,
         unit=own.unit,
         heads_seen="first_head.to(INDEX)" if plan.schedule.heads_differ else "head[:, None].to(INDEX)",
     )

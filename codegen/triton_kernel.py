@@ -22,17 +22,19 @@ class Loop:
     """One of the two loops of a template.
 
     kind:   `full` or `partial`.
-    count:  Triton i32 expression: how many tiles to try.
-    select: lines that compute `j` from `n`.
-    where:  Triton condition on `j`; `True` where every tile is visited.
+    surveys: range of counters that the loop is about to meet, so many at a time; one round where there is nothing to find out.
+    survey: lines that find out which of them are met.
+    tiles:  range of the loop's counter `n`.
+    select: lines that compute `j`.
     ragged: `True` where keys past the length may be met, else `False`.
     scores: lines that turn `s` [block_q, block_k] into what the softmax sees; of a backward kernel, see there.
     """
 
     kind: str
-    count: str
+    surveys: str
+    survey: str
+    tiles: str
     select: str
-    where: str
     ragged: str
     scores: str
 
@@ -46,7 +48,7 @@ class Kernel:
     arguments:  declarations of tables (pointer, strides, sizes), parameters and what else the program asks for, each with a comma.
     scale_type: Triton's name of the type of real arguments.
     real:       Triton's type of scores, sums and the log-sum-exp.
-    block_q, block_k: edges of the tiles of queries and of keys, powers of two from 16 on.
+    block_q, block_k: edges of the tiles of queries and of keys, powers of two from 16 on; rows of a kernel that packs heads.
     head_dim, value_dim: 1..256; head, value: the same, padded to a power of two from 16 on.
     bindings:   lines before the loops: parameters, what does not change along a row, bounds of the pieces.
     loops:      at most two.
@@ -80,11 +82,11 @@ def told(plan: Plan, arguments: Sequence[str], runtime: Sequence[str], **own: ob
     real = real_of(plan)
     return {
         "runtime": repr([*runtime, *(argument.split(":")[0] for argument in arguments)]),
-        "entry": f"{identifier(plan.schedule.program.name)}_{plan.dtype}_q{plan.block_q}_k{plan.block_k}",
+        "entry": f"{identifier(plan.schedule.program.name)}_{plan.dtype}_q{plan.rows}_k{plan.block_k}",
         "arguments": "\n".join(f"{argument}," for argument in arguments),
         "scale_type": real,
         "real": f"tl.{real.replace('fp', 'float')}",
-        "block_q": plan.block_q,
+        "block_q": plan.rows,
         "block_k": plan.block_k,
         "head_dim": plan.head_dim,
         "value_dim": plan.value_dim,
@@ -95,7 +97,7 @@ def told(plan: Plan, arguments: Sequence[str], runtime: Sequence[str], **own: ob
 
 
 def _require_edges(plan: Plan) -> None:
-    for name, edge in (("block_q", plan.block_q), ("block_k", plan.block_k)):
+    for name, edge in (("block_q", plan.rows), ("block_k", plan.block_k)):
         if edge < SMALLEST_DOT or edge.bit_count() != 1:
             raise NotImplementedError(
                 f"`{name}` is {edge}, which Triton cannot multiply by.\n  write a power of two, at least {SMALLEST_DOT}"

@@ -142,7 +142,7 @@ def from_attn_slices(slices: AttnSlices, q_len: int | None = None) -> Pattern:
     """
     table = _checked(slices)
     rows = int(table[:, 1].max(initial=0)) if q_len is None else q_len
-    table = table[np.lexsort((table[:, 2], table[:, 0]))]
+    table = table[np.lexsort((table[:, 2] - table[:, 3], table[:, 0]))]  # the widest goes on where the last one ended
     if table[:, 1].max(initial=0) > rows:
         raise ValueError(f"a slice holds row {table[:, 1].max() - 1}, and there are {rows} queries.\n  write `q_len=...`, or no `q_len`")
     layers = [_held(table[layer], rows) for layer in _layers(table)]

@@ -76,9 +76,7 @@ def from_block_mask(block_mask: BlockMask) -> Pattern:
     Raises:
         TypeError: it is no torch `BlockMask`, or has partial blocks whose `mask_mod` is no expression.
     """
-    if not isinstance(block_mask, BlockMask):
-        kind = f"{type(block_mask).__module__}.{type(block_mask).__name__}"
-        raise refusal(f"`block_mask` is a {kind}", "a `torch.nn.attention.flex_attention.BlockMask`")
+    _require_block_mask(block_mask)
     edges = cast("tuple[int, int]", tuple(block_mask.BLOCK_SIZE))
     columns = -(-block_mask.seq_lengths[1] // edges[1])
     partial = _bitmap(block_mask.kv_num_blocks, block_mask.kv_indices, columns)
@@ -91,6 +89,12 @@ def from_block_mask(block_mask: BlockMask) -> Pattern:
         return given_tiles(full, edges)
     inside = given_tiles(partial & ~full, edges) & _traced(block_mask)
     return given_tiles(full, edges) | inside if full.any() else inside
+
+
+def _require_block_mask(block_mask: object) -> None:
+    if not isinstance(block_mask, BlockMask):
+        kind = f"{type(block_mask).__module__}.{type(block_mask).__name__}"
+        raise refusal(f"`block_mask` is a {kind}", "a `torch.nn.attention.flex_attention.BlockMask`")
 
 
 def _bitmap(counts: Tensor, indices: Tensor, columns: int) -> Tensor:

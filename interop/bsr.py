@@ -105,12 +105,7 @@ def from_bsr(tiles: Bsr | Tensor) -> Pattern:
         TypeError: it is neither.
         ValueError: it has partial tiles without elements.
     """
-    if isinstance(tiles, Tensor):
-        tiles = _of_sparse(tiles)
-    elif not isinstance(tiles, Bsr):
-        raise refusal(
-            f"`tiles` is a {type(tiles).__name__}", "a `Bsr`, or `torch.sparse_bsr_tensor(crow_indices, col_indices, values, size)`"
-        )
+    tiles = _as_bsr(tiles)
     shape = (len(tiles.crow_indices) - 1, -(-tiles.shape[1] // tiles.block[1]))
     row = torch.repeat_interleave(torch.arange(shape[0]), tiles.crow_indices.diff())
     place = (row, tiles.col_indices.long())
@@ -129,6 +124,14 @@ def from_bsr(tiles: Bsr | Tensor) -> Pattern:
     slot[place], some[place] = torch.arange(len(row), dtype=torch.int32), partial
     inside = given_tiles(some[None, None], tiles.block) & _inside(slot=slot, elements=tiles.elements, block=tiles.block)
     return given_tiles(full[None, None], tiles.block) | inside if full.any() else inside
+
+
+def _as_bsr(tiles: object) -> Bsr:
+    if isinstance(tiles, Bsr):
+        return tiles
+    if isinstance(tiles, Tensor):
+        return _of_sparse(tiles)
+    raise refusal(f"`tiles` is a {type(tiles).__name__}", "a `Bsr`, or `torch.sparse_bsr_tensor(crow_indices, col_indices, values)`")
 
 
 def _of_sparse(sparse: Tensor) -> Bsr:

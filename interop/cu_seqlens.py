@@ -29,7 +29,7 @@ Array = np.ndarray
 
 
 class CuSeqlens(NamedTuple):
-    """cu_seqlens_q, cu_seqlens_k: int32[sequences + 1], both from 0 to the number of tokens; `causal`, `window` as flash-attention has them."""
+    """cu_seqlens_q, cu_seqlens_k: int32[sequences + 1], from 0 to the number of tokens; `causal` and `window` of flash-attention."""
 
     cu_seqlens_q: Tensor
     cu_seqlens_k: Tensor
@@ -62,7 +62,8 @@ def to_cu_seqlens(pattern: Pattern | None, q_len: int, kv_len: int | None = None
 
 def _refuse(row: int, what: str) -> NoReturn:
     raise ValueError(
-        f"the mask is no row of packed sequences: row {row} {what}.\n  write `to_attn_slices`, `to_block_mask` or `to_bsr`, which hold other masks"
+        f"the mask is no row of packed sequences: row {row} {what}.\n"
+        "  write `to_attn_slices`, `to_block_mask` or `to_bsr`, which hold other masks"
     )
 
 

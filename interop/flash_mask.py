@@ -86,7 +86,7 @@ class _Hidden:
     lengths: tuple[int, int]
 
     def below_the_diagonal(self) -> Array | None:
-        """int64[keys, 2]: what the triangle of `causal` does not hide alone; None where less than it is hidden, or more than one range after it."""
+        """int64[keys, 2]: what is hidden beside the triangle of `causal`; None where that sees less, or more than one range is left."""
         rows, keys = self.lengths
         diagonal = np.maximum(0, np.arange(keys) - (keys - rows))
         covered = (self.start == 0) & (self.stop >= diagonal[self.key])

@@ -3,13 +3,15 @@
 Nothing that a user wrote gets into the text: variables, tables and temporaries have names of their own, numbers are printed as Python's.
 """
 
+# torch's and numpy's types are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count, product
-from operator import add, and_, eq, floordiv, le, lt, lshift, mod, mul, ne, neg, not_, or_, rshift, sub, xor
+from operator import add, and_, eq, floordiv, le, lshift, lt, mod, mul, ne, neg, not_, or_, rshift, sub, xor
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -27,11 +29,11 @@ _CONSTANT: dict[Op, Callable[..., Any]] = {
     **{Op.ADD: add, Op.SUB: sub, Op.MUL: mul, Op.MIN: min, Op.MAX: max, Op.NEG: neg, Op.ABS: abs, Op.NOT: not_},
     **{Op.BITAND: and_, Op.BITOR: or_, Op.BITXOR: xor, Op.SHL: lshift, Op.SHR: rshift},
     **{Op.LT: lt, Op.LE: le, Op.EQ: eq, Op.NE: ne, Op.AND: and_, Op.OR: or_, Op.XOR: xor},
-    Op.FLOORDIV: lambda a, b: floordiv(a, b) if b else 0,
-    Op.MOD: lambda a, b: mod(a, b) if b else 0,
+    Op.FLOORDIV: lambda *sides: _divided(floordiv, *sides),
+    Op.MOD: lambda *sides: _divided(mod, *sides),
 }
-_INFIX = {op: op.value for op in (Op.ADD, Op.SUB, Op.MUL, Op.BITAND, Op.BITOR, Op.BITXOR, Op.SHL, Op.SHR, Op.LT, Op.LE, Op.EQ, Op.NE)}
-_INFIX |= {Op.AND: "&", Op.OR: "|", Op.XOR: "^", Op.FLOORDIV: "//", Op.MOD: "%"}
+_SPELLED = (Op.ADD, Op.SUB, Op.MUL, Op.FLOORDIV, Op.MOD, Op.BITAND, Op.BITOR, Op.BITXOR, Op.SHL, Op.SHR, Op.LT, Op.LE, Op.EQ, Op.NE)
+_INFIX = {**{op: op.value for op in _SPELLED}, Op.AND: "&", Op.OR: "|", Op.XOR: "^"}
 _CORNERS = {Op.ADD: add, Op.SUB: sub, Op.MUL: mul, Op.MIN: min, Op.MAX: max}
 
 
@@ -56,6 +58,11 @@ class _Value(NamedTuple):
     low: int
     high: int
     constant: int | bool | None = None
+
+
+def _divided(operator: Callable[[int, int], int], a: int, b: int) -> int:
+    """A divisor of zero gives zero."""
+    return operator(a, b) if b else 0
 
 
 def mask_mod(mask: Expr, values: Values, device: torch.device | str = "cpu") -> MaskMod:

@@ -1,5 +1,7 @@
-"""A pattern at given lengths as other libraries' formats need it: classes of tiles, the mask inside them, maximal runs of visible tokens."""
+"""A pattern at given lengths as other libraries' formats need it: classes of tiles, and maximal runs of visible tokens."""
 
+# torch's and numpy's types are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

@@ -150,6 +150,7 @@ def _schedule(cursor: Cursor) -> Schedule:
     order = _fact(cursor, "order", str)
     exact = _fact(cursor, "exact", bool)
     closed_form = _fact(cursor, "closed_form", bool, last=True)
+    together = _fact(cursor, "together", int, last=True) if cursor.accept(",") else 1
     cursor.expect(")", "{")
     program = _program(cursor)
     declared = _Declared(list(program.parameters), list(program.tables))
@@ -159,7 +160,7 @@ def _schedule(cursor: Cursor) -> Schedule:
     terms = _terms(cursor, declared)
     some, full, full_loops, partial_loops = (_pieces(cursor, name, declared) for name in ("some", "full", "full_loops", "partial_loops"))
     cursor.expect("}")
-    return Schedule(program, block_q, block_k, some, full, full_loops, partial_loops, terms, exact, closed_form, route, order)
+    return Schedule(program, block_q, block_k, some, full, full_loops, partial_loops, terms, exact, closed_form, route, order, together)
 
 
 def _fact(cursor: Cursor, name: str, kind: type[F], last: bool = False) -> F:
@@ -185,7 +186,7 @@ def _terms(cursor: Cursor, declared: _Declared) -> tuple[Term, ...]:
     while cursor.accept("term"):
         name = cursor.take("name", "the name of a term")
         cursor.expect("along")
-        axis = cursor.take("name", "`q`, `k` or `diagonal`")
+        axis = cursor.take("name", "`q`, `k`, `h` or `diagonal`")
         cursor.expect("=")
         expr = read_expression(cursor, declared.scope())
         cursor.expect("within")

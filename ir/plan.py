@@ -38,6 +38,12 @@ class Plan:
     score:      over `s` and the same; `s` itself when scores are left alone.
     gradient:   of a backward kernel.
     order:      of the tokens, where positions are not row-major tokens; tensors are read and written through it.
+    num_warps, num_stages, registers: of a Triton program, as in `ir.configuration`.
+
+    Of a forward kernel for a GPU; none changes what it computes:
+    descriptors: keys and values are copied by the GPU's tensor unit, where their strides allow; it reads room that the launch provides.
+    persistent:  programs of each multiprocessor, which walk all tiles; 0: every tile has a program.
+    specialised: some warps copy, some multiply, some do the rest, where descriptors are used.
     """
 
     schedule: Schedule
@@ -51,9 +57,18 @@ class Plan:
     score: Expr
     num_warps: int = 4
     num_stages: int = 2
+    registers: int = 0
     family: str = "forward"
     gradient: Gradient | None = None
     order: Order | None = None
+    descriptors: bool = False
+    persistent: int = 0
+    specialised: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Of a tile: `block_q` of each query head in it."""
+        return self.schedule.block_q * self.schedule.together
 
     @property
     def block_q(self) -> int:

@@ -44,9 +44,10 @@ class Piece(NamedTuple):
 class Term(NamedTuple):
     """An opaque term: a one-sided expression known only by its minimum and maximum over each tile.
 
-    expr:      integer expression of `q` (or of `k`) and possibly `b`, `h`; for `diagonal` the table look-up at `q - k`.
-    axis:      `q`, `k` or `diagonal`.
-    low, high: i64 tables [b, h, tile] of inclusive bounds; an extent is 1 where the term does not depend on `b` or `h`.
+    expr:      integer expression of `q` (or of `k`, or of neither) and possibly `b`, `h`; for `diagonal` the table look-up at `q - k`.
+    axis:      `q`, `k`, `diagonal`, or `h` where it differs among the heads that share a tile and reads neither `q` nor `k`.
+    low, high: i64 tables [b, h, tile] of inclusive bounds over the tile and the heads from `h` on that share it; an extent is 1 where the
+               term does not depend on `b`, on `h` or on a tile.
                A diagonal has one entry per multiple of gcd(block_q, block_k) from the lowest diagonal on.
     """
 
@@ -76,6 +77,8 @@ class Schedule:
     exact:        `some` and `full` are the definitions above, not looser.
     closed_form:  no host array whose size depends on a length is needed.
     route:        how it was found: `symbolic`, `bound` (lengths and parameters fixed), `refined`, `probed`, `given`.
+    together:     query heads whose rows share a tile: `h` in pieces is the first of them, a tile is visited where any of them sees a pair
+                  of it and full where all of them see all of it.
     """
 
     program: Program
@@ -90,6 +93,7 @@ class Schedule:
     closed_form: bool = True
     route: str = "symbolic"
     order: str = "row-major"
+    together: int = 1
     counters: Counters = field(default_factory=Counters, compare=False)
 
     @property

@@ -164,6 +164,7 @@ def show_schedule(schedule: Schedule) -> str:
         "order": schedule.order,
         "exact": schedule.exact,
         "closed_form": schedule.closed_form,
+        **({"together": schedule.together} if schedule.together > 1 else {}),
     }
     lines = [f"schedule({', '.join(f'{name} = {json.dumps(value)}' for name, value in facts.items())}) {{"]
     lines += [f"  {line}" for line in show_program(schedule.program).splitlines()]

@@ -35,7 +35,7 @@ from ..ir.program import Program
 from ..ir.schedule import Counters, Piece, Schedule, Term
 from .binding import NeedsValues
 from .canonicalise import negation_free, simplified
-from .integer_sets import BUDGET, SMALL_BUDGET, Bounds, OverBudget, Problem, Sets, relations
+from .integer_sets import BUDGET, HEAD, SMALL_BUDGET, Bounds, OverBudget, Problem, Sets, relations
 from .launch import Launch
 from .loops import partial_loops, visited_once
 from .opaque import Abstraction, Joint, abstracted, linear_form
@@ -65,27 +65,35 @@ def derive(
     *,
     budget: int = BUDGET,
     observers: Iterable[Observer] = (),
+    together: int = 1,
 ) -> Derivation:
     """The tiles of `program` on the grid of `block_q` x `block_k` tokens.
 
     launch: values, needed where a parameter divides or multiplies a position, or where the symbolic route ends. When it `moves`, the
             schedule holds for every offset, else for offset 0.
+    together: query heads whose rows share a tile.
 
     Raises:
         NeedsValues: values are needed and there is no launch.
     """
     prepared = prepare(program, launch, shifted=launch is not None and launch.moves, observers=observers)
-    return derive_prepared(prepared, (block_q, block_k), launch, budget=budget)
+    return derive_prepared(prepared, (block_q, block_k), launch, budget=budget, together=together)
 
 
 def derive_prepared(
-    prepared: Prepared, block: tuple[int, int], launch: Launch | None = None, *, budget: int = BUDGET, bind_lengths: bool = True
+    prepared: Prepared,
+    block: tuple[int, int],
+    launch: Launch | None = None,
+    *,
+    budget: int = BUDGET,
+    bind_lengths: bool = True,
+    together: int = 1,
 ) -> Derivation:
     """`derive` of a program that went through the standard passes.
 
     bind_lengths: try a closed form of these lengths and parameters alone before refining; a kernel would be compiled anew for each.
     """
-    task = _Task(prepared, *block, launch, budget)
+    task = _Task(prepared, *block, launch, budget, together)
     for route in (_symbolic, _bound) if bind_lengths else (_symbolic,):
         try:
             return route(task)
@@ -106,16 +114,18 @@ class _Task:
     block_k: int
     launch: Launch | None
     budget: int
+    together: int = 1
     ended: tuple[str, ...] = ()
 
 
 def _symbolic(task: _Task) -> Derivation:
     mask = negation_free(task.prepared.mask)
-    abstraction = abstracted(mask)
+    abstraction = abstracted(mask, Abstraction(mask, packed=task.together > 1))
     unmask = abstracted(negation_free(negated(mask)), abstraction)
     abstraction = replace(abstraction, scalars=unmask.scalars, terms=unmask.terms)
     bounds = {name: Bounds(Symbol(f"{name}_low"), Symbol(f"{name}_high")) for name in abstraction.terms}
-    sets = relations(Problem(abstraction.mask, unmask.mask, task.block_q, task.block_k, bounds), task.budget)
+    seen, unseen = (substitute(each, {H: HEAD}) if task.together > 1 else each for each in (abstraction.mask, unmask.mask))
+    sets = relations(Problem(seen, unseen, task.block_q, task.block_k, bounds, task.together), task.budget)
     return _schedule(task, sets, abstraction, bounds)
 
 
@@ -156,6 +166,7 @@ def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping
         terms=tuple(term for term in terms if not _monotone(term)),
         exact=not terms,
         closed_form=not arrays_needed,
+        together=task.together,
         counters=Counters(fallbacks=task.ended),
     )
     return Derivation(schedule, {}, task.prepared.bound)
@@ -186,7 +197,7 @@ def _terms(task: _Task, abstraction: Abstraction, bounds: Mapping[Expr, Bounds])
 def _bound_expressions(term: Term, task: _Task) -> tuple[Expr, Expr]:
     if _monotone(term):
         return _at_ends(term, task)
-    at = {"q": I, "k": J}.get(term.axis) or diagonal_index(task.block_q, task.block_k)
+    at = {"q": I, "k": J, "h": Const(0)}.get(term.axis) or diagonal_index(task.block_q, task.block_k)
     read = names(term.expr)
     batch = B if "b" in read or any(node in (Q_LEN, K_LEN, OFFSET) for node in walk(term.expr)) else Const(0)
     head = H if "h" in read else Const(0)
@@ -205,7 +216,7 @@ def diagonal_index(block_q: int, block_k: int) -> Expr:
 def _monotone(term: Term) -> bool:
     """A plain look-up in a table that never decreases: its bounds are its values at the ends of the tile."""
     match term.expr:
-        case Lookup(table=Table(monotone=True), indices=(index,)):
+        case Lookup(table=Table(monotone=True), indices=(index,)) if term.axis != "h":
             form = linear_form(index)
             return form is not None and all(key in (None, OFFSET) or (isinstance(key, Var) and value == 1) for key, value in form.items())
         case _:
@@ -225,7 +236,7 @@ def _at_ends(term: Term, task: _Task) -> tuple[Expr, Expr]:
 def _refined(task: _Task) -> Derivation:
     launch = task.launch
     assert launch is not None
-    found = refined(replace(task.prepared.program, mask=task.prepared.mask), task.block_q, task.block_k, launch)
+    found = refined(replace(task.prepared.program, mask=task.prepared.mask), task.block_q, task.block_k, launch, task.together)
     partial_start, full_start = Table("partial_start", "i32", 3), Table("full_start", "i32", 3)
     loops = tuple(
         (
@@ -244,6 +255,7 @@ def _refined(task: _Task) -> Derivation:
         exact=True,
         closed_form=False,
         route="refined",
+        together=task.together,
         counters=Counters(point_evaluations=found.points, boxes=found.boxes, fallbacks=task.ended),
     )
     bound = {"Lq": launch.q_len, "Lk": launch.k_len, "offset": launch.offset, **task.prepared.bound}

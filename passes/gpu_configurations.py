@@ -52,21 +52,22 @@ def _grid(problem: Problem) -> Iterator[Configuration]:
     for block_q, block_k, warps, stages in product(queries, EDGES, (4, 8, 16), (2, 3)):
         rows, met = (block_k, block_q) if problem.family == "backward" else (block_q, block_k)
         rows = MOST_DECODED if problem.family == "decode" else rows
-        if _in_halves(problem, rows, met, warps) if problem.half else _in_singles(problem, rows * met, stages):
+        if _in_halves(problem, rows, met, warps) if problem.half else _in_singles(rows, met, warps, stages):
             yield Configuration(block_q, block_k, warps, stages, bound_of(problem, warps))
 
 
 def _in_halves(problem: Problem, rows: int, met: int, warps: int) -> bool:
     """Matrix instructions want rows, sixteen for each warp or half as many where sums are long, and tiles that are not too narrow."""
-    wide = max(problem.dims) > 128
-    least = 32 if wide or problem.family != "forward" else 64
-    room = 8 if max(problem.dims) > 64 else max(4, rows // 16)
-    return rows >= least and met >= (16 if problem.extra or wide else 32) and warps <= min(8, room) and rows <= 32 * warps
+    longest = max(problem.dims)
+    least = 32 if longest > 128 or problem.family != "forward" else 64
+    narrowest = 16 if problem.extra else 32
+    room = 8 if longest > 64 and rows > 32 else max(4, rows // 16)
+    return rows >= least and narrowest <= met <= max(64, rows) and warps <= min(8, room) and rows <= 32 * warps
 
 
-def _in_singles(problem: Problem, pairs: int, stages: int) -> bool:
-    """Stages change nothing of products of single numbers."""
-    return pairs >= FEWEST_PAIRS and stages == 2
+def _in_singles(rows: int, met: int, warps: int, stages: int) -> bool:
+    """A thread has a pair at least; stages change nothing of products of single numbers, and wide tiles nothing of what is read."""
+    return stages == 2 and met <= rows and rows * met >= FEWEST_PAIRS * max(1, warps // 8)
 
 
 def bound_of(problem: Problem, warps: int) -> int:

@@ -95,7 +95,7 @@ def resources(problem: Problem, configuration: Configuration) -> Resources:
     most = most_registers(limits, configuration.warps)
     registers = int(min(most, max(24.0, wanted)))
     shared = _shared_bytes(problem, configuration)
-    return Resources(registers, wanted, shared, _programs(limits, configuration.warps, registers, shared))
+    return Resources(registers, wanted, shared, held_programs(limits, configuration.warps, registers, shared))
 
 
 def fits(problem: Problem, configuration: Configuration) -> bool:
@@ -206,7 +206,7 @@ def _shared_bytes(problem: Problem, configuration: Configuration) -> int:
     return BYTES[problem.dtype] * (own + copies * met * (head + value) + exchanged)
 
 
-def _programs(limits: Limits, warps: int, registers: int, shared_bytes: int) -> int:
+def held_programs(limits: Limits, warps: int, registers: int, shared_bytes: int) -> int:
     """At once, on one multiprocessor."""
     unit = limits.register_unit
     of_program = -(-registers // unit) * unit * limits.wave * warps

@@ -40,6 +40,7 @@ from ..ir.expr import (
 BUDGET = 400_000  # of the projection, which everything rests on
 SMALL_BUDGET = 100_000  # of what has a cheaper way out
 EVEN_BUDGET = 15_000  # of full tiles without their ragged rows: where they are simpler at all, they are quickly found
+HEAD = Var("head")
 _SET, _PARAM, _DIV = isl.dim_type.set, isl.dim_type.param, isl.dim_type.div
 
 
@@ -61,6 +62,7 @@ class Problem:
 
     mask, unmask: affine truth values over `q`, `k`, the terms, symbols, `b` and `h`; `unmask` is the negation of the mask.
     terms:        bounds of each term variable; `low <= term <= high` in the tile at hand.
+    together:     heads that share a tile, from `h` on; the masks read the one at hand as HEAD.
     """
 
     mask: Expr
@@ -68,6 +70,12 @@ class Problem:
     block_q: int
     block_k: int
     terms: Mapping[Expr, Bounds] = field(default_factory=dict)
+    together: int = 1
+
+    @property
+    def heads(self) -> tuple[Expr, ...]:
+        """The head at hand as a variable, where the masks read it."""
+        return (HEAD,) if self.together > 1 and HEAD in set(walk(self.mask, self.unmask)) else ()
 
 
 @dataclass
@@ -142,7 +150,7 @@ class _Builder:
         self.problem = problem
         self.context = isl.Context()
         self.context.set_on_error(isl.on_error.CONTINUE) if hasattr(isl, "on_error") else None
-        self.dims: list[Expr] = [Var("i"), Var("j"), Var("q"), Var("k"), *problem.terms]
+        self.dims: list[Expr] = [Var("i"), Var("j"), Var("q"), Var("k"), *problem.terms, *problem.heads]
         self.parameters = self._parameters()
         names = {"set": [f"x{n}" for n in range(len(self.dims))], "params": [f"p{n}" for n in range(len(self.parameters))]}
         self.space = isl.LocalSpace.from_space(isl.Space.create_from_names(self.context, **names))
@@ -150,7 +158,7 @@ class _Builder:
     def _parameters(self) -> tuple[Expr, ...]:
         bounds = [end for each in self.problem.terms.values() for end in (each.low, each.high)]
         read = [node for node in walk(self.problem.mask, self.problem.unmask) if isinstance(node, Symbol) or node in (Var("b"), Var("h"))]
-        return tuple(dict.fromkeys([Q_LEN, K_LEN, *bounds, *read]))
+        return tuple(dict.fromkeys([Q_LEN, K_LEN, *bounds, *read, *(Var("h") for _ in self.problem.heads)]))
 
     # -- affine values
 
@@ -251,6 +259,9 @@ class _Builder:
         for term, bounds in self.problem.terms.items():
             value = self.leaf(term)
             pairs = pairs.intersect(self.leaf(bounds.low).le_set(value)).intersect(value.le_set(self.leaf(bounds.high)))
+        for head in self.problem.heads:
+            first = self.leaf(Var("h"))
+            pairs = pairs.intersect(self.between(first, self.leaf(head), first.add(self.number(self.problem.together))))
         return pairs
 
     def projected(self, domain: isl.Set, condition: Expr) -> isl.Set:

@@ -57,12 +57,14 @@ class Abstraction:
     """An affine mask and what its new names stand for.
 
     scalars: symbol -> integer expression of parameters, b and h.
-    terms:   variable -> (integer expression, axis); axis is `q`, `k` or `diagonal`.
+    terms:   variable -> (integer expression, axis); axis is `q`, `k`, `diagonal`, or `h` for what reads the head alone.
+    packed:  several heads share a tile, so that what reads the head has no one value: it is a term.
     """
 
     mask: Expr
     scalars: dict[Expr, Expr] = field(default_factory=dict[Expr, Expr])
     terms: dict[Expr, tuple[Expr, str]] = field(default_factory=dict[Expr, tuple[Expr, str]])
+    packed: bool = False
 
 
 def powers_rewritten(expr: Expr) -> Expr:
@@ -149,7 +151,7 @@ def abstracted(mask: Expr, known: Abstraction | None = None) -> Abstraction:
     Raises:
         Joint: a sub-expression that reads both sides is not affine.
     """
-    found = Abstraction(mask, dict(known.scalars), dict(known.terms)) if known else Abstraction(mask)
+    found = Abstraction(mask, dict(known.scalars), dict(known.terms), known.packed) if known else Abstraction(mask)
     return replace(found, mask=_Replacement(_affine_nodes(mask), found).of(mask))
 
 
@@ -192,8 +194,12 @@ class _Replacement:
         if node in self.affine:
             return node
         sides = names(node) & SIDES
+        if not sides and not allows(node):
+            if self.found.packed and "h" in names(node):
+                return self._named(node, self.found.terms, "h")
+            return self._named(node, self.found.scalars, "scalar")
         if not sides:
-            return None if allows(node) else self._named(node, self.found.scalars, "scalar")
+            return None
         if len(sides) == 1 and not self._scalar_only(node):
             return self._named(node, self.found.terms, next(iter(sides)))
         if allows(node):

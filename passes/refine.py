@@ -91,23 +91,38 @@ class Evaluation:
         return np.broadcast_to(found.low, len(boxes)), np.broadcast_to(found.high, len(boxes))
 
 
-def refined(program: Program, block_q: int, block_k: int, launch: Launch) -> Refinement:
-    """Every tile's class, exactly as defined in `ir.schedule`, at the lengths and values of `launch`."""
+def refined(program: Program, block_q: int, block_k: int, launch: Launch, together: int = 1) -> Refinement:
+    """Every tile's class, exactly as defined in `ir.schedule`, at the lengths and values of `launch`.
+
+    together: heads that share tiles; lists of head `h` are those of the heads from `h` on.
+    """
     per_batch, per_head = "b" in names(program.mask), "h" in names(program.mask)
     evaluation = Evaluation(program.mask, launch)
     q_tiles, k_tiles = -(-launch.q_len // block_q), -(-launch.k_len // block_k)
     lists = {"partial": _Lists(), "full": _Lists()}
     shape = (launch.batch if per_batch else 1, launch.heads if per_head else 1)
     for b in range(shape[0]):
+        alone = [_Tiles(evaluation, (block_q, block_k), (b, h)).classes() for h in range(shape[1])]
         for h in range(shape[1]):
-            classes = _Tiles(evaluation, (block_q, block_k), (b, h)).classes()
-            for name, (rows, columns) in classes.items():
+            for name, (rows, columns) in shared(alone[h : h + together], k_tiles).items():
                 lists[name].append(rows, columns, q_tiles)
     arrays: dict[str, Array] = {}
     for name, each in lists.items():
         arrays[f"{name}_start"], arrays[f"{name}_tile"] = each.arrays((*shape, q_tiles + 1))
     assert k_tiles < 2**31
     return Refinement(arrays, per_batch, per_head, evaluation.points, evaluation.boxes)
+
+
+def shared(of_heads: list[dict[str, tuple[Array, Array]]], k_tiles: int) -> dict[str, tuple[Array, Array]]:
+    """Tiles of heads together: visited where any head does, full where every head says so."""
+    if len(of_heads) == 1:
+        return of_heads[0]
+    numbers = [{name: rows * k_tiles + columns for name, (rows, columns) in each.items()} for each in of_heads]
+    some = np.unique(np.concatenate([numbers_of for each in numbers for numbers_of in each.values()]))
+    full, counts = np.unique(np.concatenate([each["full"] for each in numbers]), return_counts=True)
+    full = full[counts == len(of_heads)]
+    partial = np.setdiff1d(some, full, assume_unique=True)
+    return {name: (each // max(k_tiles, 1), each % max(k_tiles, 1)) for name, each in (("partial", partial), ("full", full))}
 
 
 class _Lists:

@@ -18,7 +18,7 @@ from .kernels import Variant
 LARGEST_TABLE = 4096  # entries that are written into a command
 
 
-def with_build_line(error: RuntimeError, variant: Variant, launch: Launch) -> RuntimeError:
+def with_build_line(error: Exception, variant: Variant, launch: Launch) -> Exception:
     """The same error, saying which kernel is missing and how a bundle that holds it is built."""
     dim, value_dim = variant.dims
     what = f"{variant.family} of `{variant.program.name}`, {variant.dtype}, D {dim}, Dv {value_dim}, for {name_of(variant.target)}"

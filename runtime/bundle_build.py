@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -128,7 +128,7 @@ def _built(jobs: Sequence[Job], folder: Path, progress: Progress | None, process
 
 
 @contextmanager
-def _workers(folder: Path) -> Iterator[Callable[[Job], list[Entry]]]:
+def _workers(folder: Path) -> Generator[Callable[[Job], list[Entry]]]:
     """A function that builds a job in a process of the thread that calls it."""
     mine = threading.local()
     started: list[subprocess.Popen[str]] = []
@@ -150,7 +150,7 @@ def _workers(folder: Path) -> Iterator[Callable[[Job], list[Entry]]]:
 
 def _started(folder: Path, private: Path) -> subprocess.Popen[str]:
     """private: for caches, so that nothing that was built or tuned before decides what is in a bundle."""
-    root = __package__.rpartition(".")[0]
+    root = __name__.partition(".runtime.")[0]
     cache = Path(tempfile.mkdtemp(dir=private))
     environment = {
         **os.environ,

@@ -9,45 +9,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..ir.plan import Plan
-from ..passes.launch import Launch
 from .bundle_files import put
 from .bundle_jobs import Job, Made
-from .chosen_configurations import configured
-from .kernels import Variant as Built
 from .kernels import planned
-from .request import NAMES, Ragged, Request
 from .triton_binary import Variant, compiled
 from .triton_kernel import ALIGNMENT_BYTES, BYTES, Signature, load
 from .triton_launch import render, toolchain
 
-PROBES = {"long": 4096, "short": 32, "few": 1}
-DTYPES = {name: dtype for dtype, name in NAMES.items()}
 DECODE_ROWS = (16, 64)
 DENSE, ITEMS, PACKED = (
     frozenset[str](),
     frozenset({"q_lens", "k_lens", "offsets"}),
     frozenset({"q_start", "q_lens", "k_start", "k_lens", "offsets"}),
 )
-
-
-def with_tiles(variant: Built, rows: str, launch: Launch) -> Built:
-    """The variant with the configuration that a call of so many rows would take."""
-    return configured(variant, _probe(variant, rows, launch))
-
-
-def _probe(variant: Built, rows: str, launch: Launch) -> Request:
-    """A request of a variant: tensors without memory."""
-    dim, value_dim = variant.dims
-    kind: dict[str, Any] = {"dtype": DTYPES[variant.dtype], "device": "meta"}
-    length = max(PROBES["long"], PROBES[rows])
-    query, key = torch.empty((1, launch.heads, PROBES[rows], dim), **kind), torch.empty((1, launch.heads, length, dim), **kind)
-    value = torch.empty((1, launch.heads, length, value_dim), **kind)
-    bindings = {**launch.parameters, **{name: torch.as_tensor(table) for name, table in launch.tables.items()}}
-    offset = int(variant.shifted)
-    return Request(query, key, value, variant.program, bindings, 1.0, 1, PROBES[rows], length, offset, Ragged(), "bhld")
 
 
 def build(job: Job, folder: Path) -> Made:

@@ -165,7 +165,7 @@ def _stand_in(name: str, given: Given, items: int) -> Tensor | None:
 
 def _pointers(special: Specialisation) -> Sequence[tuple[str, str]]:
     """What type the lengths of items have in a binary: 64 bits, unless it says otherwise."""
-    said = dict(getattr(special, "pointers", ()))
+    said = dict(special.pointers)
     absent = {name for name, value in special.fixed if value is None}
     return [(name, said.get(name, "*i64")) for name in OPEN if name not in absent]
 

@@ -67,7 +67,7 @@ class Job(NamedTuple):
     def of(text: str) -> Job:
         given: dict[str, Any] = json.loads(text)
         variant: dict[str, Any] = given["variant"]
-        fixed = {
+        fixed: dict[str, Any] = {
             "program": parse_program(variant["program"]),
             "target": Target(*variant["target"]),
             "dims": tuple(variant["dims"]),
@@ -153,7 +153,7 @@ def _jobs(spec: KernelSpec, target: Target) -> Iterator[Job]:
                     spec, Variant(program, target, dtype, dims, (0, 0), spec.offsets and not of_class), of_class
                 ):
                     if target.backend == "triton":
-                        from .bundle_gpu import with_tiles
+                        from .bundle_tiles import with_tiles
 
                         variant = with_tiles(variant, rows, launch)
                     yield Job("", variant, launch._replace(shifted=variant.shifted), rows, spec.ragged and not of_class)

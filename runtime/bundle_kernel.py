@@ -16,6 +16,7 @@ from .kernels import Kernel, Toolchain, Variant
 if TYPE_CHECKING:
     from ..ir.plan import Plan
     from ..ir.source import Source
+    from .bundle_gpu_kernel import BundledGpuKernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,12 @@ class BundledKernel(Kernel):
     @property
     def source(self) -> str:
         return self.text.read_text(encoding="utf-8")
+
+    def on_gpu(self) -> BundledGpuKernel:
+        """The same with its binaries."""
+        from .bundle_gpu_kernel import gpu_kernel
+
+        return gpu_kernel(self)
 
 
 def opened(loaded: Loaded, variant: Variant) -> BundledKernel:
@@ -52,10 +59,19 @@ def opened(loaded: Loaded, variant: Variant) -> BundledKernel:
         tuple(each["name"] for each in entry["tables"]),
         tuple(entry["gradients"]),
         entry["name"],
-        Toolchain("", _nothing, _nothing_compiled, ""),
+        _toolchain(loaded),
         loaded.folder / entry["source"],
         loaded,
     )
+
+
+def _toolchain(loaded: Loaded) -> Toolchain:
+    """What makes binaries that a bundle lacks, of a kernel that it has."""
+    if loaded.sought.target.backend == "triton":
+        from .triton_launch import toolchain
+
+        return toolchain()
+    return Toolchain("", _nothing, _nothing_compiled, "")
 
 
 def _nothing(plan: Plan) -> NoReturn:

@@ -55,7 +55,8 @@ def load(folder: str | Path) -> Bundle:
 def _loaded(entry: Mapping[str, Any], folder: Path, program: str) -> Loaded:
     target = target_named(entry["target"])
     meaning = Meaning(program.rstrip("\n"), entry["dtype"], _pair(entry["dims"]), entry["family"], tuple(entry["wanted"]))
-    tiling = Tiling(**{**entry["tiling"], "block": _pair(entry["tiling"]["block"])})
+    cut: dict[str, Any] = {**entry["tiling"], "block": _pair(entry["tiling"]["block"])}
+    tiling = Tiling(**cut)
     return Loaded(entry, folder, entry["rows"], Sought(meaning, target, tiling, entry["shifted"], entry["bound"]))
 
 
@@ -73,11 +74,11 @@ def _targets_here() -> frozenset[Target]:
 def _gpus() -> Iterable[Target]:
     import torch
 
-    if not torch.cuda.is_available():
-        return ()
-    from .gpu_target import target_of
+    from .gpu import gpu_of
 
-    return (target_of(torch.device("cuda", index)) for index in range(torch.cuda.device_count()))
+    names = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    found = [gpu_of(torch.device(name)) for name in ("cpu", *names)]  # a GPU that is claimed to be there stands for the CPU
+    return [gpu.target for gpu in found if gpu is not None]
 
 
 def _for_others(place: Path, manifest: Manifest, here: frozenset[Target]) -> BundleError:

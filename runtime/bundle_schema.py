@@ -44,7 +44,7 @@ LAYOUT = _object(
         "target": TEXT,
         "family": TEXT,
         "slots": _list(_list(TEXT, minItems=2, maxItems=2)),
-        "special": _list({"type": "array"}, minItems=2, maxItems=2),
+        "special": _list({"type": "array"}, minItems=3, maxItems=3),
         "threads": EDGE,
         "shared_bytes": COUNT,
         "ctas": EDGE,
@@ -83,9 +83,7 @@ KERNEL = _object(
         "binary": FILE,
         "c": {"anyOf": [{"type": "null"}, _object({"function": WORD, "terms": TRUTH})]},
         "binaries": _list(BINARY),
-        "launch": _object(
-            {"num_warps": EDGE, "num_stages": EDGE, "sums": _list(_list(TEXT, minItems=2, maxItems=2)), "extra": {"type": "object"}}
-        ),
+        "launch": {"type": "object"},
     },
 )
 MANIFEST: Schema = {

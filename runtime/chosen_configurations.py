@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Generator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +14,7 @@ from ..ir.program import Program
 from ..ir.target import Target
 from ..passes.key_buckets import SHORT, bucket_of
 from ..passes.launch import Launch
-from .bundle_registry import block_found
+from .bundle_registry import tiling_found
 from .choices import MEASURED, Choice, Question, keep_predicted, kept
 from .choices import keep as keep_choice
 from .kernels import Variant
@@ -41,6 +43,9 @@ _chosen: dict[_Known, Configuration] = {}
 
 def configured(variant: Variant, request: Request) -> Variant:
     """The variant with the configuration for calls like `request`; whatever it had of one does not matter."""
+    shipped = tiling_found(variant, request.q_len)
+    if shipped is not None:
+        return variant._replace(**shipped._asdict())
     return with_configuration(variant, chosen(variant, bucket_for(variant, request), request.q_len))
 
 
@@ -60,8 +65,7 @@ def chosen(variant: Variant, bucket: str, rows: int) -> Configuration:
     known = _known(variant, bucket)
     found = _chosen.get(known)
     if found is None:
-        bundled = block_found(variant, rows)
-        found = _chosen[known] = Configuration(*bundled, 0, 0) if bundled else _stored(known) or _predicted(known)
+        found = _chosen[known] = _stored(known) or _predicted(known)
     return found
 
 
@@ -74,6 +78,20 @@ def keep(variant: Variant, bucket: str, configuration: Configuration) -> None:
     known = _known(variant, bucket)
     keep_choice(_question(known), Choice(tuple(configuration), MEASURED))
     _chosen[known] = configuration
+
+
+@contextlib.contextmanager
+def tried(variant: Variant, bucket: str, configuration: Configuration) -> Generator[None]:
+    """Let `configuration` be the choice of this process for a while."""
+    known = _known(variant, bucket)
+    before = _chosen.get(known)
+    _chosen[known] = configuration
+    try:
+        yield
+    finally:
+        _chosen.pop(known)
+        if before is not None:
+            _chosen[known] = before
 
 
 def forget_configurations() -> None:
@@ -129,12 +147,12 @@ def _known(variant: Variant, bucket: str) -> _Known:
 
 
 @functools.cache
-def _compiler() -> str:
+def compiler_identity() -> str:
     return f"triton {version('triton')}"
 
 
 def _question(known: _Known) -> Question:
-    return Question("configuration", *known, _compiler())
+    return Question("configuration", *known, compiler_identity())
 
 
 def _stored(known: _Known) -> Configuration | None:

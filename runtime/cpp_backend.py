@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -30,7 +31,7 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
     launches = _launches(request, (out, lse))
     if launches is None:
         return out.zero_(), lse.fill_(-torch.inf)
-    launches(request.query, request.key, request.value, out, lse)
+    launches((request.query, request.key, request.value, out, lse))
     return out, lse
 
 
@@ -58,8 +59,9 @@ class Launch(NamedTuple):
     kept: list[object]
     start: Addresses = (0, 0, 0, 0, 0)
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor) -> None:
-        """Fill `out` and `lse`. Tensors have the shapes and strides of the request, in the layout of the call or in its own."""
+    def __call__(self, tensors: Sequence[Tensor]) -> None:
+        """Fill output and log-sum-exp, the last of five tensors with the shapes and strides of the request, in the layout of the call."""
+        query, key, value, out, lse = tensors
         arguments = Arguments.from_buffer_copy(self.arguments)  # its own: several threads may be here
         q, k, v, to_out, to_lse = self.start
         arguments.q, arguments.k, arguments.v = query.data_ptr() + q, key.data_ptr() + k, value.data_ptr() + v
@@ -73,10 +75,10 @@ class Launches(NamedTuple):
 
     each: tuple[Launch, ...]
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor) -> None:
+    def __call__(self, tensors: Sequence[Tensor]) -> None:
         """As `Launch`; the tensors are those of the whole request."""
         for launch in self.each:
-            launch(query, key, value, out, lse)
+            launch(tensors)
 
 
 def _launches(request: Request, outputs: tuple[Tensor, Tensor]) -> Launch | Launches | None:

@@ -104,6 +104,7 @@ class Driver(Protocol):
     def function(self, binary: Binary, device: int) -> int: ...
     def launch(self, function: int, frame: Frame, stream: int) -> None: ...
     def stream(self, device: int) -> int: ...
+    def current(self) -> int: ...
 
 
 class DriverError(RuntimeError):
@@ -135,6 +136,10 @@ class _Loaded:
     def stream(self, device: int) -> int:
         """torch's current stream of a device."""
         return torch._C._cuda_getCurrentRawStream(device)
+
+    def current(self) -> int:
+        """torch's current device, on which a launch is made."""
+        return torch._C._cuda_getDevice()
 
     def _load(self, binary: Binary, device: int) -> int:
         raise NotImplementedError

@@ -13,6 +13,7 @@ import torch
 
 from ..ir.target import Target
 from .driver import Driver, driver_here
+from .prepared import forget_prepared
 
 AnyDriver = TypeVar("AnyDriver", bound=Driver)
 
@@ -23,6 +24,7 @@ class Gpu(NamedTuple):
     target: Target
     driver: Driver
     index: int
+    device: torch.device
 
 
 _claims: dict[str, Gpu] = {}
@@ -37,7 +39,8 @@ def gpu_of(device: torch.device) -> Gpu | None:
 
 @functools.cache
 def _found(index: int) -> Gpu:
-    return Gpu(Target("triton", name_of(torch.device("cuda", index))), driver_here(), index)
+    device = torch.device("cuda", index)
+    return Gpu(Target("triton", name_of(device)), driver_here(), index, device)
 
 
 def name_of(device: torch.device) -> str:
@@ -56,9 +59,11 @@ def claimed(target: str, driver: AnyDriver) -> Generator[AnyDriver]:
     target: `sm_90`, `gfx942`.
     """
     before = dict(_claims)
-    _claims["cpu"] = Gpu(Target("triton", target), driver, 0)
+    _claims["cpu"] = Gpu(Target("triton", target), driver, 0, torch.device("cpu"))
+    forget_prepared()
     try:
         yield driver
     finally:
         _claims.clear()
         _claims.update(before)
+        forget_prepared()

@@ -74,12 +74,14 @@ class Toolchain(NamedTuple):
     render:   plan to text.
     compile:  text to the artefact at a path.
     suffix:   of the artefact.
+    require:  raises where `identity` is empty, saying what is missing.
     """
 
     identity: str
     render: Callable[[Plan], Source]
     compile: Callable[[Source, Path], None]
     suffix: str
+    require: Callable[[], object] = find_compiler
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +150,11 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
     key = Key(str(variant.program), target, toolchain.identity, tuple(options.items()))
     try:
         if not toolchain.identity:
-            find_compiler()  # which raises: there is none
+            toolchain.require()
         entry = open_cache().get_or_build(key, lambda path: _built(variant, launch, toolchain, path), toolchain.suffix)
-    except (BuildForbidden, CompilerMissing) as error:
+    except (BuildForbidden, CompilerMissing, ImportError) as error:
+        if isinstance(error, ImportError) and not bundle_registry.serves(variant.target.backend):
+            raise
         from .bundle_advice import with_build_line
 
         raise with_build_line(error, variant, launch) from None
@@ -201,13 +205,14 @@ def _plan(variant: Variant, schedule: Schedule) -> Plan:
 
 
 def _of_family(variant: Variant, schedule: Schedule) -> Plan:
+    from ..passes.kernel_form import formed
     from ..passes.lower import backward_plan_of, plan_of, query_gradient_plan_of
 
     if variant.family == "backward":
         return backward_plan_of(schedule, variant.target, variant.dtype, variant.dims, variant.wanted)
     if variant.family == "backward_queries":
         return query_gradient_plan_of(schedule, variant.target, variant.dtype, variant.dims, variant.wanted)
-    return replace(plan_of(schedule, variant.target, variant.dtype, variant.dims), family=variant.family)
+    return formed(replace(plan_of(schedule, variant.target, variant.dtype, variant.dims), family=variant.family))
 
 
 def _from_manifest(variant: Variant, path: Path, manifest: Mapping[str, Any], made_by: tuple[str, Toolchain]) -> Kernel:

@@ -127,5 +127,5 @@ def _schedule_arrays(kernel: Kernel, launch: Launch) -> dict[str, np.ndarray]:
     if schedule.route == "refined":
         from ..passes.refine import refined  # few patterns need it, and every start would load it
 
-        arrays |= refined(schedule.program, schedule.block_q, schedule.block_k, launch).arrays
+        arrays |= refined(schedule.program, schedule.block_q, schedule.block_k, launch, schedule.together).arrays
     return arrays

@@ -6,7 +6,7 @@ What is remembered is what every check and every proof of a call depends on; a t
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from types import ModuleType
 from typing import NamedTuple, cast
 
@@ -17,11 +17,12 @@ from .calls import Call, lse_dtype
 from .request import Request
 
 REMEMBERED = 256
-Launch = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
+ALIGNMENT_BYTES = 16  # what kernels are made for
+Launch = Callable[[Sequence[Tensor]], None]
 
 
 class Prepared(NamedTuple):
-    """launch: fills output and log-sum-exp from query, key and value of one shape and layout."""
+    """launch: fills output and log-sum-exp, the last of five tensors, from query, key and value of one shape and layout."""
 
     launch: Launch
     out_shape: list[int]
@@ -31,8 +32,8 @@ class Prepared(NamedTuple):
 
     def __call__(self, call: Call) -> tuple[Tensor, Tensor]:
         out = call.query.new_empty(self.out_shape)
-        lse = torch.empty(self.lse_shape, dtype=self.lse_dtype)
-        self.launch(call.query, call.key, call.value, out, lse)
+        lse = call.query.new_empty(self.lse_shape, dtype=self.lse_dtype)
+        self.launch((call.query, call.key, call.value, out, lse))
         return out, lse
 
 
@@ -58,7 +59,7 @@ def remember(call: Call, request: Request, room: ModuleType) -> None:
     known = _key(call)
     prepare = getattr(room, "prepare", None)
     in_place = request.query.data_ptr() == call.query.data_ptr() and _strided(request, call)
-    if prepare is None or known is None or not in_place or not request.query.is_cpu:
+    if prepare is None or known is None or not in_place:
         return
     launch = cast("Launch | None", prepare(request))
     if launch is None:
@@ -91,6 +92,8 @@ def _key(call: Call) -> Hashable | None:
         (query.shape, key.shape, value.shape, query.stride(), key.stride(), value.stride()),
         (query.dtype, key.dtype, value.dtype, query.device, key.device, value.device),
         seen,
+        (query.data_ptr() | key.data_ptr() | value.data_ptr()) % ALIGNMENT_BYTES == 0,
+        query.dtype is torch.float32 and torch.backends.cuda.matmul.allow_tf32,
         call[5:8],
         tuple(call.integers),
         tuple(call.reals),

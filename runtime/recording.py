@@ -48,6 +48,9 @@ class Recording:
     def stream(self, device: int) -> int:
         return 0
 
+    def current(self) -> int:
+        return 0
+
 
 def launched(frame: Frame, stream: int) -> Launched:
     """What is in the memory of a frame, found through its pointers as a driver finds it."""

@@ -19,9 +19,23 @@ def term_arrays(schedule: Schedule, launch: Launch) -> dict[str, Array]:
     """i64[batch, heads, tiles] of each term's inclusive bounds, by table name; an extent is 1 where the term does not read `b` or `h`."""
     found: dict[str, Array] = {}
     for term in schedule.terms:
-        low, high = _diagonal(term, schedule, launch) if term.axis == "diagonal" else _one_sided(term, schedule, launch)
-        found[term.low.name], found[term.high.name] = low, high
+        low, high = _BOUNDS.get(term.axis, _one_sided)(term, schedule, launch)
+        found[term.low.name] = _over_heads(low, schedule.together, np.minimum)
+        found[term.high.name] = _over_heads(high, schedule.together, np.maximum)
     return found
+
+
+def _over_heads(bounds: Array, together: int, either: np.ufunc) -> Array:
+    """The bounds of each head, over the heads from it on that share a tile."""
+    found = bounds.copy()
+    for step in range(1, min(together, bounds.shape[1])):
+        found[:, :-step] = either(found[:, :-step], bounds[:, step:])
+    return found
+
+
+def _per_head(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Array]:
+    values = _values(term, launch, {}, 1)
+    return values, values
 
 
 def _one_sided(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Array]:
@@ -44,6 +58,9 @@ def _diagonal(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Ar
     values = _values(term, launch, {Q: q[None, None, :], K: (q - difference)[None, None, :]}, length)
     real = (difference > -launch.k_len) & (difference < launch.q_len)
     return _reduced(values, entries, unit, width, real)
+
+
+_BOUNDS = {"diagonal": _diagonal, "h": _per_head}
 
 
 def _values(term: Term, launch: Launch, positions: dict[Expr, Array], length: int) -> Array:

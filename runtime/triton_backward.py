@@ -18,7 +18,7 @@ from .gradients import Gradients, Saved
 from .kernels import Variant
 from .request import NAMES, Request
 from .triton_call import Call, shared_arguments, turns, turns_of_queries
-from .triton_kernel import Kernel, start, strides_by_axis, strides_in_units
+from .triton_kernel import Kernel, Start, start, strides_by_axis, strides_in_units
 from .triton_launch import call_of, loaded, target_of, values_for
 
 MOST_PAIR_BYTES = 2**28
@@ -128,7 +128,7 @@ def _descend_queries(work: _Work) -> None:
     at_once = _at_once(kernel, request)
     for first in range(0, programs, at_once):
         slots = _Slots.of_queries(kernel, work, (tiles, min(at_once, programs - first)))
-        start(kernel, slots.programs, {**given, **slots.given, "first_place": first}, request.query.device)
+        start(kernel, Start(slots.programs, {**given, **slots.given, "first_place": first}), request.query.device)
         slots.add_to(work.totals)
 
 
@@ -179,7 +179,7 @@ def _descend_keys(work: _Work) -> None:
     }
     given["first_offset"] = given.pop("offset")
     tiles = -(-request.k_len // kernel.signature.block_q)
-    start(kernel, tiles * planes, given, request.query.device)
+    start(kernel, Start(tiles * planes, given), request.query.device)
     slots.add_to(work.totals)
     if request.ragged.k_start is None:  # a call may see fewer keys than there are
         for each in (work.key, work.value):

@@ -1,7 +1,7 @@
 """Triton kernels compiled for a GPU that need not be here: the binary, how it is launched, and what it uses of the GPU.
 
-binary = binary_of_plan(plan, "sm_90")          # or: binary_of(kernel, plan, "sm_90", special), of a kernel that is loaded already
-binary.layout.to_json(), binary.code
+    binary = binary_of_plan(plan, "sm_90")          # or: binary_of(kernel, plan, "sm_90", special), of a kernel that is loaded already
+    binary.layout.to_json(), binary.code
 """
 
 # Triton comes without types.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,6 +229,11 @@ def _require_sizes(declared: list[int], layout: Layout) -> None:
             f"`{layout.entry}` takes arguments of {declared} bytes, and Lacuna would give it {packed}.\n"
             "  write a version of Triton that constraints.txt names"
         )
+
+
+def machine_code(made: Compiled) -> str:
+    """What the processor executes, as text: SASS of a binary for NVIDIA, GCN of one for AMD."""
+    return _cuobjdump("-sass", made.code) if made.binary.layout.target.startswith("sm_") else made.assembly
 
 
 def _cuobjdump(option: str, cubin: bytes) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..codegen.triton_arguments import LENGTHS, ROWS
 from .request import UNIFORM, Ragged
-from .triton_kernel import INDEX, Kernel, start, strides_by_axis, strides_in_units, values_by_argument
+from .triton_kernel import INDEX, Kernel, Start, start, strides_by_axis, strides_in_units, values_by_argument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +50,36 @@ CACHE_BYTES = 2**25  # of what programs share, about half of what the last cache
 
 def launch(kernel: Kernel, call: Call) -> None:
     """Write `call.out` and `call.lse`. Rows past an item's length become 0 and -inf where the tensors have room for them."""
-    programs = -(-call.q_len // kernel.signature.block_q) * call.query.shape[1] * call.batch
-    if programs:
-        start(kernel, programs, arguments(kernel, call), call.query.device)
+    for each in starts(kernel, call):
+        start(kernel, each, call.query.device)
+
+
+def starts(kernel: Kernel, call: Call) -> tuple[Start, ...]:
+    """What `launch` starts, in this order."""
+    return (Start(programs_of(kernel, call), arguments(kernel, call)),)
+
+
+def programs_of(kernel: Kernel, call: Call) -> int:
+    """One for each tile of rows; of a persistent kernel no more than so many for each multiprocessor."""
+    tiles = -(-call.q_len // kernel.signature.block_q) * call.batch * call.key.shape[1] * _shares(call, kernel.signature.together)
+    most = kernel.signature.persistent * multiprocessors(call.query.device)
+    return min(tiles, most) if most else tiles
+
+
+def _shares(call: Call, together: int) -> int:
+    """Tiles that the query heads of a key head fill at one place."""
+    return -(-call.query.shape[1] // (max(1, call.key.shape[1]) * together))
+
+
+def multiprocessors(device: torch.device) -> int:
+    """Of a GPU; of the interpreter a few, so that programs walk there as well."""
+    properties: Any = None if device.type == "cpu" else torch.cuda.get_device_properties(device)  # pyright: ignore[reportUnknownMemberType]  (torch's)
+    return 3 if properties is None else properties.multi_processor_count
 
 
 def arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
     """Every argument of the kernel, by name."""
-    return {**unordered_arguments(kernel, call), **turns_of_queries(call)}
+    return {**unordered_arguments(kernel, call), **turns_of_queries(call, kernel.signature.together)}
 
 
 def unordered_arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
@@ -75,11 +98,14 @@ def unordered_arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
     }
 
 
-def turns_of_queries(call: Call) -> dict[str, int]:
-    """The order of query tiles: those of query heads that share keys are neighbours, and as many keys are read as the cache holds."""
-    heads, kv_heads = call.query.shape[1], max(1, call.key.shape[1])
+def turns_of_queries(call: Call, together: int = 1) -> dict[str, int]:
+    """The order of query tiles: those of query heads that share keys are neighbours, and as many keys are read as the cache holds.
+
+    together: query heads in a tile.
+    """
+    shares = _shares(call, together)
     shared = call.k_len * (call.key.shape[3] + call.value.shape[3]) * call.key.element_size()
-    return turns(call.batch * heads, heads // kv_heads, shared)
+    return turns(call.batch * max(1, call.key.shape[1]) * shares, shares, shared)
 
 
 def turns(planes: int, together: int, shared_bytes: int) -> dict[str, int]:

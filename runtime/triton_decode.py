@@ -46,9 +46,15 @@ class Split:
 
 def launch(kernel: Kernel, call: Call, split: Split) -> None:
     """Write `call.out` and `call.lse`, as `triton_call.launch` does."""
+    for each in starts(kernel, call, split, room_of(call, split)):
+        start(kernel, each, call.query.device)
+
+
+def starts(kernel: Kernel, call: Call, split: Split, room: Tensor | None) -> tuple[Start, ...]:
+    """What `launch` starts, in this order: the kernel, and where there are splits the one that merges."""
     assert call.lse is not None
     all_rows = call.batch * call.query.shape[1] * call.q_len
-    sums, weights = _room(call, all_rows, split.splits)
+    sums, weights = (None, None) if room is None else _parted(room, split.splits * all_rows, call.value.shape[3])
     given = {
         **unordered_arguments(kernel, call),
         "sums": sums,
@@ -58,17 +64,25 @@ def launch(kernel: Kernel, call: Call, split: Split) -> None:
         "all_rows": all_rows,
         "BLOCK_Q": split.rows,
     }
-    start(kernel, split.programs * split.splits, given, call.query.device)
-    if sums is not None:
-        kernel.run(Start(call.batch * call.query.shape[1], _of_merge(given), merge=True), call.query.device)
+    first = Start(split.programs * split.splits, given)
+    if room is None:
+        return (first,)
+    return first, Start(call.batch * call.query.shape[1], _of_merge(given), merge=True)
 
 
-def _room(call: Call, rows: int, splits: int) -> tuple[Tensor | None, Tensor | None]:
-    if splits == 1:
-        return None, None
+def room_of(call: Call, split: Split) -> Tensor | None:
+    """Memory between the two kernels: of torch's allocator, so that a graph can be captured. Nothing where one program has all keys."""
+    if split.splits == 1:
+        return None
     assert call.lse is not None
-    kind: dict[str, Any] = {"dtype": call.lse.dtype, "device": call.lse.device}
-    return torch.empty((splits, rows, call.value.shape[3]), **kind), torch.empty((splits, 2, rows), **kind)
+    rows = split.splits * call.batch * call.query.shape[1] * call.q_len
+    return torch.empty(rows * (call.value.shape[3] + 2), dtype=call.lse.dtype, device=call.lse.device)
+
+
+def _parted(room: Tensor, rows: int, width: int) -> tuple[Tensor, Tensor]:
+    """[splits, rows, Dv] of weighted values and [splits, 2, rows] of highest scores and weights, as flat as they lie."""
+    sums, weights = room[: rows * width], room[rows * width :]
+    return sums, weights
 
 
 def _of_merge(given: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ Triton itself is loaded only to compile: a process whose kernels are in the cach
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -21,7 +22,7 @@ from .cache import Entry, Key, Manifest, open_cache
 from .driver import Frame
 from .gpu import Gpu, gpu_of
 from .kernels import Kernel as Built
-from .triton_kernel import ALIGNED, ALIGNMENT_BYTES, Given, Signature, Start
+from .triton_kernel import ALIGNED, ALIGNMENT_BYTES, Given, Signature, Start, options
 
 ENTRIES = {
     torch.float32: "*fp32",
@@ -39,29 +40,55 @@ OPEN = ("q_start", "q_lens", "k_start", "k_lens", "offsets")
 """Pointers whose entries may be 32 or 64 bits wide: what a caller gave goes to the kernel as it is."""
 
 
+class Moving(NamedTuple):
+    """An address that differs between calls: which word of argument memory, and how many bytes past the start of tensor `source`."""
+
+    word: int
+    source: int
+    offset: int
+
+
 class Ready(NamedTuple):
     """A launch but for its stream, and for the addresses that differ between calls."""
 
     gpu: Gpu
     function: int
     frame: Frame
+    moving: tuple[Moving, ...] = ()
 
-    def __call__(self) -> None:
-        """Start it on torch's current stream, as it was packed."""
+    def __call__(self, stream: int, starts: Sequence[int] = ()) -> None:
+        """Start it on a stream of the current device. starts: addresses of the tensors that `moving` counts."""
         frame = self.frame
-        scratch = scratch_of(frame.layout, frame.programs, self.gpu)
+        scratch = scratch_of(frame.layout, frame.programs, self.gpu) if frame.layout.scratch_bytes else None
+        words = frame.words
         with frame.lock:
+            for word, source, offset in self.moving:
+                words[word] = starts[source] + offset
             if scratch is not None:
-                frame.words[frame.word["global scratch"]] = scratch.data_ptr()
-            self.gpu.driver.launch(self.function, frame, self.gpu.driver.stream(self.gpu.index))
+                words[frame.word["global scratch"]] = scratch.data_ptr()
+            self.gpu.driver.launch(self.function, frame, stream)
+
+    def moved_by(self, given: Given, sources: Mapping[str, tuple[int, Tensor]]) -> Ready:
+        """With addresses that follow those of `sources`: by name of an argument, number and memory of the tensor that it lies in."""
+        moving: list[Moving] = []
+        for name, (source, whole) in sources.items():
+            word, tensor = self.frame.word.get(name), given.get(name)
+            if word is not None and isinstance(tensor, Tensor):
+                moving.append(Moving(word, source, tensor.data_ptr() - whole.data_ptr()))
+        return self._replace(moving=tuple(moving))
 
 
-def scratch_of(layout: Layout, programs: int, gpu: Gpu) -> Tensor | None:
+@contextlib.contextmanager
+def on(gpu: Gpu) -> Generator[int]:
+    """torch's current stream of a GPU, which is the current one inside."""
+    with torch.cuda.device(gpu.index) if gpu.driver.current() != gpu.index else contextlib.nullcontext():
+        yield gpu.driver.stream(gpu.index)
+
+
+def scratch_of(layout: Layout, programs: int, gpu: Gpu) -> Tensor:
     """Global memory that programs ask for, of torch's allocator, which keeps it until the launch is over."""
-    if not layout.scratch_bytes:
-        return None
     size = layout.scratch_bytes * programs * layout.ctas
-    return torch.empty(size, dtype=torch.uint8, device=torch.device("cuda", gpu.index))  # at multiples of 512 bytes
+    return torch.empty(size, dtype=torch.uint8, device=gpu.device)  # at multiples of 512 bytes
 
 
 class GpuKernel:
@@ -87,7 +114,9 @@ class GpuKernel:
         return tuple(ast.literal_eval(found[1].partition("#")[0].strip())) if found else ()
 
     def run(self, start: Start, device: torch.device) -> None:
-        self.ready(start, device)()
+        ready = self.ready(start, device)
+        with on(ready.gpu) as stream:
+            ready(stream)
 
     def ready(self, start: Start, device: torch.device) -> Ready:
         """A launch with everything but its stream.
@@ -112,8 +141,8 @@ class GpuKernel:
 
     def _opened(self, special: Specialisation, merge: bool) -> Binary:
         variant = self.built.variant
-        options = (("special", repr(special)), ("merge", f"{merge}"), ("tuning", f"{self.signature.num_warps} {self.signature.num_stages}"))
-        key = Key(self.text, f"binary {variant.target.name}", self.built.toolchain.identity, options)
+        choices = (("special", repr(special)), ("merge", f"{merge}"), ("options", repr(options(self.signature))))
+        key = Key(self.text, f"binary {variant.target.name}", self.built.toolchain.identity, choices)
 
         def build(path: Path) -> Manifest:
             from .triton_binary import specialised  # Triton comes with it

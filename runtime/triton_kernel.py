@@ -49,6 +49,7 @@ class Signature:
     """How to launch a kernel; `asdict` of it is JSON, and `Signature.of_json` reads that.
 
     block_q: tokens of the tile that a program owns.
+    together, persistent, registers: as in `Plan`, `Schedule`.
     """
 
     entry: str
@@ -58,11 +59,15 @@ class Signature:
     tables: tuple[Argument, ...]
     num_warps: int
     num_stages: int
+    together: int = 1
+    persistent: int = 0
+    registers: int = 0
 
     @classmethod
     def of(cls, plan: Plan, source: Source) -> Signature:
         named = arguments_named([symbol.name for symbol in plan.parameters], [table.name for table in plan.tables])
-        return cls(source.entry, plan.dtype, plan.block_q, *named, num_warps=plan.num_warps, num_stages=plan.num_stages)
+        packed = {"together": plan.schedule.together, "persistent": plan.persistent, "registers": plan.registers}
+        return cls(source.entry, plan.dtype, plan.block_q, *named, num_warps=plan.num_warps, num_stages=plan.num_stages, **packed)
 
     @classmethod
     def of_json(cls, manifest: Mapping[str, Any]) -> Signature:
@@ -102,10 +107,10 @@ class Start(NamedTuple):
     merge: bool = False
 
 
-def start(kernel: Kernel, programs: int, given: Given, device: torch.device) -> None:
-    """Run `programs` programs of a kernel on `given`, every argument by name."""
-    if programs:
-        kernel.run(Start(programs, given), device)
+def start(kernel: Kernel, what: Start, device: torch.device) -> None:
+    """Run the programs of a launch, where there are any."""
+    if what.programs:
+        kernel.run(what, device)
 
 
 # -- loading ----------------------------------------------------------------------------------------------------------
@@ -167,7 +172,8 @@ def meant(name: str, value: Any) -> Any:  # noqa: ANN401 (what Triton takes)
 
 def options(signature: Signature) -> dict[str, Any]:
     """Options of the compiler."""
-    return {"num_warps": signature.num_warps, "num_stages": signature.num_stages, "enable_fp_fusion": True}
+    bound = {"maxnreg": signature.registers} if signature.registers else {}
+    return {"num_warps": signature.num_warps, "num_stages": signature.num_stages, "enable_fp_fusion": True, **bound}
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +14,10 @@ from torch import Tensor
 from ..ir.plan import Plan
 from ..ir.source import Source
 from ..ir.target import Target
+from ..passes.packing import heads_together
+from . import bundle_registry
+from .bundle_kernel import BundledKernel
+from .chosen_configurations import FEW_ROWS, configured
 from .gpu import gpu_of
 from .kernels import Kernel, Toolchain, Variant
 from .launches import Values, values_of
@@ -24,7 +27,6 @@ from .triton_gpu import GpuKernel
 from .triton_kernel import Kernel as TritonKernel
 from .triton_kernel import Signature, arguments_named, load
 
-FEW_ROWS = 16
 INTERPRETER = Target("triton", "interpreter")
 
 
@@ -34,14 +36,14 @@ def target_of(device: torch.device) -> Target:
 
 
 def variant_of(request: Request, target: Target) -> Variant:
-    """Tile edges by dtype and dimensions: what fits shared memory and registers without spilling."""
+    """The kernel of a forward pass."""
     moved = request.offset != 0 or request.ragged.offsets is not None
-    wide = request.query.element_size() > 2 or max(request.head_dim, request.value_dim) > 128
-    block = (64, 32) if wide or target.name == "interpreter" else (128, 64)
-    dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
+    variant = Variant(request.program, target, NAMES[request.query.dtype], (request.head_dim, request.value_dim), (0, 0), moved)
     if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
-        return Variant(request.program, target, dtype, dims, (FEW_ROWS, block[1]), shifted=True, family="decode")
-    return Variant(request.program, target, dtype, dims, block, moved)
+        variant = variant._replace(shifted=True, family="decode")
+    else:
+        variant = variant._replace(together=heads_together(request.program, request.heads // max(1, request.kv_heads)))
+    return configured(variant, request)
 
 
 def values_for(request: Request, variant: Variant) -> Values:
@@ -75,20 +77,17 @@ def call_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) ->
 
 @functools.cache
 def toolchain() -> Toolchain:
-    return Toolchain(f"triton {version('triton')}", render, _write, ".py", _tuned)
+    """What builds kernels. Where there is no Triton but a bundle, one that builds nothing.
 
-
-def _tuned(plan: Plan) -> Plan:
-    warps, stages = tuning(plan.family, plan.dtype)
-    return replace(plan, num_warps=warps, num_stages=stages)
-
-
-def tuning(family: str, dtype: str) -> tuple[int, int]:
-    """Warps of a program, and stages of its loops."""
-    narrow = dtype in ("f16", "bf16")
-    if family == "decode":
-        return 4, 3 if narrow else 2
-    return 8, 3 if narrow and family == "forward" else 2
+    Raises:
+        ImportError: there is neither.
+    """
+    try:
+        return Toolchain(f"triton {version('triton')}", render, _write, ".py")
+    except ImportError:
+        if not bundle_registry.serves("triton"):
+            raise
+        return Toolchain("", render, _write, ".py", lambda: version("triton"))
 
 
 def render(plan: Plan) -> Source:
@@ -111,8 +110,19 @@ def _write(source: Source, path: Path) -> None:
 
 @functools.lru_cache(maxsize=1024)
 def loaded(kernel: Kernel) -> TritonKernel:
+    if isinstance(kernel, BundledKernel):
+        return kernel.on_gpu()
     variant = kernel.variant
-    warps, stages = tuning(variant.family, variant.dtype)
     parameters, tables = arguments_named(kernel.parameters, kernel.tables)
-    signature = Signature(kernel.entry, variant.dtype, kernel.schedule.block_q, parameters, tables, warps, stages)
+    signature = Signature(
+        kernel.entry,
+        variant.dtype,
+        kernel.schedule.block_q,
+        parameters,
+        tables,
+        variant.warps,
+        variant.stages,
+        kernel.schedule.together,
+        registers=variant.registers,
+    )
     return load(kernel.path, signature, interpret=True) if variant.target == INTERPRETER else GpuKernel(kernel, signature)

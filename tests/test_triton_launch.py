@@ -66,7 +66,7 @@ def test_no_call_waits_for_the_device_once_its_numbers_are_known(name: str, monk
     out.sum().backward()
     started: list[int] = []
     for module in (triton_call, triton_backward):
-        monkeypatch.setattr(module, "start", lambda kernel, programs, given, device: started.append(programs))
+        monkeypatch.setattr(module, "start", lambda kernel, what, device: started.append(what.programs))
     with Operations() as seen:
         whole(*given[0])
     assert started

@@ -41,8 +41,8 @@ def test_tile_edges_that_triton_cannot_multiply_by_are_refused() -> None:
 
 def test_what_a_window_fills_into_the_template(golden: Callable[[str, str], None]) -> None:
     context = forward(plan(WINDOW, (128, 64)))
-    loops = [f"for n in {loop.count}:  # {loop.kind}\n{loop.select}\nif {loop.where}:\n{loop.scores}" for loop in context.loops]
-    golden("window.triton", "\n\n".join([context.arguments, context.bindings, *loops]))
+    loops = [f"for n in range({loop.tiles}):  # {loop.kind}\n{loop.select}\n{loop.scores}" for loop in context.loops]
+    golden("window.triton", "\n\n".join([context.arguments, context.casts, context.bindings, *loops]))
 
 
 def test_the_template_reads_exactly_its_context() -> None:

@@ -66,8 +66,10 @@ class Options:
     narrow: bool = False
 
 
-def plan(text: str, block: tuple[int, int] = (32, 16), dims: tuple[int, int] = (16, 16), dtype: str = "f32") -> Plan:
-    return plan_of(derive(parse_program(text), *block).schedule, Target("triton", "interpreter"), dtype, dims)
+def plan(text: str, block: tuple[int, int] = (32, 16), dims: tuple[int, int] = (16, 16), dtype: str = "f32", together: int = 1) -> Plan:
+    """block: rows and keys of a tile, `together` query heads in it."""
+    schedule = derive(parse_program(text), block[0] // together, block[1], together=together).schedule
+    return plan_of(schedule, Target("triton", "interpreter"), dtype, dims)
 
 
 def given(schedule: Schedule, dims: tuple[int, int] = (16, 16), dtype: str = "f32") -> Plan:

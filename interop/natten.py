@@ -1,0 +1,255 @@
+"""NATTEN's neighborhood attention with its signatures: a module written for it runs here with another import line.
+
+>>> from lacuna.interop.natten import NeighborhoodAttention2D, na2d
+>>> out = na2d(query, key, value, kernel_size=(7, 7), dilation=(2, 1), is_causal=False)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor, nn
+
+from .. import attention
+from ..ir.pattern import Pattern
+from ..patterns import gna
+from ..runtime.advice import advice
+from .natten_checks import Window, backend_of, require_extra, require_tensors, require_window, window
+from .natten_merge import merge_attentions
+
+__all__ = [
+    "NeighborhoodAttention1D",
+    "NeighborhoodAttention2D",
+    "NeighborhoodAttention3D",
+    "merge_attentions",
+    "na1d",
+    "na2d",
+    "na3d",
+    "neighborhood_attention_generic",
+]
+
+PerAxis = int | tuple[int, ...]
+Causal = bool | tuple[bool, ...] | None
+_patterns: dict[tuple[tuple[int, ...], Window], Pattern | None] = {}
+MOST_PATTERNS = 256
+
+
+def neighborhood_attention_generic(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    kernel_size: PerAxis,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    is_causal: Causal = False,
+    scale: float | None = None,
+    additional_keys: Tensor | None = None,
+    additional_values: Tensor | None = None,
+    attention_kwargs: Mapping[str, object] | None = None,
+    *,
+    return_lse: bool = False,
+    **options: object,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Each token of a layout of one to three axes attends to the window of tokens around it.
+
+    Args:
+        query:       [batch, X, heads, head_dim], or [batch, X, Y, ...], or [batch, X, Y, Z, ...].
+        key, value:  the same layout; their heads divide those of `query`; the head dimension of `value` may be another.
+        kernel_size: tokens of a window along each axis, 2 at least. stride: queries that share one. dilation: tokens between its keys.
+                     is_causal: no key behind the query. Each a number or truth value, or one for every axis in a tuple.
+        scale:       factor on query . key; 1 / sqrt(head_dim) where it is None or 0, as in NATTEN.
+        additional_keys, additional_values: [batch, tokens, heads_kv, head_dim], which every query sees as well.
+        attention_kwargs, options: how NATTEN runs: taken, told of once, and of no effect, but for `backend=` "cpp", "eager" or "triton".
+
+    Returns:
+        [batch, ..., heads, head_dim of value], and with `return_lse` the log-sum-exp [batch, ..., heads], float32 (float64 for float64).
+
+    Raises:
+        ValueError: what NATTEN refuses: windows beyond the layout, strides beyond windows, shapes, dtypes and devices that do not fit.
+        TypeError:  an argument that is none of NATTEN's. NotImplementedError: sparse and nested tensors.
+    """
+    return _attend(
+        (query, key, value),
+        None,
+        (kernel_size, stride, dilation, is_causal),
+        _Rest(scale, additional_keys, additional_values, return_lse, {**(attention_kwargs or {}), **options}),
+    )
+
+
+@dataclass(frozen=True)
+class _Rest:
+    """The arguments that are not of the window."""
+
+    scale: float | None
+    additional_keys: Tensor | None
+    additional_values: Tensor | None
+    return_lse: bool
+    options: Mapping[str, object]
+
+
+def _attend(
+    qkv: tuple[Tensor, Tensor, Tensor], axes: int | None, arguments: tuple[object, object, object, object], rest: _Rest
+) -> Tensor | tuple[Tensor, Tensor]:
+    backend = backend_of(rest.options)
+    query, key, value = qkv
+    axes = require_tensors(*qkv, axes)
+    extra = require_extra(query, key, (rest.additional_keys, rest.additional_values))
+    given = window(axes, *arguments)
+    layout = tuple(query.shape[1 : axes + 1])
+    require_window(layout, given)
+    rows = [tensor.flatten(1, axes) for tensor in qkv]
+    scale = rest.scale or None
+    out, lse = _flat((rows[0], rows[1], rows[2]), _pattern(layout, given), scale, backend)
+    if extra is not None:
+        more, more_lse = _flat((rows[0], *extra), None, scale, backend)
+        out, lse = merge_attentions((out, more), (lse, more_lse))
+    out, lse = out.unflatten(1, layout), lse.unflatten(1, layout)
+    return (out, lse) if rest.return_lse else out
+
+
+def _flat(qkv: tuple[Tensor, Tensor, Tensor], pattern: Pattern | None, scale: float | None, backend: str | None) -> tuple[Tensor, Tensor]:
+    """Of [batch, tokens, heads, head_dim] tensors: the output, and the log-sum-exp with heads last."""
+    found = attention(*qkv, pattern, scale=scale, layout="blhd", return_lse=True, backend=backend)
+    out, lse = cast(tuple[Tensor, Tensor], found)
+    return out, lse.transpose(1, 2)
+
+
+def _pattern(layout: tuple[int, ...], given: Window) -> Pattern | None:
+    """Remembered, so that a second call finds what the first has derived. None where every token sees every other."""
+    if given.kernel_size == layout and not any(given.is_causal):
+        return None
+    key = (layout, given)
+    if key not in _patterns:
+        if len(_patterns) >= MOST_PATTERNS:
+            _patterns.clear()
+        _patterns[key] = gna(layout, *given)
+    return _patterns[key]
+
+
+def na1d(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    kernel_size: PerAxis,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    is_causal: Causal = False,
+    scale: float | None = None,
+    additional_keys: Tensor | None = None,
+    additional_values: Tensor | None = None,
+    attention_kwargs: Mapping[str, object] | None = None,
+    *,
+    return_lse: bool = False,
+    **options: object,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """`neighborhood_attention_generic` of [batch, X, heads, head_dim]."""
+    rest = _Rest(scale, additional_keys, additional_values, return_lse, {**(attention_kwargs or {}), **options})
+    return _attend((query, key, value), 1, (kernel_size, stride, dilation, is_causal), rest)
+
+
+def na2d(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    kernel_size: PerAxis,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    is_causal: Causal = False,
+    scale: float | None = None,
+    additional_keys: Tensor | None = None,
+    additional_values: Tensor | None = None,
+    attention_kwargs: Mapping[str, object] | None = None,
+    *,
+    return_lse: bool = False,
+    **options: object,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """`neighborhood_attention_generic` of [batch, X, Y, heads, head_dim]."""
+    rest = _Rest(scale, additional_keys, additional_values, return_lse, {**(attention_kwargs or {}), **options})
+    return _attend((query, key, value), 2, (kernel_size, stride, dilation, is_causal), rest)
+
+
+def na3d(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    kernel_size: PerAxis,
+    stride: PerAxis = 1,
+    dilation: PerAxis = 1,
+    is_causal: Causal = False,
+    scale: float | None = None,
+    additional_keys: Tensor | None = None,
+    additional_values: Tensor | None = None,
+    attention_kwargs: Mapping[str, object] | None = None,
+    *,
+    return_lse: bool = False,
+    **options: object,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """`neighborhood_attention_generic` of [batch, X, Y, Z, heads, head_dim]."""
+    rest = _Rest(scale, additional_keys, additional_values, return_lse, {**(attention_kwargs or {}), **options})
+    return _attend((query, key, value), 3, (kernel_size, stride, dilation, is_causal), rest)
+
+
+class _NeighborhoodAttention(nn.Module):
+    """Projections around neighborhood attention, with the names that NATTEN's checkpoints have: `qkv` and `proj`."""
+
+    axes: int
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        kernel_size: PerAxis,
+        stride: PerAxis = 1,
+        dilation: PerAxis = 1,
+        is_causal: Causal = False,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if embed_dim % num_heads:
+            raise ValueError(advice(f"`embed_dim` is {embed_dim}, which {num_heads} heads do not divide", f"a multiple of {num_heads}"))
+        self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
+        self.scale = qk_scale or self.head_dim**-0.5
+        self.kernel_size, self.stride, self.dilation, self.is_causal = window(self.axes, kernel_size, stride, dilation, is_causal)
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, ..., embed_dim] in and out.
+
+        Raises:
+            ValueError: `x` has another rank or width, or the windows do not fit it.
+        """
+        if x.dim() != self.axes + 2 or x.shape[-1] != self.embed_dim:
+            wanted = f"[batch, {', '.join('XYZ'[: self.axes])}, {self.embed_dim}]"
+            raise ValueError(advice(f"`x` has the shape {tuple(x.shape)}", wanted))
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).unbind(-3)
+        arguments = (self.kernel_size, self.stride, self.dilation, self.is_causal)
+        out = cast(Tensor, _attend((query, key, value), self.axes, arguments, _Rest(self.scale, None, None, False, {})))
+        return self.proj_drop(self.proj(out.flatten(-2)))
+
+    def extra_repr(self) -> str:
+        names = ("head_dim", "num_heads", "kernel_size", "stride", "dilation", "is_causal")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+
+
+class NeighborhoodAttention1D(_NeighborhoodAttention):
+    """Neighborhood attention of [batch, X, embed_dim]."""
+
+    axes = 1
+
+
+class NeighborhoodAttention2D(_NeighborhoodAttention):
+    """Neighborhood attention of [batch, X, Y, embed_dim]."""
+
+    axes = 2
+
+
+class NeighborhoodAttention3D(_NeighborhoodAttention):
+    """Neighborhood attention of [batch, X, Y, Z, embed_dim]."""
+
+    axes = 3
