@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from ..ir.expr import TRUE, Expr, K, Kind, Q, Symbol, Table
+from ..ir.expr import TRUE, Expr, K, Kind, Q, Table
 from ..ir.plan import Plan
 from ..ir.schedule import Piece
 from .environment import TEMPLATES

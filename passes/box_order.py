@@ -92,7 +92,9 @@ def candidates(axes: Sequence[Seen]) -> Iterator[Boxes]:
     """Boxes of as many tokens as a tile of STANDARD has, with the dilation that each axis has."""
     extents = tuple(len(seen) for seen in axes)
     dilation = tuple(_dilation(seen) for seen in axes)
-    edges = [[edge for edge in _powers(STANDARD.lanes) if extent % (edge * apart) == 0] for extent, apart in zip(extents, dilation, strict=True)]
+    edges = [
+        [edge for edge in _powers(STANDARD.lanes) if extent % (edge * apart) == 0] for extent, apart in zip(extents, dilation, strict=True)
+    ]
     for box in product(*edges):
         if math.prod(box) == STANDARD.lanes == STANDARD.lines:
             yield Boxes(extents, box, dilation)

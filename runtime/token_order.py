@@ -59,7 +59,9 @@ def _kept(variant: Variant, values: Values) -> Order | None:
     extents = variant.program.space.extents
     try:
         bucket = " ".join(f"{symbol.name}={value}" for symbol, value in values)
-        question = Question("token order", variant.program, variant.target, variant.dtype, variant.dims, "", bucket, find_compiler().identity)
+        question = Question(
+            "token order", variant.program, variant.target, variant.dtype, variant.dims, "", bucket, find_compiler().identity
+        )
     except CompilerMissing:  # there is nothing to keep it for
         return None
     found = kept(question)

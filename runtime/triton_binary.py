@@ -1,7 +1,7 @@
 """Triton kernels compiled for a GPU that need not be here: the binary, how it is launched, and what it uses of the GPU.
 
-    binary = binary_of_plan(plan, "sm_90")          # or: binary_of(kernel, plan, "sm_90", special), of a kernel that is loaded already
-    binary.layout.to_json(), binary.code
+binary = binary_of_plan(plan, "sm_90")          # or: binary_of(kernel, plan, "sm_90", special), of a kernel that is loaded already
+binary.layout.to_json(), binary.code
 """
 
 # Triton comes without types.

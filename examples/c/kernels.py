@@ -1,8 +1,7 @@
 """What `lacuna build kernels.py -o bundle` builds for main.c: a causal window inside documents."""
 
-import torch
-
 import lacuna
+import torch
 
 
 @lacuna.pattern

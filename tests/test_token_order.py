@@ -1,0 +1,208 @@
+"""Box orders: positions, programs over them, kernels that read tensors through them, and the choice among them."""
+
+# torch's types are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import brute_force
+import lacuna
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lacuna import patterns
+from lacuna.ir.expr import Q
+from lacuna.ir.order import Boxes, Order
+from lacuna.passes.box_order import best_order, boxed, candidates, seen_along, time_of
+from lacuna.passes.derive import derive
+from lacuna.passes.evaluate import evaluate
+from lacuna.passes.launch import Launch
+from lacuna.passes.tile_shape import Problem
+from lacuna.passes.tiles import tiles
+
+PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
+attention: Any = lacuna.attention
+
+
+@st.composite
+def some_boxes(draw: st.DrawFn) -> Boxes:
+    axes = draw(st.integers(1, 4))
+    numbers = st.lists(st.integers(1, 4), min_size=axes, max_size=axes)
+    box, apart, count = draw(numbers), draw(numbers), draw(numbers)
+    return Boxes(tuple(a * b * c for a, b, c in zip(box, apart, count, strict=True)), tuple(box), tuple(apart))
+
+
+@settings(max_examples=500 if PROVE else 40)
+@given(some_boxes())
+def test_every_token_has_one_position_and_a_run_of_positions_is_a_box(boxes: Boxes) -> None:
+    total = math.prod(boxes.extents)
+    position = np.arange(total)
+    token = np.broadcast_to(evaluate(boxes.token(Q), {Q: position}), (total,))
+    assert sorted(token) == list(range(total))
+    for axis, part in enumerate(boxes.coordinates(Q)):
+        at = np.broadcast_to(evaluate(part, {Q: position}), (total,)).reshape(-1, boxes.tokens)
+        unravelled = np.stack(np.unravel_index(token, boxes.extents))[axis].reshape(-1, boxes.tokens)
+        assert (at == unravelled).all()
+        steps = boxes.dilation[axis] * (boxes.box[axis] - 1)
+        assert (at.max(axis=1) - at.min(axis=1) == steps).all()
+        assert (at % boxes.dilation[axis] == at[:, :1] % boxes.dilation[axis]).all()
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Any, Order]:
+    rows = draw(some_boxes().filter(lambda boxes: 2 <= len(boxes.extents) <= 3 and math.prod(boxes.extents) <= 300))
+    keys = Boxes(
+        rows.extents,
+        tuple(draw(st.sampled_from([n for n in (1, 2, 3, 4) if extent % n == 0])) for extent in rows.extents),
+        (1,) * len(rows.extents),
+    )
+    axis = [draw(st.integers(1, extent)) for extent in rows.extents]
+    causal = tuple(draw(st.booleans()) for _ in rows.extents)
+    return patterns.gna(rows.extents, tuple(axis), causal=causal), Order(rows, keys)
+
+
+@settings(max_examples=200 if PROVE else 12)
+@given(problems())
+def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem: tuple[Any, Order]) -> None:
+    pattern, order = problem
+    total = math.prod(order.rows.extents)
+    dense = lacuna.dense(pattern, total)[0, 0].numpy()
+    where = [np.broadcast_to(evaluate(boxes.token(Q), {Q: np.arange(total)}), (total,)) for boxes in order]
+    expected = dense[where[0]][:, where[1]]
+    launch = Launch(total, total)
+    found = derive(boxed(pattern.program, order), 8, 8, launch)
+    assert found.schedule.exact
+    assert (tiles(found.schedule, launch, found.arrays) == brute_force.classes(expected, 8, 8)).all()
+
+
+CASES = [
+    ((16, 32), (5, 5), 1, 1, (False, False)),
+    ((64, 32), (13, 9), 1, (4, 2), (False, True)),
+    ((48, 32), (9, 8), 3, 1, (False, False)),
+    ((8, 16, 16), (3, 5, 6), 1, (1, 2, 1), (True, False, False)),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("extents, window, stride, dilation, causal", CASES if PROVE else CASES[2:3], ids=str)
+def test_kernels_read_and_write_tensors_through_an_order(
+    extents: Any, window: Any, stride: Any, dilation: Any, causal: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lacuna.runtime import prepared, token_order
+
+    pattern = patterns.gna(extents, window, stride, dilation, causal)
+    boxes = next(candidates(seen_along(pattern.program, {}) or ()))
+    torch.manual_seed(0)
+    tokens = math.prod(extents)
+    query, key, value = (torch.randn(2, tokens, heads, 24 + 8 * n).to(dtype) for n, heads in ((0, 4), (0, 2), (1, 2)))
+    results: list[list[torch.Tensor]] = []
+    for order in (None, Order(boxes, boxes)):
+        monkeypatch.setattr(token_order, "_order", lambda *_, order=order: order)  # pyright: ignore[reportUnknownLambdaType]
+        prepared.forget_prepared()
+        given = [each.clone().requires_grad_() for each in (query, key, value)]
+        out, lse = attention(*given, pattern, layout="blhd", backend="cpp", return_lse=True)
+        loss = (out.float() * torch.linspace(-1, 1, out.shape[-1])).sum() + lse.sum()
+        results.append([out, lse, *torch.autograd.grad(loss, given)])
+    allowed = {torch.float32: 2e-5, torch.bfloat16: 4e-2, torch.float64: 1e-12}[dtype]
+    for flat, ordered in zip(*results, strict=True):
+        assert (flat - ordered).abs().max() <= allowed * max(1.0, float(flat.abs().max().detach()))
+
+
+def test_a_call_in_boxes_is_within_the_tolerance_of_the_oracle() -> None:
+    import reference
+
+    torch.manual_seed(1)
+    pattern = patterns.gna((64, 32), 13)
+    query, key, value = (torch.randn(1, 2, 2048, 32) for _ in range(3))
+    assert order_of(pattern) is not None
+    out, lse = attention(query, key, value, pattern, backend="cpp", return_lse=True)
+    mask = lacuna.dense(pattern, 2048)
+    dense = (query, key, value, mask, 32**-0.5, None)
+    exact_out, exact_lse = reference.attention(*dense)
+    allowed = reference.tolerance(*dense)
+    reference.assert_close(out, exact_out, allowed.out)
+    reference.assert_close(lse, exact_lse, allowed.lse)
+
+
+# -- the choice -------------------------------------------------------------------------------------------------------
+
+
+def order_of(pattern: Any, extents: tuple[int, ...] | None = None) -> Order | None:
+    return best_order(pattern.program, (), Problem(extents or pattern.program.space.extents, 128, 4, 16))
+
+
+def test_windows_on_a_square_grid_get_square_boxes_and_dilation_its_residue_classes() -> None:
+    assert order_of(patterns.gna((64, 64), 13)) == Order(Boxes((64, 64), (8, 8), (1, 1)), Boxes((64, 64), (8, 8), (1, 1)))
+    dilated = order_of(patterns.gna((128, 128), 13, dilation=2))
+    assert dilated is not None
+    assert dilated.rows.dilation == (2, 2)
+
+
+def test_windows_of_whole_columns_get_columns() -> None:
+    order = order_of(patterns.gna((64, 64), (64, 3)))
+    assert order is not None
+    assert order.rows.box == (64, 1)
+
+
+def test_dilation_costs_nothing_in_the_order_of_its_classes() -> None:
+    plain, dilated = patterns.gna((64, 64), 13), patterns.gna((128, 128), 13, dilation=2)
+    problem = Problem((64, 64), 128, 4, 16)
+    times = [
+        min(time_of(axes, boxes, problem) for boxes in candidates(axes))
+        for each in (plain, dilated)
+        if (axes := seen_along(each.program, {}))
+    ]
+    assert times[1] == pytest.approx(times[0], rel=1e-9)
+
+
+@lacuna.pattern(rank=2)
+def raster(q: Any, k: Any) -> Any:
+    return (k[0] < q[0]) | ((k[0] == q[0]) & (k[1] <= q[1]))
+
+
+@lacuna.pattern(rank=2)
+def per_head(q: Any, k: Any, h: Any) -> Any:
+    return (k[0] == q[0]) & (abs(k[1] - q[1]) <= h)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [raster.on(64, 64), per_head.on(64, 64), patterns.gna((61, 67), 13), patterns.gna((64, 64), 64), patterns.gna((64, 64), (3, 64))],
+    ids=["raster order", "per head", "odd extents", "dense", "whole rows"],
+)
+def test_row_major_order_stays_where_boxes_do_not_help(pattern: Any) -> None:
+    assert order_of(pattern) is None
+
+
+def test_a_choice_is_kept_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lacuna.passes import box_order
+    from lacuna.runtime import prepared, token_order
+
+    query, key, value = (torch.randn(1, 1, 1024, 16) for _ in range(3))
+    pattern = patterns.gna((32, 32), 9)
+    first = attention(query, key, value, pattern, backend="cpp")
+    prepared.forget_prepared()
+    token_order.forget_orders()
+    monkeypatch.setattr(box_order, "best_order", None)
+    assert torch.equal(attention(query, key, value, pattern, backend="cpp"), first)
+
+
+@pytest.mark.parametrize("options", [{"q_offset": 64}, {"q_len": 1000}, {"kv_len": torch.tensor([1024], dtype=torch.int32)}], ids=str)
+def test_parts_of_a_grid_are_met_row_by_row(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from lacuna.runtime import token_order
+
+    def refuse(*_: object) -> Any:
+        raise AssertionError("an order was asked for")
+
+    monkeypatch.setattr(token_order, "_order", refuse)
+    rows = 960 if "q_offset" in options else 1024
+    query = torch.randn(1, 1, rows, 16)
+    key, value = (torch.randn(1, 1, 1024, 16) for _ in range(2))
+    pattern = patterns.gna((32, 32), 9)
+    out = attention(query, key, value, pattern, backend="cpp", **options)
+    assert torch.allclose(out, attention(query, key, value, pattern, backend="eager", **options), atol=1e-5)
