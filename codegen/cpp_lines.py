@@ -1,7 +1,7 @@
 """Functions of one line of a tile as C++: of a lane, and what lanes or lines share computed once.
 
-A tile is computed line by line, LANES at a time. What depends on the line alone is a constant of the line; what depends on the lane alone is
-computed once for all lines of all tiles that have these lanes.
+A tile is computed line by line, LANES at a time. What depends on the line alone is a constant of the line; what depends on the lane alone
+is computed once for all lines of all tiles that have these lanes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Token orders: which token of memory has which position in a tiling.
 
-A tile is a run of positions. On a grid, a run of row-major tokens is a strip, and the tokens that a strip sees are many more than those that
-a box of as many tokens sees; in a box order, every run of as many positions as a box has tokens is a box of the grid. Where a mask only joins
-tokens that are a multiple of `dilation` apart along an axis, a box holds such tokens, and dilated attention is dense attention in it.
+A tile is a run of positions. On a grid, a run of row-major tokens is a strip, and the tokens that a strip sees are many more than those
+that a box of as many tokens sees; in a box order, every run of as many positions as a box has tokens is a box of the grid. Where a mask
+only joins tokens that are a multiple of `dilation` apart along an axis, a box holds such tokens, and dilated attention is dense in it.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     q0 * 64 + q1 sees k0 * 64 + k1 where |q0 - k0| <= 6 and |q1 - k1| <= 6
 
-A tile of 64 row-major queries is a row of that grid and meets 13 rows of keys, 832 of them. A box of 8 x 8 queries meets 20 x 20 = 400. Which
-boxes meet is known axis by axis, so every box shape is counted from what each axis sees.
+A tile of 64 row-major queries is a row of that grid and meets 13 rows of keys, 832 of them. A box of 8 x 8 queries meets 20 x 20 = 400.
+Which boxes meet is known axis by axis, so every box shape is counted from what each axis sees.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def boxed(program: Program, order: Order) -> Program:
 
     Needs: a bound grid, the one of the order. Keeps: the attended pairs of tokens, and scores.
     """
-    coordinates = {
+    coordinates: dict[Expr, Expr] = {
         place: at
         for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys))
         for place, at in zip(program.space.coordinates(side), boxes.coordinates(variable), strict=True)
     }
-    return replace(program.substituted(dict(coordinates)), space=Space())
+    return replace(program.substituted(coordinates), space=Space())
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ def boxed(program: Program, order: Order) -> Program:
 
 @functools.lru_cache(maxsize=256)
 def best_order(program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem) -> Order | None:
-    """The order with the least predicted time in tiles of STANDARD; None where that is the row-major one, or the mask is no product of axes.
+    """The order with the least predicted time in tiles of STANDARD; None where that is row-major, or the mask is no product of axes.
 
     values: of the symbols that the mask reads.
     """
@@ -64,7 +64,7 @@ def best_order(program: Program, values: tuple[tuple[Symbol, int], ...], problem
 
 
 def seen_along(program: Program, values: Mapping[Symbol, int]) -> tuple[Seen, ...] | None:
-    """What each axis of a grid sees, where the mask is a conjunction of conditions along one axis each, the same for all heads; else None."""
+    """What each axis of a grid sees, where the mask joins conditions along one axis each by `and`, the same for all heads; else None."""
     extents = program.space.extents
     if len(extents) < 2 or max(extents) > LONGEST_AXIS:
         return None
@@ -92,16 +92,11 @@ def candidates(axes: Sequence[Seen]) -> Iterator[Boxes]:
     """Boxes of as many tokens as a tile of STANDARD has, with the dilation that each axis has."""
     extents = tuple(len(seen) for seen in axes)
     dilation = tuple(_dilation(seen) for seen in axes)
-    edges = [
-        [edge for edge in _powers(STANDARD.lanes) if extent % (edge * apart) == 0] for extent, apart in zip(extents, dilation, strict=True)
-    ]
+    powers = [1 << n for n in range(STANDARD.lanes.bit_length())]
+    edges = [[edge for edge in powers if extent % (edge * apart) == 0] for extent, apart in zip(extents, dilation, strict=True)]
     for box in product(*edges):
         if math.prod(box) == STANDARD.lanes == STANDARD.lines:
             yield Boxes(extents, box, dilation)
-
-
-def _powers(most: int) -> list[int]:
-    return [1 << n for n in range(most.bit_length())]
 
 
 def _dilation(seen: Seen) -> int:
@@ -117,9 +112,14 @@ def time_of(axes: Sequence[Seen], boxes: Boxes, problem: Problem) -> float:
     """Predicted nanoseconds for a thousand rows."""
     sorted_axes = [_by_box(seen, edge, apart) for seen, edge, apart in zip(axes, boxes.box, boxes.dilation, strict=True)]
     counts = [len(seen) for seen in sorted_axes]
-    sampled = np.unique(np.linspace(0, math.prod(counts) - 1, SAMPLES).astype(np.int64))
+    sampled = _sampled(math.prod(counts))
     work = sum_of([_work_of_box(sorted_axes, np.unravel_index(at, counts)) for at in sampled], len(sampled) * STANDARD.lanes)
     return COSTS.predicted(work, STANDARD, problem) + COPY * problem.width * work.lines
+
+
+def _sampled(tiles: int) -> list[int]:
+    """Numbers of the tiles of queries that are counted."""
+    return sorted({at * (tiles - 1) // (SAMPLES - 1) for at in range(SAMPLES)})
 
 
 def _by_box(seen: Seen, edge: int, apart: int) -> np.ndarray:
@@ -128,12 +128,12 @@ def _by_box(seen: Seen, edge: int, apart: int) -> np.ndarray:
     return seen[order][:, order].reshape(len(seen) // edge, edge, len(seen) // edge, edge)
 
 
-def _work_of_box(axes: Sequence[np.ndarray], at: tuple[np.ndarray, ...]) -> tuple[int, ...]:
+def _work_of_box(axes: Sequence[np.ndarray], at: Sequence[np.intp]) -> tuple[int, ...]:
     """The fields of `Work`, of the queries of one box."""
     found = np.ones((1, 1, 1), bool)  # rows, key boxes, keys of a box
     for seen, here in zip(axes, at, strict=True):
         rows = seen[int(here)]
-        rows = rows[:, rows.any(axis=(0, 2))]
+        rows = rows[:, np.logical_or.reduce(rows, axis=(0, 2))]
         sizes = [a * b for a, b in zip(found.shape, rows.shape, strict=True)]
         found = (found[:, None, :, None, :, None] & rows[None, :, None, :, None, :]).reshape(sizes)
     return worked(found)
@@ -143,7 +143,7 @@ def row_major_time(axes: Sequence[Seen], problem: Problem) -> float:
     """The same for tiles of row-major tokens."""
     extents = [len(seen) for seen in axes]
     tokens, lanes, lines = math.prod(extents), STANDARD.lanes, STANDARD.lines
-    sampled = np.unique(np.linspace(0, -(-tokens // lanes) - 1, SAMPLES).astype(np.int64))
+    sampled = _sampled(-(-tokens // lanes))
     work: list[tuple[int, ...]] = []
     for tile in sampled:
         rows = np.unravel_index(np.arange(tile * lanes, min((tile + 1) * lanes, tokens)), extents)
@@ -165,13 +165,11 @@ def worked(seen: np.ndarray) -> tuple[int, ...]:
     """The fields of `Work` for the rows of one tile: bool[rows, tiles of keys, lines]."""
     rows, _, lines = seen.shape
     live = seen.sum(axis=(0, 2))
-    chunks = seen.reshape(rows // CHUNK, CHUNK, *seen.shape[1:]).any(axis=1)
-    first = np.where(chunks.any(2), chunks.argmax(2), lines)
-    last = np.where(chunks.any(2), lines - chunks[:, :, ::-1].argmax(2), 0)
-    run = (last - first).clip(0).sum(axis=0)
+    chunks = np.logical_or.reduce(seen.reshape(rows // CHUNK, CHUNK, *seen.shape[1:]), axis=1)
+    met = np.logical_or.reduce(chunks, axis=2)
+    first, last = np.argmax(chunks, axis=2), lines - np.argmax(chunks[:, :, ::-1], axis=2)
+    run = np.where(met, last - first, 0).sum(axis=0)
     full = live == rows * lines
     at_once = full | (8 * run > 7 * lines * (rows // CHUNK))
-    visited = int((live > 0).sum())
-    partial = int(((live > 0) & ~full).sum())
-    whole = int(((live > 0) & at_once).sum())
+    visited, partial, whole = (int(np.count_nonzero((live > 0) & which)) for which in (True, ~full, at_once))
     return visited, visited * lines, partial * lines * rows, whole * lines * rows, int(run[~at_once].sum()) * CHUNK, rows

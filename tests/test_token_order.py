@@ -1,6 +1,7 @@
 """Box orders: positions, programs over them, kernels that read tensors through them, and the choice among them."""
 
-# torch's types are partly unknown.
+# Patterns are written without types, and torch's are partly unknown.
+# ruff: noqa: ANN401
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
@@ -89,7 +90,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
-@pytest.mark.parametrize("extents, window, stride, dilation, causal", CASES if PROVE else CASES[2:3], ids=str)
+@pytest.mark.parametrize(("extents", "window", "stride", "dilation", "causal"), CASES if PROVE else CASES[2:3], ids=str)
 def test_kernels_read_and_write_tensors_through_an_order(
     extents: Any, window: Any, stride: Any, dilation: Any, causal: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
