@@ -9,14 +9,16 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
-from lacuna.cli import comparison
+from lacuna.cli import answers, comparison
 from lacuna.cli.app import app
 from lacuna.ir.parse import parse_program, parse_schedule
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 ROOT = Path(__file__).parent.parent
@@ -393,3 +395,35 @@ def test_a_terminal_gets_colours_and_a_pipe_does_not() -> None:
     assert "\x1b[" in seen
     assert "simplify" in seen
     assert not NOT_PLAIN.search(process("opt", "--list", FORCE_COLOR="1").stdout)
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+PAGE = ROOT / "docs" / "command-line.md"
+
+
+def leaves(commands: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in commands.items():
+        inner = getattr(command, "commands", None)
+        yield from leaves(inner, f"{before}{name} ") if inner else [(f"{before}{name}", command)]
+
+
+def test_the_page_lists_every_command_with_its_options() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    found = dict(leaves(cast(Any, get_command(app)).commands))
+    assert set(found) == set(COMMANDS)
+    for name, command in found.items():
+        options = [f"`{option}`" for each in command.params for option in each.opts if option.startswith("--") and option != "--help"]
+        purpose = command.help.partition("\n")[0].rstrip(".")
+        assert f"| `{name}` | {purpose} | {' '.join(options)} |\n" in text
+
+
+def test_the_page_shows_what_commands_print() -> None:
+    shown = re.findall(r"^\$ lacuna (.*)\n((?:(?!\$ |```).*\n)+)", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(shown) >= 3
+    for line, wanted in shown:
+        assert lacuna(*shlex.split(line)).output == wanted
+
+
+def test_the_page_tells_every_exit_code() -> None:
+    assert re.findall(r"^\| (\d) \| ", PAGE.read_text(encoding="utf-8"), re.MULTILINE) == ["0", str(answers.FAILED), str(answers.MISUSED)]
