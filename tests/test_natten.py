@@ -4,12 +4,14 @@
 # (torch's types are partial)
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 import pickle
 import random
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -281,3 +283,35 @@ def test_arguments_that_natten_does_not_have_are_refused() -> None:
         no(rpb=None)()
     with pytest.raises(NotImplementedError, match=r"is a torch.sparse_coo tensor"):
         no(key=X.to_sparse())()
+
+
+# -- the example ------------------------------------------------------------------------------------------------------
+
+
+def test_the_example_learns_and_is_the_model_on_dense_masked_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six steps on either, from one seed: the losses, and every parameter after them."""
+    path = Path(__file__).parent.parent / "examples" / "natten_port.py"
+    spec = importlib.util.spec_from_file_location("natten_port", path)
+    assert spec is not None
+    assert spec.loader is not None
+    example: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+
+    def trained() -> tuple[list[float], list[Tensor]]:
+        torch.manual_seed(3)
+        model = example.Model()
+        return example.train(model, 6), list(model.parameters())
+
+    ours, parameters = trained()
+    on_frame = mask((12, 12), (3, 3), (1, 1), (2, 4), (False, False))
+    on_video = mask((3, 12, 12), (2, 5, 5), (1, 1, 1), (1, 1, 1), (True, False, False))
+
+    def masked(qkv: tuple[Tensor, Tensor, Tensor], pattern: object, scale: float | None, backend: object) -> tuple[Tensor, Tensor]:
+        shown = {144: on_frame, 432: on_video}[qkv[0].shape[1]] if pattern is not None else torch.ones(qkv[0].shape[1], 4).bool()
+        return dense(qkv, ~shown, scale or qkv[0].shape[-1] ** -0.5)
+
+    monkeypatch.setattr(natten, "_flat", masked)
+    theirs, wanted = trained()
+    assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 1e-4
+    assert off(parameters, [each.double() for each in wanted]) < 1e-3
+    assert len({round(loss, 6) for loss in ours}) == 6
