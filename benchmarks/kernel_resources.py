@@ -1,10 +1,10 @@
 """What Triton's kernels take of GPUs that need not be here: `python benchmarks/kernel_resources.py [--target sm_90] [--json FILE]`.
 
 A line for every configuration that the chooser offers: registers of a thread and shared bytes of a program, as the compiled binary has them
-and as the model of `passes/gpu_resources.py` predicts them; spills (NVIDIA: bytes of local memory a thread; AMD: vector registers); how many
-programs a multiprocessor then holds, and which share of the warps that is. The forward kernels must not spill on sm_80 and sm_90, and tests
-hold that. Without options: a window, in bfloat16, of head dimensions 64 and 128, for sm_80, sm_90, gfx942 and gfx950. `--all` takes every
-dtype and dimension, more than a thousand kernels of about a second each. How far it is goes to standard error.
+and as the model of `passes/gpu_resources.py` predicts them; spills (NVIDIA: bytes of local memory a thread; AMD: vector registers); how
+many programs a multiprocessor then holds, and which share of the warps that is. The forward kernels must not spill on sm_80 and sm_90:
+tests hold that. Without options: a window, in bfloat16, of head dimensions 64 and 128, for sm_80, sm_90, gfx942 and gfx950. `--all` takes
+every dtype and dimension, more than a thousand kernels of about a second each. How far it is goes to standard error.
 """
 
 from __future__ import annotations

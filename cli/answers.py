@@ -10,6 +10,8 @@ from typing import Any, NoReturn, TextIO
 import typer
 from typer.core import TyperGroup
 
+from ..ir.program import InvalidProgram
+
 FAILED, MISUSED = 1, 2
 _OF_INPUT = (ValueError, TypeError, NotImplementedError, FileNotFoundError)
 _WRITE = "\n  write "  # the second line of every message to users
@@ -39,7 +41,7 @@ class AnsweringGroup(TyperGroup):
 def code_of(error: Exception) -> int:
     """2 for a complaint about what was given, which says what to write; 1 for everything else."""
     complains = isinstance(error, _OF_INPUT) and _WRITE in str(error)
-    return MISUSED if isinstance(error, Misuse) or complains else FAILED
+    return MISUSED if isinstance(error, Misuse | InvalidProgram) or complains else FAILED
 
 
 def _answer(error: Exception, whole: bool) -> NoReturn:
@@ -53,7 +55,7 @@ def _answer(error: Exception, whole: bool) -> NoReturn:
 def _message(error: Exception) -> str:
     """The message of ours as it is; others with their kind, and where to see more."""
     text = str(error).strip()
-    if "\n  " in text:
+    if "\n  " in text or isinstance(error, InvalidProgram):
         return text
     return f"{type(error).__name__}: {text or 'no message'}\n  `lacuna --traceback ...` shows where it came from"
 

@@ -108,9 +108,9 @@ def clear(
     damaged: Annotated[bool, typer.Option("--damaged", help="only what `lacuna cache verify` complains of")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
 ) -> None:
-    """Remove the kernels of the cache. What a process uses stays.
+    """Remove the kernels of the cache.
 
-    Without `--yes` and `--damaged` it asks first. Exit code 1 where something stays.
+    Without `--yes` and `--damaged` it asks first. What a process uses stays, and is listed.
     """
     from ..runtime import cache_contents
 
@@ -120,9 +120,7 @@ def clear(
     only = [each.name for each in cache_contents.verify(folder)] if damaged else None
     done = cache_contents.clear(folder, only=only)
     facts = [Fact("removed", f"{len(done.removed)} files, {size_text(done.bytes)}")]
-    show([Facts(str(folder.root), [*facts, *(Fact("in use", name, "bad") for name in done.in_use)])])
-    if done.in_use:
-        raise typer.Exit(FAILED)
+    show([Facts(str(folder.root), [*facts, *(Fact("in use", name) for name in done.in_use)])])
 
 
 def contents(folder: Folder) -> Contents:
@@ -151,14 +149,15 @@ def _listed(found: Contents) -> list[Part]:
     told = Text(f"{found.path}: {len(found.kernels)} kernels, {size_text(found.bytes)}")
     if not found.kernels:
         return [told]
-    header = ("program", "target", "of this version", "options", "used", "KiB")
-    return [Listing(header, [_row(each) for each in found.kernels], right=5), told]
+    header = ("program", "target", "what", "dtype", "dimensions", "of this version", "used", "KiB")
+    return [Listing(header, [_row(each) for each in found.kernels], right=7), told]
 
 
 def _row(kernel: Kernel) -> tuple[str, ...]:
     used = time.strftime("%Y-%m-%d %H:%M", time.localtime(kernel.used))
-    options = " ".join(f"{name}={value}" for name, value in kernel.options.items())
-    return (kernel.program, kernel.target, "yes" if kernel.current else "no", options, used, f"{kernel.bytes / 1024:.1f}")
+    what = kernel.options.get("choice") or kernel.options.get("family", "")
+    numbers = (kernel.options.get(name, "") for name in ("dtype", "dims"))
+    return (kernel.program, kernel.target, what, *numbers, "yes" if kernel.current else "no", used, f"{kernel.bytes / 1024:.1f}")
 
 
 def _judged(found: Verdict) -> list[Part]:

@@ -15,7 +15,7 @@ from .terminal import working
 if TYPE_CHECKING:
     from .denoising import Denoised, Denoising, Peer
 
-EXAMPLES = ("lacuna demo", "lacuna demo --rows 48 --cols 64 --out demo-output")
+EXAMPLES = ("lacuna demo", "lacuna demo --no-peers --explain --out demo-output")
 BLOCK = (64, 64)
 
 Rows = Annotated[int, typer.Option("--rows", min=1, help="of pixels")]
@@ -27,8 +27,8 @@ NoPeers = Annotated[bool, typer.Option("--no-peers", help="leave SDPA out, whose
 
 
 def command(
-    rows: Rows = 96,
-    cols: Cols = 96,
+    rows: Rows = 64,
+    cols: Cols = 64,
     out: Out = None,
     flex: Flex = False,
     explained: Explain = False,

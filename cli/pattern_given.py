@@ -97,7 +97,8 @@ def _of_catalogue(name: str) -> object:
 
 def _nothing(name: str) -> Misuse:
     known = catalogue()
-    close = difflib.get_close_matches(name if name.startswith(CATALOGUE) else f"{CATALOGUE}{name}", known, n=1, cutoff=0.75)
+    bare = {each.removeprefix(CATALOGUE): each for each in known}
+    close = [bare[each] for each in difflib.get_close_matches(name.removeprefix(CATALOGUE), bare, n=1)]
     if name.startswith(CATALOGUE):
         return Misuse(f"the catalogue has no `{name}`", f"`{close[0]}`" if close else f"one of {', '.join(known)}")
     return Misuse(f"there is no pattern and no file `{name}`", f"`{close[0]}`" if close else FORMS)

@@ -83,6 +83,7 @@ def cache_state() -> CacheState:
         blocked = _blocked(folder.root)
         return CacheState(path, blocked or "not made yet", blocked is None, 0, 0)
     try:
+        folder.read("index/none")  # raises where others can write, also while there is nothing to read
         count, bytes_ = sum(1 for _ in entries(folder)), size(folder)
     except OSError as error:
         return CacheState(path, " ".join(str(error).split()), False, 0, 0)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -36,48 +36,6 @@ _patterns: dict[tuple[tuple[int, ...], Window], Pattern | None] = {}
 MOST_PATTERNS = 256
 
 
-def neighborhood_attention_generic(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    kernel_size: PerAxis,
-    stride: PerAxis = 1,
-    dilation: PerAxis = 1,
-    is_causal: Causal = False,
-    scale: float | None = None,
-    additional_keys: Tensor | None = None,
-    additional_values: Tensor | None = None,
-    attention_kwargs: Mapping[str, object] | None = None,
-    *,
-    return_lse: bool = False,
-    **options: object,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """Each token of a layout of one to three axes attends to the window of tokens around it.
-
-    Args:
-        query:       [batch, X, heads, head_dim], or [batch, X, Y, ...], or [batch, X, Y, Z, ...].
-        key, value:  the same layout; their heads divide those of `query`; the head dimension of `value` may be another.
-        kernel_size: tokens of a window along each axis, 2 at least. stride: queries that share one. dilation: tokens between its keys.
-                     is_causal: no key behind the query. Each a number or truth value, or one for every axis in a tuple.
-        scale:       factor on query . key; 1 / sqrt(head_dim) where it is None or 0, as in NATTEN.
-        additional_keys, additional_values: [batch, tokens, heads_kv, head_dim], which every query sees as well.
-        attention_kwargs, options: how NATTEN runs: taken, told of once, and of no effect, but for `backend=` "cpp", "eager" or "triton".
-
-    Returns:
-        [batch, ..., heads, head_dim of value], and with `return_lse` the log-sum-exp [batch, ..., heads], float32 (float64 for float64).
-
-    Raises:
-        ValueError: what NATTEN refuses: windows beyond the layout, strides beyond windows, shapes, dtypes and devices that do not fit.
-        TypeError:  an argument that is none of NATTEN's. NotImplementedError: sparse and nested tensors.
-    """
-    return _attend(
-        (query, key, value),
-        None,
-        (kernel_size, stride, dilation, is_causal),
-        _Rest(scale, additional_keys, additional_values, return_lse, {**(attention_kwargs or {}), **options}),
-    )
-
-
 @dataclass(frozen=True)
 class _Rest:
     """The arguments that are not of the window."""
@@ -93,19 +51,18 @@ def _attend(
     qkv: tuple[Tensor, Tensor, Tensor], axes: int | None, arguments: tuple[object, object, object, object], rest: _Rest
 ) -> Tensor | tuple[Tensor, Tensor]:
     backend = backend_of(rest.options)
-    query, key, value = qkv
     axes = require_tensors(*qkv, axes)
-    extra = require_extra(query, key, (rest.additional_keys, rest.additional_values))
+    extra = require_extra(qkv[0], qkv[1], (rest.additional_keys, rest.additional_values))
     given = window(axes, *arguments)
-    layout = tuple(query.shape[1 : axes + 1])
+    layout = tuple(qkv[0].shape[1 : axes + 1])
     require_window(layout, given)
-    rows = [tensor.flatten(1, axes) for tensor in qkv]
+    query, key, value = (tensor.flatten(1, axes) for tensor in qkv)
     scale = rest.scale or None
-    out, lse = _flat((rows[0], rows[1], rows[2]), _pattern(layout, given), scale, backend)
+    out, lse = _flat((query, key, value), _pattern(layout, given), scale, backend)
     if extra is not None:
-        more, more_lse = _flat((rows[0], *extra), None, scale, backend)
+        more, more_lse = _flat((query, *extra), None, scale, backend)
         out, lse = merge_attentions((out, more), (lse, more_lse))
-    out, lse = out.unflatten(1, layout), lse.unflatten(1, layout)
+    out, lse = (each.reshape(each.shape[0], *layout, *each.shape[2:]) for each in (out, lse))
     return (out, lse) if rest.return_lse else out
 
 
@@ -128,67 +85,58 @@ def _pattern(layout: tuple[int, ...], given: Window) -> Pattern | None:
     return _patterns[key]
 
 
-def na1d(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    kernel_size: PerAxis,
-    stride: PerAxis = 1,
-    dilation: PerAxis = 1,
-    is_causal: Causal = False,
-    scale: float | None = None,
-    additional_keys: Tensor | None = None,
-    additional_values: Tensor | None = None,
-    attention_kwargs: Mapping[str, object] | None = None,
-    *,
-    return_lse: bool = False,
-    **options: object,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """`neighborhood_attention_generic` of [batch, X, heads, head_dim]."""
-    rest = _Rest(scale, additional_keys, additional_values, return_lse, {**(attention_kwargs or {}), **options})
-    return _attend((query, key, value), 1, (kernel_size, stride, dilation, is_causal), rest)
+def _function(name: str, axes: int | None, layout: str) -> Callable[..., Tensor | tuple[Tensor, Tensor]]:
+    """The public function of tensors with that many axes of tokens, None for any."""
+
+    def attend(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        kernel_size: PerAxis,
+        stride: PerAxis = 1,
+        dilation: PerAxis = 1,
+        is_causal: Causal = False,
+        scale: float | None = None,
+        additional_keys: Tensor | None = None,
+        additional_values: Tensor | None = None,
+        attention_kwargs: Mapping[str, object] | None = None,
+        *,
+        return_lse: bool = False,
+        **options: object,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        rest = _Rest(scale, additional_keys, additional_values, return_lse, {**(attention_kwargs or {}), **options})
+        return _attend((query, key, value), axes, (kernel_size, stride, dilation, is_causal), rest)
+
+    attend.__name__ = attend.__qualname__ = name
+    attend.__doc__ = _DOC.format(layout=layout)
+    return attend
 
 
-def na2d(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    kernel_size: PerAxis,
-    stride: PerAxis = 1,
-    dilation: PerAxis = 1,
-    is_causal: Causal = False,
-    scale: float | None = None,
-    additional_keys: Tensor | None = None,
-    additional_values: Tensor | None = None,
-    attention_kwargs: Mapping[str, object] | None = None,
-    *,
-    return_lse: bool = False,
-    **options: object,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """`neighborhood_attention_generic` of [batch, X, Y, heads, head_dim]."""
-    rest = _Rest(scale, additional_keys, additional_values, return_lse, {**(attention_kwargs or {}), **options})
-    return _attend((query, key, value), 2, (kernel_size, stride, dilation, is_causal), rest)
+_DOC = """Each token attends to the window of tokens around it.
 
+Args:
+    query:       {layout}.
+    key, value:  the same layout; their heads divide those of `query`; the head dimension of `value` may be another.
+    kernel_size: tokens of a window along each axis, 2 at least. stride: queries that share one. dilation: tokens between its keys.
+                 is_causal: no key behind the query. Each a number or truth value, or one for every axis in a tuple.
+    scale:       factor on query . key; 1 / sqrt(head_dim) where it is None or 0, as in NATTEN.
+    additional_keys, additional_values: [batch, tokens, heads_kv, head_dim], which every query sees as well.
+    attention_kwargs, options: how NATTEN runs: taken, told of once, and of no effect, but for `backend=` "cpp", "eager" or "triton".
 
-def na3d(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    kernel_size: PerAxis,
-    stride: PerAxis = 1,
-    dilation: PerAxis = 1,
-    is_causal: Causal = False,
-    scale: float | None = None,
-    additional_keys: Tensor | None = None,
-    additional_values: Tensor | None = None,
-    attention_kwargs: Mapping[str, object] | None = None,
-    *,
-    return_lse: bool = False,
-    **options: object,
-) -> Tensor | tuple[Tensor, Tensor]:
-    """`neighborhood_attention_generic` of [batch, X, Y, Z, heads, head_dim]."""
-    rest = _Rest(scale, additional_keys, additional_values, return_lse, {**(attention_kwargs or {}), **options})
-    return _attend((query, key, value), 3, (kernel_size, stride, dilation, is_causal), rest)
+Returns:
+    As `query`, with the head dimension of `value`; with `return_lse` also the log-sum-exp [batch, ..., heads], float32 (float64 for
+    float64).
+
+Raises:
+    ValueError: what NATTEN refuses: windows beyond the layout, strides beyond windows, shapes, dtypes and devices that do not fit.
+    TypeError:  an argument that is none of NATTEN's. NotImplementedError: sparse and nested tensors.
+"""
+neighborhood_attention_generic = _function(
+    "neighborhood_attention_generic", None, "[batch, X, heads, head_dim], or [batch, X, Y, ...], or [batch, X, Y, Z, ...]"
+)
+na1d = _function("na1d", 1, "[batch, X, heads, head_dim]")
+na2d = _function("na2d", 2, "[batch, X, Y, heads, head_dim]")
+na3d = _function("na3d", 3, "[batch, X, Y, Z, heads, head_dim]")
 
 
 class _NeighborhoodAttention(nn.Module):

@@ -25,8 +25,8 @@ def merge_attentions(
         torch_compile, use_autograd_fix: NATTEN's; the result and its gradients are the same with and without.
 
     Returns:
-        The output in the dtype of the first, and its log-sum-exp in float32 (float64 for float64). Differentiable through all tensors. A row
-        that sees nothing anywhere is 0, its log-sum-exp -inf.
+        The output in the dtype of the first, and its log-sum-exp in float32 (float64 for float64). Differentiable through all
+        tensors. A row that sees nothing anywhere is 0, its log-sum-exp -inf.
 
     Raises:
         ValueError: there are fewer than two, or shapes do not fit.
@@ -40,10 +40,7 @@ def merge_attentions(
     total = weights.sum(0)
     seen = total > 0
     total = torch.where(seen, total, 1)
-    merged = sum(
-        (output.to(exact) * weight.unsqueeze(-1) for output, weight in zip(outputs, weights / total, strict=True)),
-        torch.zeros((), dtype=exact, device=each.device),
-    )
+    merged = torch.stack([output.to(exact) * share.unsqueeze(-1) for output, share in zip(outputs, weights / total, strict=True)]).sum(0)
     return merged.to(outputs[0].dtype), torch.where(seen, shift + total.log(), -math.inf)
 
 

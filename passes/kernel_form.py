@@ -4,9 +4,9 @@ By the target, the dtype and the dimensions alone: on where binaries of a window
 registers than without, and no spills. Nothing here was timed on a GPU; `benchmarks/gpu.py` times every form.
 
     descriptors   sm_90 and later, two bytes a number: the tensor unit copies keys and values, threads compute no addresses
-    specialised   sm_100, descriptors, dimensions up to 128 that are one power of two; what sm_90 makes of it in Triton 3.6 is nothing with
-                  8 warps, and an error with 4
-    persistent    nowhere: a program that walks tiles takes 20 to 40 registers more, and saves the start of a program for each tile
+    specialised   sm_100, descriptors, dimensions up to 64: with 128 some tiles and masks spill. What Triton 3.6 makes of it for sm_90 is
+                  nothing with 8 warps, and an error with 4
+    persistent    nowhere: a program that walks tiles takes 20 to 90 registers more, and saves the start of a program for each tile
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..ir.plan import Plan
 from ..ir.target import Target
 
 HALF = ("f16", "bf16")
-LARGEST_SPECIALISED = 128
+LARGEST_SPECIALISED = 64
 
 
 def formed(plan: Plan) -> Plan:
@@ -28,7 +28,7 @@ def formed(plan: Plan) -> Plan:
 
 def _shares_work(plan: Plan) -> bool:
     dims = (plan.head_dim, plan.value_dim)
-    return capability(plan.target) // 10 == 10 and all(dim <= LARGEST_SPECIALISED and dim.bit_count() == 1 for dim in dims)
+    return capability(plan.target) // 10 == 10 and max(dims) <= LARGEST_SPECIALISED
 
 
 def capability(target: Target) -> int:

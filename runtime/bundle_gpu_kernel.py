@@ -29,6 +29,16 @@ class Shipped(NamedTuple):
     binary: Binary
 
 
+class KeepingFrame(Frame):
+    """A frame that keeps the tensors which stand in for what a launch does not give: it may start again after the call is forgotten."""
+
+    __slots__ = ("given",)
+
+    def __init__(self, layout: Layout, programs: int, given: Given) -> None:
+        super().__init__(layout, programs, packed(layout, given))
+        self.given = {name: given[name] for name in (*OPEN, "grad_lse") if name in given}
+
+
 class BundledGpuKernel(GpuKernel):
     """Compiles only what the bundle lacks, and where Triton is there to do it."""
 
@@ -48,7 +58,7 @@ class BundledGpuKernel(GpuKernel):
         binary, given = found
         gpu = gpu_of(device)
         assert gpu is not None
-        return Ready(gpu, gpu.driver.function(binary, gpu.index), Frame(binary.layout, start.programs, packed(binary.layout, given)))
+        return Ready(gpu, gpu.driver.function(binary, gpu.index), KeepingFrame(binary.layout, start.programs, given))
 
     def _compiled(self, start: Start, device: torch.device) -> Ready:
         try:

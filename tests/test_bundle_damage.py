@@ -1,0 +1,163 @@
+"""Bundles that are damaged, truncated, foreign or for other machines: an error that says so, never a wrong kernel."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lacuna
+import pytest
+from lacuna.runtime import bundle_registry
+from lacuna.runtime.bundle_build import build
+from lacuna.runtime.bundle_files import checksum, is_name, names_in
+from lacuna.runtime.bundle_manifest import BundleError, Manifest, unpacked
+from lacuna.runtime.bundle_spec import KernelSpec
+
+PROVE_FLIPS, QUICK_FLIPS = 2000, 150
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = KernelSpec(lacuna.patterns.causal(), dtypes=("f32",), head_dims=(8,), passes=("forward",), rows=("few",))
+    return build(spec, tmp_path_factory.mktemp("sound") / "bundle", processes=1).folder
+
+
+@pytest.fixture
+def bundle(sound: Path, tmp_path: Path) -> Path:
+    shutil.copytree(sound, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    yield
+    bundle_registry.forget_bundles()
+
+
+def rewritten(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest and give it the digest that it should have."""
+    given: dict[str, Any] = json.loads((bundle / "manifest.json").read_bytes())
+    change(given)
+    given.pop("digest", None)
+    body = json.dumps(given, sort_keys=True, separators=(",", ":")).encode()
+    (bundle / "manifest.json").write_text(json.dumps({**given, "digest": checksum(body)}))
+
+
+def test_a_sound_bundle_loads_and_its_manifest_packs_to_its_bytes(bundle: Path) -> None:
+    assert lacuna.load(bundle).kernels == ("causal_f32_d8_decode",)
+    data = (bundle / "manifest.json").read_bytes()
+    assert unpacked(data).pack() == data
+
+
+def test_the_shipped_schema_is_the_one_that_is_checked(bundle: Path) -> None:
+    schema = json.loads((bundle / "manifest.schema.json").read_text())
+    assert (
+        schema["properties"]["kernels"]["items"]["properties"].keys()
+        >= json.loads((bundle / "manifest.json").read_text())["kernels"][0].keys()
+    )
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "kernel", "program", "include/lacuna.h"])
+def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
+    found = next(each for each in names_in(bundle) if name in each)
+    (bundle / found).unlink()
+    with pytest.raises(BundleError, match=rf"has no `{found}`\.\n  write `lacuna build SPEC -o DIR` again"):
+        lacuna.load(bundle)
+
+
+def test_every_flipped_byte_and_every_cut_is_seen(bundle: Path) -> None:
+    from conftest import PROFILE
+
+    chance = random.Random(3)
+    names = names_in(bundle)
+    for _ in range(PROVE_FLIPS if PROFILE == "prove" else QUICK_FLIPS):
+        path = bundle / chance.choice(names)
+        if path.name == "manifest.schema.json":
+            continue
+        before = path.read_bytes()
+        at = chance.randrange(len(before))
+        damaged = before[:at] if chance.random() < 0.3 else before[:at] + bytes([before[at] ^ 1 << chance.randrange(8)]) + before[at + 1 :]
+        path.write_bytes(damaged)
+        if path.name == "manifest.json" and _same_json(damaged, before):
+            lacuna.load(bundle)  # blanks between its words may be others
+        else:
+            with pytest.raises(BundleError):
+                lacuna.load(bundle)
+        path.write_bytes(before)
+
+
+def _same_json(one: bytes, other: bytes) -> bool:
+    try:
+        return json.loads(one) == json.loads(other)
+    except ValueError:
+        return False
+
+
+def test_a_bundle_of_another_version_says_which(bundle: Path) -> None:
+    rewritten(bundle, lambda given: given.update(version=2, lacuna="9.9"))
+    with pytest.raises(BundleError, match=r"has format version 2, made by Lacuna '9\.9'; this is Lacuna .*, which reads version 1"):
+        lacuna.load(bundle)
+
+
+def test_a_folder_that_is_no_bundle_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"has no `manifest\.json`"):
+        lacuna.load(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format": "other"}')
+    with pytest.raises(BundleError, match="is no bundle of Lacuna: its manifest has format 'other'"):
+        lacuna.load(tmp_path)
+
+
+def test_a_bundle_for_other_machines_names_both(bundle: Path) -> None:
+    rewritten(bundle, lambda given: given["kernels"][0].update(target="gfx942"))
+    with pytest.raises(
+        BundleError, match=r"is for gfx942, and this machine runs .*cpu:generic.*\n  write `lacuna build SPEC -o DIR --target cpu:"
+    ):
+        lacuna.load(bundle)
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.so", "/etc/passwd", "kernels/../../x", "a b", "a;b", "$(x)", "-o", "a//b", ".hidden", "a\nb", ""]
+)
+def test_no_name_leaves_the_bundle(bundle: Path, name: str) -> None:
+    assert not is_name(name)
+    rewritten(bundle, lambda given: given["kernels"][0].update(binary=name))
+    with pytest.raises(BundleError, match="does not keep its schema: `binary` of `kernels` of the manifest, entry 0"):
+        lacuna.load(bundle)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("dims", [64], "has 1 entries"),
+        ("dims", [64, True], "not of type integer"),
+        ("shifted", 1, "not of type boolean"),
+        ("dtype", "f8", "not one of"),
+        ("entry", "a; rm -rf", "letters that do not belong there"),
+        ("surprise", 1, "a field 'surprise' that this version does not know"),
+    ],
+)
+def test_a_field_of_another_kind_is_named(bundle: Path, field: str, value: object, complaint: str) -> None:
+    rewritten(bundle, lambda given: given["kernels"][0].update({field: value}))
+    with pytest.raises(BundleError, match=complaint):
+        lacuna.load(bundle)
+
+
+def test_a_kernel_without_a_checksum_is_refused(bundle: Path) -> None:
+    rewritten(bundle, lambda given: given.update(files={}))
+    with pytest.raises(BundleError, match="it has no checksum of `programs/"):
+        lacuna.load(bundle)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"\xff\xfe", b"[" * 100_000, b"nul", b'{"format": NaN}'])
+def test_bytes_that_are_no_manifest_raise_nothing_else(data: bytes) -> None:
+    with pytest.raises(BundleError):
+        unpacked(data)
+
+
+def test_equal_manifests_are_equal_bytes() -> None:
+    assert Manifest({"b": "0", "a": "1"}, ()).pack() == Manifest({"a": "1", "b": "0"}, ()).pack()

@@ -1,0 +1,128 @@
+"""Kernels in the configurations that are offered, compiled for GPUs that are not here: no forward kernel spills, and all use their GPU."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lacuna.ir.configuration import Configuration
+from lacuna.ir.target import Target
+from lacuna.passes.gpu_configurations import offered
+from lacuna.passes.gpu_limits import limits_of
+from lacuna.passes.key_buckets import MANY
+from lacuna.runtime.chosen_configurations import ranking, with_configuration
+from lacuna.runtime.kernels import Variant
+from lacuna.runtime.triton_binary import Compiled
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+import kernel_resources
+
+DIMS = (32, 64, 80, 96, 128, 192, 256)
+PROGRAMS = ("window", "causal", "grid", "alibi", "capped", "documents", "all")
+WAYS = {  # how a target multiplies matrices of 16-bit numbers, and copies them past the registers
+    "sm_80": ("mma.sync", "cp.async"),
+    "sm_90": ("wgmma.mma_async", "cp.async"),
+    "gfx942": ("v_mfma", "buffer_load"),
+    "gfx950": ("v_mfma", "buffer_load"),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def triton_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
+        yield
+
+
+def variant(target: str, dim: int, *, dtype: str = "bf16", family: str = "forward", program: str = "window") -> Variant:
+    known = kernel_resources.programs()[program]
+    return Variant(known, Target("triton", target), dtype, (dim, dim), (0, 0), False, family)
+
+
+def compiled(of: Variant, configuration: Configuration, *, ragged: bool = False) -> Compiled:
+    made = kernel_resources.compiled(with_configuration(of, configuration), ragged=ragged)
+    limits = limits_of(of.target.name)
+    assert made.resources.shared_bytes <= limits.program_shared_bytes
+    assert made.resources.registers <= limits.thread_registers
+    return made
+
+
+def named(target: str, configuration: tuple[int, ...], dim: int) -> Configuration:
+    return next(each for each in offered(kernel_resources.problem_of(variant(target, dim))) if each[:4] == configuration)
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize(("dim", "configuration"), [(64, (128, 128, 8, 2)), (128, (128, 64, 8, 3))])
+def test_large_tiles_do_not_spill_and_use_matrix_units_and_copies(target: str, dim: int, configuration: tuple[int, ...]) -> None:
+    made = compiled(variant(target, dim), named(target, configuration, dim))
+    assert made.resources.spills == 0
+    for instruction in WAYS[target]:
+        assert instruction in made.assembly
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize(("program", "dtype"), [("all", "bf16"), ("window", "f32")])
+def test_what_a_call_gets_does_not_spill(target: str, program: str, dtype: str) -> None:
+    of = variant(target, 128, dtype=dtype, program=program)
+    assert compiled(of, ranking(of, MANY)[0], ragged=program == "all").resources.spills == 0
+
+
+@pytest.mark.parametrize("target", ["gfx942", "gfx950"])
+@pytest.mark.parametrize("family", ["forward", "backward_queries", "backward"])
+def test_kernels_of_amd_do_not_spill_and_use_matrix_units(target: str, family: str) -> None:
+    of = variant(target, 128, family=family)
+    made = compiled(of, ranking(of, MANY)[0])
+    assert made.resources.spills == 0
+    for instruction in WAYS[target]:
+        assert instruction in made.assembly
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("family", ["decode", "backward_queries", "backward"])
+def test_other_kernels_fit_and_use_matrix_units(target: str, family: str, record_property: Callable[[str, object], None]) -> None:
+    of = variant(target, 128, family=family)
+    made = compiled(of, ranking(of, MANY)[0])
+    record_property("resources", str(made.resources))  # `benchmarks/kernel_resources.py` prints it
+    assert family != "decode" or made.resources.spills == 0
+    assert "mma" in made.assembly
+    assert "cp.async" in made.assembly
+    assert "atom" not in made.assembly
+
+
+# -- all of them ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("dtype", ["bf16", "f16", "f32"])
+@pytest.mark.parametrize("dim", DIMS)
+def test_no_forward_kernel_that_is_offered_spills(target: str, dtype: str, dim: int, prove: bool) -> None:
+    if not prove:
+        pytest.skip("a thousand compilations: LACUNA_TEST_PROFILE=prove")
+    of = variant(target, dim, dtype=dtype)
+    found = offered(kernel_resources.problem_of(of))
+    assert len(found) >= 6
+    assert {each: made.spills for each in found if (made := compiled(of, each).resources).spills} == {}
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("dim", [64, 128])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_no_forward_kernel_of_any_program_spills(target: str, program: str, dim: int, ragged: bool, prove: bool) -> None:
+    if not prove:
+        pytest.skip("hundreds of compilations: LACUNA_TEST_PROFILE=prove")
+    of = variant(target, dim, program=program)
+    found = offered(kernel_resources.problem_of(of))
+    assert {each: made.spills for each in found if (made := compiled(of, each, ragged=ragged).resources).spills} == {}
+
+
+@pytest.mark.parametrize("target", ["gfx942", "gfx950"])
+@pytest.mark.parametrize("dim", DIMS)
+def test_no_forward_kernel_of_amd_that_is_offered_spills(target: str, dim: int, prove: bool) -> None:
+    if not prove:
+        pytest.skip("a hundred compilations: LACUNA_TEST_PROFILE=prove")
+    of = variant(target, dim)
+    found = offered(kernel_resources.problem_of(of))
+    assert {each: made.spills for each in found if (made := compiled(of, each).resources).spills} == {}
