@@ -1,7 +1,8 @@
 """What `lacuna build kernels.py -o bundle` builds for main.c: a causal window inside documents."""
 
-import lacuna
 import torch
+
+import lacuna
 
 
 @lacuna.pattern
