@@ -33,8 +33,8 @@ class AnsweringGroup(TyperGroup):
             try:
                 return super().invoke(ctx)
             except Exception as error:
-                if isinstance(error, typer.Abort) or hasattr(error, "exit_code"):  # typer's own, which it prints itself
-                    raise
+                if isinstance(error, typer.Abort | BrokenPipeError) or hasattr(error, "exit_code"):
+                    raise  # typer's own, which it prints itself; and a reader that went away, such as `head`
                 _answer(error, bool(ctx.find_root().params.get("traceback")))
 
 

@@ -57,6 +57,7 @@ CALLS: dict[Op, str] = {
     Op.ERF: "tl.erf",
 }
 TRUTH: dict[Op, str] = {Op.LT: "~{} & {}", Op.LE: "~{} | {}", Op.EQ: "~({} ^ {})", Op.NE: "{} ^ {}"}  # comparisons of truth values
+_DERIVED = re.compile(r"_(stride|size)\d+$")  # what follows the name of a table in those of its strides and sizes
 TYPES: dict[Kind, str] = {Kind.INT: "INDEX", Kind.FLOAT: "REAL", Kind.BOOL: "tl.int1"}
 
 
@@ -109,7 +110,7 @@ def parameter_arguments(names: Sequence[str]) -> list[str]:
 
 def table_arguments(names: Sequence[str]) -> list[str]:
     """What a kernel calls the tables of these names, in this order; strides and sizes are `NAME_stride0`, `NAME_size0`."""
-    return _distinct("table_", names)
+    return _distinct("table_", [f"{name}_" if _DERIVED.search(name) else name for name in names])
 
 
 def identifier(name: str) -> str:

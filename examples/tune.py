@@ -4,6 +4,9 @@
 # ruff: noqa: ANN001, ANN201
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import lacuna
 import torch
 
@@ -25,6 +28,9 @@ def main() -> None:
         print(lacuna.tune(query, key, value, pattern, backward=backward, rounds=5))
     after = lacuna.attention(query, key, value, pattern)
     print(f"largest difference: {(after - before).abs().max():.1e}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tuning.json")  # for machines like this one
+        print(f"{lacuna.export_tuning(path)} choices written, {lacuna.import_tuning(path)} taken over")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from .build import refusal
 from .parse import parse_program
 from .program import InvalidProgram, Program, Space
 from .recipe import FromFunction, Given, Recipe
-from .reserved import is_plain, misnamed
+from .reserved import LONGEST_NAME, is_plain, misnamed
 from .text import show_program
 
 
@@ -136,7 +136,7 @@ def from_function(cls: type[Parametric], function: Callable[..., object], rank: 
     """A `cls` of a user's function, whose positional parameters are some of the letters in `takes`."""
     signature = inspect.signature(function)
     name: str = getattr(function, "__name__", "")
-    name = name if is_plain(name) else "anonymous"
+    name = name[:LONGEST_NAME] if is_plain(name) else "anonymous"
     positional, arguments = list[str](), dict[str, Argument]()
     for each in signature.parameters.values():
         if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD):

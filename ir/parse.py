@@ -171,14 +171,14 @@ def _fact(cursor: Cursor, name: str, kind: type[F], last: bool = False) -> F:
         value: object = json.loads(token.text)
     except ValueError:
         value = None
-    if type(value) is not kind or (value == 0 and kind is int):
+    if type(value) is not kind or (isinstance(value, int) and kind is int and not 0 < value < 2**31):
         cursor.refuse(f"`{name}` must be {_FACTS[kind]}, found `{token.text}`", token)
     if not last:
         cursor.expect(",")
     return cast(F, value)
 
 
-_FACTS: dict[type, str] = {int: "a positive integer", str: "a string in double quotes", bool: "true or false"}
+_FACTS: dict[type, str] = {int: "an integer from 1 to 2**31 - 1", str: "a string in double quotes", bool: "true or false"}
 
 
 def _terms(cursor: Cursor, declared: _Declared) -> tuple[Term, ...]:
@@ -209,11 +209,19 @@ def _piece(cursor: Cursor, declared: _Declared) -> Piece:
     start = read_expression(cursor, scope)
     cursor.expect(",")
     stop = read_expression(cursor, scope)
-    step = cursor.natural("a step") if cursor.accept(",") else 1
+    step = _positive(cursor, "a step") if cursor.accept(",") else 1
     cursor.expect(")")
     through = _through(cursor, scope) if cursor.accept("through") else None
     where = read_expression(cursor, scope) if cursor.accept("where") else TRUE
     return Piece(start, stop, step, where, through)
+
+
+def _positive(cursor: Cursor, what: str) -> int:
+    token = cursor.token
+    value = cursor.natural(what)
+    if not 0 < value < 2**31:  # a kernel steps by it
+        cursor.refuse(f"expected {what} from 1 to 2**31 - 1, found `{token.text}`", token)
+    return value
 
 
 def _through(cursor: Cursor, scope: Scope) -> Table:

@@ -9,7 +9,7 @@ from .parse_expression import FUNCTION_NAMES
 
 _IDENTIFIER = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _POSITIONS = re.compile(r"[qk][0-9]*", re.ASCII)
-_LONGEST = 64
+LONGEST_NAME = 64
 
 _OURS = "b h s i j Lq Lk offset and or xor not true false inf nan tl triton math std lacuna"
 _CPP = """
@@ -33,8 +33,8 @@ def misnamed(name: str) -> str | None:
     """What is wrong with `name` for a parameter or table, or None."""
     if not is_plain(name):
         return "is not a plain identifier: ASCII letters, digits and `_`, not starting with a digit or `__`"
-    if len(name) > _LONGEST:
-        return f"is longer than {_LONGEST} characters"
+    if len(name) > LONGEST_NAME:
+        return f"is longer than {LONGEST_NAME} characters"
     if name in _RESERVED or _POSITIONS.fullmatch(name):
         return "is reserved: it already means something in every program"
     if name in _KEYWORDS:

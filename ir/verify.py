@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from .expr import (
@@ -24,11 +25,12 @@ from .expr import (
     walk,
 )
 from .program import InvalidProgram, Program
-from .reserved import is_plain, misnamed
+from .reserved import LONGEST_NAME, is_plain, misnamed
 from .text import IMPLICIT_SYMBOLS, show
 
 NORMALISERS = ("softmax",)
 DTYPES = ("i8", "i16", "i32", "i64", "bool", "f16", "bf16", "f32", "f64")
+LARGEST_RANK = 64
 _LARGEST_TEXT = 1_000_000  # nodes, shared ones counted as often as they are written
 
 
@@ -62,6 +64,8 @@ def expressions_can_be_written_out(program: Program) -> None:
 def program_name_is_plain(program: Program) -> None:
     if not is_plain(program.name):
         raise _refuse(program, "its own name is not a plain identifier", "ASCII letters, digits and `_`, not starting with a digit or `__`")
+    if len(program.name) > LONGEST_NAME:
+        raise _refuse(program, f"its own name has {len(program.name)} characters", f"at most {LONGEST_NAME}: files are named after it")
 
 
 def names_are_plain_and_free(program: Program) -> None:
@@ -83,6 +87,8 @@ def space_is_a_grid(program: Program) -> None:
     space = program.space
     if space.rank < 1 or (space.extents and len(space.extents) != space.rank) or any(extent < 1 for extent in space.extents):
         raise _refuse(program, f"{space} is no grid", "one positive extent per axis")
+    if math.prod(space.extents) >= 2**63:
+        raise _refuse(program, "its grid has 2**63 tokens or more", "extents whose product fits in 64 bits")
 
 
 def tables_are_of_known_types(program: Program) -> None:
@@ -91,6 +97,8 @@ def tables_are_of_known_types(program: Program) -> None:
             raise _refuse(program, f"table `{table.name}` holds `{table.dtype}`", f"one of {', '.join(DTYPES)}")
         if table.rank < 1:
             raise _refuse(program, f"table `{table.name}` has rank 0", "a number instead: it becomes a parameter")
+        if table.rank > LARGEST_RANK:
+            raise _refuse(program, f"table `{table.name}` has rank {table.rank}", f"at most {LARGEST_RANK} axes, as tensors have")
         if table.monotone and table.kind is not Kind.INT:
             raise _refuse(program, f"table `{table.name}` is monotone and holds `{table.dtype}`", "an integer type")
 

@@ -60,9 +60,10 @@ def _in_halves(problem: Problem, rows: int, met: int, warps: int) -> bool:
     """Matrix instructions want rows, sixteen for each warp or half as many where sums are long, and tiles that are not too narrow."""
     longest = max(problem.dims)
     least = 32 if longest > 128 or problem.family != "forward" else 64
-    narrowest = 16 if problem.extra else 32
+    narrowest = 16 if problem.extra or problem.family != "forward" else 32
+    widest = narrowest if problem.family == "backward" and problem.limits.wave > 32 else max(64, rows)  # wider ones spill on gfx942
     room = 8 if longest > 64 and rows > 32 else max(4, rows // 16)
-    return rows >= least and narrowest <= met <= max(64, rows) and warps <= min(8, room) and rows <= 32 * warps
+    return rows >= least and narrowest <= met <= widest and warps <= min(8, room) and rows <= 32 * warps
 
 
 def _in_singles(rows: int, met: int, warps: int, stages: int) -> bool:

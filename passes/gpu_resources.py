@@ -56,20 +56,25 @@ class Resources(NamedTuple):
 
 
 class Coefficients(NamedTuple):
-    """Registers of a thread: always, for a pair of a score tile, for a number of a sum, of the rows, and of what is under way."""
+    """Registers of a thread: always, for a pair of a score tile, for a number of a sum, of the rows, and of what is under way.
+
+    rows: where they stay in registers; of forward kernels, of those of gradients of queries, and of keys and values.
+    """
 
     always: float
     pair: float
     total: float
-    row: float
+    rows: tuple[float, float, float]
     stage: float
 
 
-MULTIPLIED = Coefficients(always=44, pair=1.91, total=2.09, row=0.0, stage=0.27)
+MULTIPLIED = Coefficients(always=44, pair=1.91, total=2.09, rows=(0.0, 1.0, 2.0), stage=0.27)
 """Matrix instructions of a warp, which take operands from registers."""
-GROUPED = Coefficients(always=11, pair=2.25, total=1.6, row=0.66, stage=0.23)
+GROUPED = Coefficients(always=11, pair=2.25, total=1.6, rows=(0.66, 0.66, 4.0), stage=0.23)
 """Those of four warps, which read keys and values in shared memory (sm_90, sm_100)."""
-ONE_BY_ONE = Coefficients(always=40, pair=2.0, total=1.5, row=0.0, stage=0.0)
+IN_WAVES = Coefficients(always=32, pair=6.9, total=3.2, rows=(0.0, 3.5, 3.5), stage=0.0)
+"""Those of a wave of 64 (AMD), where tiles that are under way stay in registers too."""
+ONE_BY_ONE = Coefficients(always=70, pair=2.0, total=1.5, rows=(0.0, 0.0, 0.0), stage=0.0)
 """Products of single numbers (float32, which is exact, and float64)."""
 
 PASSES = {"forward": (1, 1), "decode": (1, 1), "backward_queries": (2, 1), "backward": (2, 2)}
@@ -102,7 +107,7 @@ def fits(problem: Problem, configuration: Configuration) -> bool:
     """Whether a program can run, and no thread is predicted to spill."""
     found, limits = resources(problem, configuration), problem.limits
     most = most_registers(limits, configuration.warps)
-    room = SQUEEZED / 255 * most if most == limits.thread_registers else most
+    room = SQUEEZED if most == 255 else most
     runs = found.shared_bytes <= limits.program_shared_bytes and found.programs > 0
     return runs and found.wanted <= room and (problem.half or _streams(problem, configuration))
 
@@ -151,33 +156,38 @@ def _registers(problem: Problem, configuration: Configuration) -> float:
     threads = problem.limits.wave * warps
     along = problem.limits.wave * min(warps, max(1, rows // 16)) if problem.half else threads
     scores, sums = PASSES[problem.family]
-    by = GROUPED if grouped(problem, configuration) else MULTIPLIED if problem.half else ONE_BY_ONE
-    words = 1 if problem.dtype != "f64" else 2
-    summed = rows * (head + value if sums == 2 else value) / threads
-    pairs = rows * met / along
-    alive = words * (by.pair * pairs * (1 + 0.5 * (scores - 1)) + by.total * summed)
-    return (
-        by.always
-        + alive
-        + problem.extra * pairs
-        + by.row * rows * head / 2 / along
-        + by.stage * met * value * (configuration.stages - 1) / threads
-    )
+    by = _coefficients(problem, configuration)
+    pairs, summed = rows * met / along, rows * (head + value if sums == 2 else value) / threads
+    alive = by.pair * pairs * (1.5 if scores == 2 else 1.0) + by.total * summed
+    alive *= 2 if problem.dtype == "f64" else 1
+    beside = by.rows[ROWS_OF.get(problem.family, 0)] * rows * head / 2 / along + problem.extra * pairs
+    return by.always + alive + beside + by.stage * met * value * (configuration.stages - 1) / threads
+
+
+ROWS_OF = {"backward_queries": 1, "backward": 2}
+"""Which of `Coefficients.rows` goes for a family; 0 for others."""
+
+
+def _coefficients(problem: Problem, configuration: Configuration) -> Coefficients:
+    if not problem.half:
+        return ONE_BY_ONE
+    if problem.limits.wave > 32:
+        return IN_WAVES
+    return GROUPED if grouped(problem, configuration) else MULTIPLIED
 
 
 def _streams(problem: Problem, configuration: Configuration) -> bool:
     """Whether products of single numbers read their operands as they go.
 
-    A thread of few pairs has one at a time; else it has a square of 2 x 2 or 4 x 4, and keeps the rows and columns of it.
+    A thread of few pairs has one at a time; else it has a square of 2 x 2 or 4 x 4, and keeps the rows and columns of it. Up to half as
+    many of keys as it has registers more, and up to twice as many of values, were seen not to spill.
     """
     rows, met = owned(problem, configuration)
-    threads = problem.limits.wave * configuration.warps
+    threads, most = problem.limits.wave * configuration.warps, most_registers(problem.limits, configuration.warps)
     head, value = (held(dim, problem.target) for dim in problem.dims)
-    kept = max(_kept(rows * met / threads, _largest_part(head)), _kept(rows * value / threads, met))
-    return kept * BYTES[problem.dtype] // 4 <= MOST_KEPT
-
-
-MOST_KEPT = 384
+    words = BYTES[problem.dtype] // 4
+    of_keys, of_values = _kept(rows * met / threads, _largest_part(head)), _kept(rows * value / threads, met)
+    return words * of_keys <= 1.52 * most and words * of_values <= 2 * most
 
 
 def _kept(numbers: float, along: int) -> int:

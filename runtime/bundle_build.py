@@ -94,6 +94,7 @@ def _check_free(place: Path, *, replace: bool) -> None:
 def _finish(folder: Path, kernels: Sequence[Entry]) -> int:
     """Write programs, headers and the manifest; how many bytes there are in all."""
     from ..codegen.c_header import headers
+    from ..codegen.cuda_header import cuda_header
 
     entries: list[Mapping[str, Any]] = []
     for kernel in sorted(kernels, key=lambda each: (each["target"], each["name"])):
@@ -101,7 +102,8 @@ def _finish(folder: Path, kernels: Sequence[Entry]) -> int:
         name = f"programs/{checksum(text.encode())[:16]}.txt"
         put(folder, name, text.encode())
         entries.append({**kernel, "program": name})
-    for name, text in headers(entries).items():
+    of_cuda = cuda_header(entries)
+    for name, text in {**headers(entries), **({"include/lacuna_cuda.h": of_cuda} if of_cuda else {})}.items():
         put(folder, name, text.encode())
     put(folder, SCHEMA_FILE, (json.dumps(MANIFEST, sort_keys=True, indent=1) + "\n").encode())
     files = {name: checksum((folder / name).read_bytes()) for name in names_in(folder)}

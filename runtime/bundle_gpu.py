@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..ir.plan import Plan
+from ..passes.proofs import int32_reach
 from .bundle_files import put
 from .bundle_jobs import Job, Made
 from .kernels import planned
@@ -42,7 +43,14 @@ def build(job: Job, folder: Path) -> Made:
             name = f"kernels/{place}_{number}.{'cubin' if variant.target.name.startswith('sm_') else 'hsaco'}"
             put(folder, name, binary.code)
             made.append({"binary": name, "merge": merge, "layout": binary.layout.to_json()})
-    said = {"source": f"sources/{place}.py", "binaries": made, "launch": asdict(signature), "compiler": f"triton {version('triton')}"}
+    reach = int32_reach(plan.schedule.program, plan.schedule)
+    said = {
+        "reach": reach,
+        "source": f"sources/{place}.py",
+        "binaries": made,
+        "launch": asdict(signature),
+        "compiler": f"triton {version('triton')}",
+    }
     return Made(variant, plan, source, said)
 
 

@@ -84,6 +84,7 @@ KERNEL = _object(
         "c": {"anyOf": [{"type": "null"}, _object({"function": WORD, "terms": TRUTH})]},
         "binaries": _list(BINARY),
         "launch": {"type": "object"},
+        "reach": COUNT,
     },
 )
 MANIFEST: Schema = {

@@ -106,7 +106,7 @@ def compiler_at(command: str, origin: str = "the call names") -> Compiler:
     Raises:
         CompilerMissing: it is not there or does not answer `--version`.
     """
-    words = shlex.split(command)
+    words = _words(command)
     program = shutil.which(words[0]) if words else None
     if program is None:
         raise CompilerMissing(
@@ -114,6 +114,14 @@ def compiler_at(command: str, origin: str = "the call names") -> Compiler:
         )
     resolved = (os.path.abspath(program), *words[1:])
     return _remembered(resolved, _stamp(resolved), origin)
+
+
+def _words(command: str) -> list[str]:
+    """Words as a shell would find them; none where a quote is not closed. No shell sees them."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
 
 
 def compile_shared(text: str, target: Target, out_path: Path, compiler: Compiler | None = None) -> None:

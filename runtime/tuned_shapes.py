@@ -70,7 +70,8 @@ def _forward_run(request: Request, variant: Variant) -> Run:
 
     out, lse = request.new_outputs()
     launch = launch_of(request, variant, (out, lse))
-    return lambda: launch(request.query, request.key, request.value, out, lse)
+    tensors = (request.query, request.key, request.value, out, lse)
+    return lambda: launch(tensors)
 
 
 def _backward_run(request: Request, block: Block) -> Run:

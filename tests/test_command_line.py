@@ -379,6 +379,15 @@ def test_work_that_fails_ends_with_1_and_a_traceback_only_where_it_is_asked_for(
     assert "out of luck" in done.stderr
 
 
+def test_a_reader_that_goes_away_is_no_failure_to_tell_of() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "lacuna", "opt", "--list"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 # -- terminals --------------------------------------------------------------------------------------------------------
 
 

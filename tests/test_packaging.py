@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -65,17 +66,37 @@ def test_the_wheel_holds_what_git_tracks_in_the_rooms(wheel: Path) -> None:
     assert held == own
 
 
-def test_the_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(wheel: Path) -> Path:
+    """The wheel, unpacked where nothing else is."""
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
+        archive.extractall(wheel.parent / "site")
+    return wheel.parent / "site"
+
+
+def ran(site: Path, *arguments: str, **settings: str) -> str:
+    """What Python prints outside the checkout."""
+    environment = {**os.environ, "PYTHONPATH": str(site), **settings}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=site.parent, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_runs_outside_the_checkout(site: Path) -> None:
     program = (
         "import lacuna, torch; from lacuna import patterns; x = torch.randn(1, 1, 40, 8);"
         "print(lacuna.__file__, lacuna.attention(x, x, x, patterns.sliding_window(5)).shape)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert str(tmp_path) in done.stdout
-    assert "torch.Size([1, 1, 40, 8])" in done.stdout
+    printed = ran(site, "-c", program)
+    assert str(site) in printed
+    assert "torch.Size([1, 1, 40, 8])" in printed
+
+
+def test_the_wheel_s_script_shows_the_demo(site: Path) -> None:
+    script = next(site.glob("*.dist-info")) / "entry_points.txt"
+    assert script.read_text(encoding="utf-8") == "[console_scripts]\nlacuna = lacuna.__main__:main\n"
+    start = "import sys; from lacuna.__main__ import main; sys.exit(main())"  # what pip writes for it
+    found = json.loads(ran(site, "-c", start, "demo", "--rows", "32", "--cols", "48", "--no-peers", "--json", LACUNA_BACKEND="eager"))
+    assert found["psnr_after"] > found["psnr_before"] + 3

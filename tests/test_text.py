@@ -270,8 +270,8 @@ def test_the_text_of_a_schedule(golden: Callable[[str, str], None]) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ("block_q = 128", "block_q = 0", "`block_q` must be a positive integer, found `0`"),
-        ("block_q = 128", "block_q = -1", "`block_q` must be a positive integer, found `-`"),
+        ("block_q = 128", "block_q = 0", "`block_q` must be an integer from 1 to 2**31 - 1, found `0`"),
+        ("block_q = 128", "block_q = -1", "`block_q` must be an integer from 1 to 2**31 - 1, found `-`"),
         ("exact = false", "exact = 0", "`exact` must be true or false, found `0`"),
         ('route = "bound"', "route = bound", "`route` must be a string in double quotes, found `bound`"),
         ("through tiles", "through rows", "no table `rows` is declared"),

@@ -6,6 +6,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Generator
@@ -16,14 +17,18 @@ import lacuna
 import pytest
 import reference
 import torch
+from claimed_gpu import Simulated
+from lacuna.ir.configuration import Configuration
 from lacuna.ir.target import Target
-from lacuna.runtime import chosen_shapes, tuning
+from lacuna.runtime import choices, chosen_configurations, chosen_shapes, tuning
 from lacuna.runtime.cache import BuildForbidden
 from lacuna.runtime.cpp_launch import target_here
 from lacuna.runtime.folder import CacheUnwritable
+from lacuna.runtime.gpu import claimed
 from lacuna.runtime.kernels import Variant, forget_kernels
 from lacuna.runtime.prepared import forget_prepared
 from lacuna.runtime.toolchain import tally
+from lacuna.runtime.tuned_configurations import TunedConfigurations
 
 attention: Any = lacuna.attention
 ROWS, COLUMNS = 6, 48
@@ -59,6 +64,7 @@ def start_anew() -> None:
     forget_kernels()
     forget_prepared()
     chosen_shapes.forget_shapes()
+    chosen_configurations.forget_configurations()
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +87,15 @@ def own_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
 
 
 def kept_files(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("index/*.json") if b"tile shape" in path.read_bytes()]
+    return [path for path in folder.glob("index/*.json") if b'"choice"' in path.read_bytes()]
 
 
 def let_the_second_win(monkeypatch: pytest.MonkeyPatch, ratio: float = 0.5) -> None:
     """Let the clock say that the first candidate beside the shape in use takes `ratio` of its time."""
 
-    def measured(runs: dict[tuple[int, int], Any], rounds: int) -> tuple[tuning.Measured, ...]:
+    def measured(runs: dict[tuple[int, int], Any], rounds: int, tuned: object) -> tuple[tuning.Measured, ...]:
+        for run in runs.values():
+            run()
         return tuple(tuning.Measured(block, 1.0, ratio if at == 1 else 1.0) for at, block in enumerate(runs))
 
     monkeypatch.setattr(tuning, "_measured", measured)
@@ -124,13 +132,13 @@ def test_a_damaged_choice_is_a_miss(damage: bytes, own_cache: Path) -> None:
     assert chosen_shapes.chosen(variant(), 288) == (64, COLUMNS)
 
 
-@pytest.mark.parametrize("block", [(24, 64), (64, 33), (0, 64), (64, -2), (64, 4096), (64, "64"), (64, 64, 64), "64"])
+@pytest.mark.parametrize("block", [(24, 64), (64, 33), (0, 64), (64, -2), (64, 4096), (64, "64"), (64, True), (64, 64, 64), ()])
 def test_a_shape_that_no_kernel_can_have_is_a_miss(block: Any) -> None:
     chosen_shapes.keep(variant(), 288, (64, 32))
     chosen_shapes.forget_shapes()
     assert chosen_shapes.chosen(variant(), 288) == (64, 32)
     known = chosen_shapes._known(variant(), 288)  # pyright: ignore[reportPrivateUsage]  (what a newer version might write)
-    chosen_shapes._write(known, block, "model")  # pyright: ignore[reportPrivateUsage]
+    choices.keep(chosen_shapes._question(known), choices.Choice(block, "model"))  # pyright: ignore[reportPrivateUsage]
     chosen_shapes.forget_shapes()
     assert chosen_shapes.chosen(variant(), 288) == (64, COLUMNS)
 
@@ -149,7 +157,7 @@ def test_a_cache_that_takes_no_files_does_not_stop_a_call(monkeypatch: pytest.Mo
     def full(*_: object) -> None:
         raise CacheUnwritable("the disk is full")
 
-    monkeypatch.setattr(chosen_shapes, "_write", full)
+    monkeypatch.setattr(choices, "keep", full)
     assert chosen_shapes.chosen(variant(), 288) == (64, COLUMNS)
 
 
@@ -242,3 +250,118 @@ def test_arguments_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) 
     unseen = tokens(dim=8)
     with pytest.raises(BuildForbidden, match="LACUNA_JIT=0"):
         call(unseen, unseen, unseen, PATTERN)
+
+
+# -- other machines ---------------------------------------------------------------------------------------------------
+
+
+def test_measured_choices_travel_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen_shapes.keep(variant(), 288, (64, 32))
+    chosen_shapes.chosen(variant(family="backward"), 288)  # predicted: every machine predicts it
+    gpu = Variant(PATTERN.program, Target("triton", "sm_90"), "bf16", (64, 64), (0, 0), False)
+    mine = Configuration(32, 64, 4, 2)
+    chosen_configurations.keep(gpu, "few", mine)
+    assert lacuna.export_tuning(tmp_path / "tuning.json") == 2
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    monkeypatch.setenv("LACUNA_CACHE_DIR", str(other))
+    start_anew()
+    assert chosen_shapes.chosen(variant(), 288) == (64, COLUMNS)
+    assert lacuna.import_tuning(tmp_path / "tuning.json") == 2
+    assert chosen_shapes.chosen(variant(), 288) == (64, 32)
+    assert chosen_configurations.chosen(gpu, "few", 288) == mine
+    start_anew()
+    assert chosen_shapes.chosen(variant(), 288) == (64, 32)
+    assert chosen_configurations.chosen(gpu, "few", 288) == mine
+    assert chosen_configurations.chosen(gpu, "many", 288) != mine
+    assert lacuna.export_tuning(tmp_path / "again.json") == 2
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "tuning.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("numbers", [64, 33], "no kernel can have the tiles"),
+        ("numbers", "64", "no kernel can have the tiles"),
+        ("family", "sideways", "`family` is 'sideways'"),
+        ("target", "abacus wood", "there is no backend 'abacus'"),
+        ("program", "program @p(", "holds no choices"),
+        ("dtype", None, "`dtype` is None"),
+    ],
+)
+def test_a_file_that_is_not_sound_changes_nothing(tmp_path: Path, field: str, value: object, reason: str) -> None:
+    path = tmp_path / "tuning.json"
+    chosen_shapes.keep(variant(), 288, (64, 32))
+    lacuna.export_tuning(path)
+    said = json.loads(path.read_text())
+    said["choices"].append({**said["choices"][0], field: value})
+    said["choices"][0]["numbers"] = [32, 32]
+    path.write_text(json.dumps(said))
+    with pytest.raises(ValueError, match=reason) as caught:
+        lacuna.import_tuning(path)
+    assert "tuning.json` holds no choices that can be taken over" in str(caught.value)
+    assert "write a file that `lacuna.export_tuning` made" in str(caught.value)
+    assert chosen_shapes.chosen(variant(), 288) == (64, 32)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "lacuna-tuning 0", "choices": []}'])
+def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "tuning.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="holds no choices that can be taken over"):
+        lacuna.import_tuning(path)
+
+
+# -- a GPU ------------------------------------------------------------------------------------------------------------
+
+
+def test_configurations_are_tuned_on_the_kernels_that_a_gpu_would_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, mask = tokens(40, 16), lacuna.dense(window(width=9), 40)[0, 0]
+    let_the_second_win(monkeypatch)
+    with claimed("sm_90", Simulated()) as driver:
+        found = lacuna.tune(x, x, x, window(width=9))
+        in_use, second = (each.block for each in found.candidates)
+        assert in_use != found.chosen == second
+        assert isinstance(second, Configuration)
+        assert str(found).startswith("window, forward: tiles of queries x keys\n")
+        assert f"{second.warps:2} warps {second.stages} stages" in str(found)
+        assert len(driver.launches) == 2
+        chosen_configurations.forget_configurations()  # as a new process would find it
+        out = attention(x, x, x, window(width=9), backend="triton")
+        reference.assert_close(out, reference.attention(x, x, x, mask)[0], 1e-5)
+        assert driver.launches[-1].layout.threads == 32 * second.warps
+        assert f"q{second.block_q}_k{second.block_k}_" in driver.launches[-1].layout.entry
+
+
+def test_every_kernel_of_a_backward_pass_is_tuned_on_a_gpu(monkeypatch: pytest.MonkeyPatch, prove: bool) -> None:
+    if not prove:
+        pytest.skip("three more compilations: LACUNA_TEST_PROFILE=prove")
+    monkeypatch.setattr(tuning, "CANDIDATES", 1)
+    x = tokens(20, 16)
+    let_the_second_win(monkeypatch)
+    with claimed("sm_80", Simulated()):
+        found = lacuna.tune(x, x, x, window(width=9), backward=True)
+    assert [found.direction, *(each.direction for each in found.others)] == ["backward", "backward_queries"]
+    assert str(found).count("<- chosen") == 2
+
+
+def test_the_gpus_clock_counts_runs_between_two_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            log.append("record")
+
+        def synchronize(self) -> None:
+            log.append("wait")
+
+        def elapsed_time(self, end: Event) -> float:
+            return 6.0  # milliseconds
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    tuned = TunedConfigurations.__new__(TunedConfigurations)
+    assert tuned.seconds(lambda: log.append("run"), 3) == pytest.approx(0.002)
+    assert log == ["record", "run", "run", "run", "record", "wait"]
