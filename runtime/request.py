@@ -55,12 +55,9 @@ class Request(NamedTuple):
     offset:   position of query row 0; `ragged.offsets` goes before it.
     layout:   of what the caller gave and gets: `bhld`, `blhd` or `packed`.
     positions: how many the program may look at, where that does not follow from lengths and offset; else 0.
-<<<<<<< /tmp/lab/launch/m1
     from_end: row 0 of an item is at its keys less its rows, which only a GPU knows; `offset` says nothing.
     left:     names in `ragged` of the caller's own tensors on a GPU, which the host has not looked at.
-=======
     order:    of the tokens that the positions of the program stand for, where that is not their order in memory.
->>>>>>> /work/main/runtime/request.py
     """
 
     query: Tensor
@@ -76,17 +73,14 @@ class Request(NamedTuple):
     ragged: Ragged
     layout: str
     positions: int = 0
-<<<<<<< /tmp/lab/launch/m1
     from_end: bool = False
     left: frozenset[str] = frozenset()
+    order: Order | None = None
 
     @property
     def moved(self) -> bool:
         """Whether the position of row 0 may be another than 0."""
         return self.offset != 0 or self.from_end or self.ragged.offsets is not None
-=======
-    order: Order | None = None
->>>>>>> /work/main/runtime/request.py
 
     @property
     def fills_tensors(self) -> bool:
