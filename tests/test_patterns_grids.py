@@ -329,7 +329,7 @@ def test_the_widths_of_radial_bands_know_the_decay_and_their_thinning_does_not()
 
 def test_outputs_of_two_rolls_are_averaged_where_features_are() -> None:
     query, key, value = (torch.randn(1, 1, 64, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(each)) for each in range(3))
-    outs = [lacuna.attention(query, key, value, patterns.torus_window((8, 8), 4, shift), backend="eager") for shift in (0, 2)]
+    outs: list[Any] = [lacuna.attention(query, key, value, patterns.torus_window((8, 8), 4, shift), backend="eager") for shift in (0, 2)]
     want = torch.zeros_like(value)
     for shift in (0, 2):
         shown = torch.tensor([[rolled(q, k, (8, 8), (4, 4), (shift, shift)) for k in places((8, 8))] for q in places((8, 8))])
