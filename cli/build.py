@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +13,7 @@ from .answers import Misuse
 from .options import Grid, Json, Settings, named, numbers
 from .report import Text, show, show_json
 from .setting import setting
-from .terminal import seen
+from .terminal import counting
 
 if TYPE_CHECKING:
     from ..runtime.bundle_spec import KernelSpec
@@ -93,7 +91,7 @@ def command(
     }
     chosen |= {} if ragged else {"ragged": False}
     given = _given(spec, program, (settings, grid), chosen)
-    with _counting(f"building {out}") as progress:
+    with counting(f"building {out}") as progress:
         made = build(given, out, targets=targets, progress=progress, processes=jobs, replace=replace)
     found = Made(str(out), made.kernels, made.size_bytes, made.targets)
     if as_json:
@@ -129,18 +127,3 @@ def _names_a_pattern(spec: str) -> bool:
 def _dims(text: str) -> int | tuple[int, int]:
     found = numbers("--head-dim", text, 2) if "x" in text else numbers("--head-dim", text, 1)
     return found[0] if len(found) == 1 else (found[0], found[1])
-
-
-@contextlib.contextmanager
-def _counting(what: str) -> Generator[Callable[[int, int, str], None]]:
-    """A bar on standard error where a person looks, else one line for each kernel."""
-    if not seen(sys.stderr):
-        yield lambda done, total, name: print(f"{what} {done}/{total}: {name}", file=sys.stderr, flush=True)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=f"{what}: {name}")

@@ -15,7 +15,7 @@ from .terminal import working
 if TYPE_CHECKING:
     from .denoising import Denoised, Denoising, Peer
 
-EXAMPLES = ("lacuna demo", "lacuna demo --no-peers --explain --out demo-output")
+EXAMPLES = ("lacuna demo --out demo-output",)
 BLOCK = (64, 64)
 
 Rows = Annotated[int, typer.Option("--rows", min=1, help="of pixels")]

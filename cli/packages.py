@@ -15,14 +15,13 @@ REQUIRED = {
     "sympy": "sympy>=1.13",
     "networkx": "networkx>=3.2",
     "jinja2": "jinja2>=3.1",
-    "filelock": "filelock>=3.13",
     "platformdirs": "platformdirs>=4",
     "rich": "rich>=13",
     "typer": "typer>=0.12",
     "matplotlib": "matplotlib>=3.8",
 }
 OPTIONAL = {"triton": "triton>=3.6,<3.10"}
-TO_BUILD = ("torch", "numpy", "islpy", "sympy", "networkx", "jinja2", "filelock", "platformdirs")  # a kernel, on any backend
+TO_BUILD = ("torch", "numpy", "islpy", "sympy", "networkx", "jinja2", "platformdirs")  # a kernel, on any backend
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 LENGTHS = ("q_start", "q_lens", "k_start", "k_lens", "offsets")
 SCALARS = ("heads", "group", "q_len", "k_len", "offset", "scale")
+END = -(2**63)  # as the offset: the last row of an item sees its last key
 TURNS = ("planes", "section")
 AXES = ("batch", "head", "token")
 TILES, ROW_SUMS, KEYS, PAIRS = "tiles", "rows", "keys", "pairs"  # what a number is a sum over, see triton_sums.py

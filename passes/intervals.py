@@ -99,7 +99,8 @@ def _floordiv(a: Span, b: Span) -> Span:
     crosses = (b.low <= 0) & (b.high >= 0)
     safe = Span(np.where(crosses, 1, b.low), np.where(crosses, 1, b.high))
     found = _corners(a, safe, np.floor_divide)
-    reach = np.maximum(np.abs(a.low), np.abs(a.high))
+    always = (b.low == 0) & (b.high == 0)  # or one pair alone would stay undecided
+    reach = np.where(always, 0, np.maximum(np.abs(a.low), np.abs(a.high)))
     return Span(np.where(crosses, -reach, found.low), np.where(crosses, reach, found.high))
 
 

@@ -3,7 +3,7 @@
 # Patterns are written without annotations.
 # ruff: noqa: ANN001, ANN201, ANN202
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
 from ..ir.functions import maximum, minimum
@@ -41,19 +41,19 @@ def _behind(i, j, size, window, stride):
     return (leader - window < j) & (j <= i)
 
 
-def _gna_on_grid(q, k, *, extents, window, stride, dilation, causal):
+def _gna(q, k, *, window, stride, dilation, causal):
     every = True
-    for axis, extent in enumerate(extents):
+    for axis, extent in enumerate(q.extents):
         every = every & seen(q[axis], k[axis], extent, window[axis], stride[axis], dilation[axis], causal[axis])
     return every
 
 
 @pattern
-def _gna(q, k, *, extents, window, stride, dilation, causal):
-    return seen(q, k, extents[0], window[0], stride[0], dilation[0], causal[0])
+def _gna_on_axis(q, k, *, axis):
+    return seen(q, k, *axis)
 
 
-_ON_GRID = {rank: pattern(rank=rank)(_gna_on_grid) for rank in range(2, MOST_AXES + 1)}
+_ON_GRID = {rank: pattern(rank=rank)(_gna) for rank in range(2, MOST_AXES + 1)}
 
 
 def gna(extents: PerAxis, window: PerAxis, stride: PerAxis = 1, dilation: PerAxis = 1, causal: bool | tuple[bool, ...] = False) -> Pattern:
@@ -83,8 +83,8 @@ def gna(extents: PerAxis, window: PerAxis, stride: PerAxis = 1, dilation: PerAxi
     for axis, (extent, wide, step, apart) in enumerate(zip(sizes, window, stride, dilation, strict=True)):
         require_window(extent, wide, step, apart, f" on axis {axis}" if axes > 1 else "")
     if axes == 1:
-        return _gna(extents=sizes, window=window, stride=stride, dilation=dilation, causal=causal)
-    return _ON_GRID[axes](extents=sizes, window=window, stride=stride, dilation=dilation, causal=causal).on(*sizes)
+        return _gna_on_axis(axis=(sizes[0], window[0], stride[0], dilation[0], causal[0]))
+    return _ON_GRID[axes](window=window, stride=stride, dilation=dilation, causal=causal).on(*sizes)
 
 
 def require_window(extent: int | None, window: int, stride: int, dilation: int, where: str = "") -> None:

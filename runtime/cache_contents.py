@@ -91,7 +91,7 @@ def verify(folder: Folder) -> list[Damage]:
     """
     found = [*_foreign(folder)]
     named: set[str] = set()
-    for name, _ in _files(folder, "index"):
+    for name in _ours(folder, "index"):
         stored = _stored(folder, f"index/{name}")
         if isinstance(stored, str):
             found.append(Damage(f"index/{name}", stored))
@@ -99,10 +99,10 @@ def verify(folder: Folder) -> list[Damage]:
         named.add(stored.artefact)
         if not (folder.root / stored.artefact).exists():
             found.append(Damage(f"index/{name}", "its artefact is gone"))
-    for name, _ in _files(folder, "toolchain"):
+    for name in _ours(folder, "toolchain"):
         if unsealed(folder.read(f"toolchain/{name}") or b"") is None:
             found.append(Damage(f"toolchain/{name}", "its digest is wrong"))
-    for name, _ in _files(folder, "artefacts"):
+    for name in _ours(folder, "artefacts"):
         data = folder.read(f"artefacts/{name}")
         if data is None or hashlib.sha256(data).hexdigest() != name.partition(".")[0]:
             found.append(Damage(f"artefacts/{name}", "its contents are not those it is named after"))
@@ -223,6 +223,10 @@ def _foreign(folder: Folder) -> Iterator[Damage]:
                     yield Damage(f"{room}/{each.name}", "nothing of this name belongs here")
                 elif room != "scratch" and not each.is_file(follow_symlinks=False):
                     yield Damage(f"{room}/{each.name}", "is no file")
+
+
+def _ours(folder: Folder, room: str) -> list[str]:
+    return [name for name, _ in _files(folder, room) if _is_ours(f"{room}/{name}")]
 
 
 def _is_ours(name: str) -> bool:

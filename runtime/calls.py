@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from .advice import advice
-from .description import bindings_of, program_of
-from .ragged import Lengths, lengths, packed_lengths
+from .backends import default
+from .description import bindings_of, program_of, reads_positions
+from .device_numbers import on_gpu
+from .ragged import Lengths, lengths, lengths_on_gpu, packed_lengths
 from .request import Request, check_scale, check_shapes, check_tensors, readable
 from .table_checks import check_bound_tensors, check_grid, check_tables
 
@@ -45,6 +47,13 @@ class Call(NamedTuple):
     layout: str
     backend: str
 
+    @property
+    def leaves_lengths(self) -> bool:
+        """Whether lengths and offsets stay on a GPU, where only kernels look at them: they are there, and no check of the program asks."""
+        if not any(span is not None and on_gpu(span) for span in self.spans[:3]) or self.layout == "packed":
+            return False
+        return (self.backend or default(self.query.device.type)) == "triton" and not reads_positions(self.program)
+
     def heads_first(self) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value as [batch or 1, heads, tokens, D], seen to fit together.
 
@@ -73,8 +82,8 @@ class Call(NamedTuple):
             TypeError, ValueError, NotImplementedError: an argument does not fit; the message says what to write.
         """
         query, key, value = self.heads_first()
-        spans = self._lengths(query, key)
         program = program_of(self.program)
+        spans = self._lengths(query, key)
         bindings = bindings_of(program, self.tables, self.integers, self.reals)
         batch = query.shape[0] if spans.ragged.q_start is None else spans.ragged.q_start.shape[0]
         heads = query.shape[1]
@@ -99,6 +108,8 @@ class Call(NamedTuple):
             spans.offset,
             spans.ragged,
             self.layout,
+            from_end=spans.from_end,
+            left=spans.left,
         )
 
     def _lengths(self, query: Tensor, key: Tensor) -> Lengths:
@@ -106,6 +117,9 @@ class Call(NamedTuple):
         q_offset = offsets if offsets is not None else "end" if self.q_offset is None else self.q_offset
         if self.layout == "packed":
             return packed_lengths(query, key, q_offset, cu_q, cu_k)
+        if self.leaves_lengths:
+            given = (self.q_len if q_lens is None else q_lens, self.kv_len if k_lens is None else k_lens)
+            return lengths_on_gpu(query, key, q_offset, *given)
         return lengths(query, key, q_offset, self.q_len if q_lens is None else q_lens, self.kv_len if k_lens is None else k_lens)
 
     def as_given(self, tensor: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -59,9 +59,9 @@ class Launch(NamedTuple):
     kept: list[object]
     start: Addresses = (0, 0, 0, 0, 0)
 
-    def __call__(self, tensors: Sequence[Tensor]) -> None:
+    def __call__(self, tensors: Sequence[Tensor | None]) -> None:
         """Fill output and log-sum-exp, the last of five tensors with the shapes and strides of the request, in the layout of the call."""
-        query, key, value, out, lse = tensors
+        query, key, value, out, lse = cast("Sequence[Tensor]", tensors)
         arguments = Arguments.from_buffer_copy(self.arguments)  # its own: several threads may be here
         q, k, v, to_out, to_lse = self.start
         arguments.q, arguments.k, arguments.v = query.data_ptr() + q, key.data_ptr() + k, value.data_ptr() + v
@@ -75,7 +75,7 @@ class Launches(NamedTuple):
 
     each: tuple[Launch, ...]
 
-    def __call__(self, tensors: Sequence[Tensor]) -> None:
+    def __call__(self, tensors: Sequence[Tensor | None]) -> None:
         """As `Launch`; the tensors are those of the whole request."""
         for launch in self.each:
             launch(tensors)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..ir.binding import UNBOUND, Argument
 from ..ir.combine import names_beside
-from ..ir.expr import Kind
+from ..ir.expr import Kind, Lookup, names, walk
 from ..ir.parse import parse_program
 from ..ir.pattern import Pattern
 from ..ir.program import Program, Space
@@ -95,6 +95,14 @@ def program_of(text: str) -> Program:
     program = parse_program(text)
     verify(program)
     return program
+
+
+@functools.lru_cache(maxsize=1024)
+def reads_positions(text: str) -> bool:
+    """Whether checks of a program ask where its rows and keys are: it reads tables at positions, or lies on a grid."""
+    program = program_of(text)
+    looked_up = (node for node in walk(program.mask, program.score) if isinstance(node, Lookup))
+    return program.space.rank > 1 or any({"q", "k"} & names(index) for look in looked_up for index in look.indices)
 
 
 def bindings_of(program: Program, tables: Sequence[Tensor], integers: Sequence[int], reals: Sequence[float]) -> dict[str, object]:

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from ..ir.target import Target
+from .device_numbers import CLAIMED
 from .driver import Driver, driver_here
 from .prepared import forget_prepared
 
@@ -59,11 +60,14 @@ def claimed(target: str, driver: AnyDriver) -> Generator[AnyDriver]:
     target: `sm_90`, `gfx942`.
     """
     before = dict(_claims)
+    CLAIMED.add("cpu")
     _claims["cpu"] = Gpu(Target("triton", target), driver, 0, torch.device("cpu"))
     forget_prepared()
     try:
         yield driver
     finally:
         _claims.clear()
+        CLAIMED.clear()
+        CLAIMED.update(before)
         _claims.update(before)
         forget_prepared()

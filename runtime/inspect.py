@@ -15,6 +15,7 @@ from ..ir.schedule import Schedule, Tile
 from ..passes.launch import Launch
 from . import materialise
 from .merging import resolved
+from .stand_in import reason_of_stand_in
 from .terms import term_arrays
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class Explanation:
             *self._residues(),
             *self._orders(),
             *(f"fell back: {reason}" for reason in found.counters.fallbacks),
+            *(f"fell back: {reason}" for reason in [reason_of_stand_in()] if reason),
             *([f"evaluated: {found.counters.point_evaluations} points"] if found.counters.point_evaluations else []),
         ]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
 from ..passes.proofs import check_lookups, fits_int32
 from . import materialise
+from .device_numbers import Unread, capturing, numbers_of, pin
 from .kernels import RAGGED, Kernel, Toolchain, Variant, kernel_of, with_ragged_tables
-from .request import Ragged, Request
+from .request import Request
 from .terms import term_arrays
 
 REMEMBERED = 256  # a call may have as many residue classes, forward and backward, as its shortest side holds tiles
@@ -36,28 +38,44 @@ class Values(NamedTuple):
     narrow: bool
 
 
-_remembered: OrderedDict[Hashable, tuple[Values, tuple[object, ...]]] = OrderedDict()
+class _Known(NamedTuple):
+    """kept: tensors whose identities must stay theirs. read: states of the lengths that were looked at; None where nobody looked."""
+
+    values: Values
+    kept: tuple[object, ...]
+    read: Hashable | None
+
+
+_remembered: OrderedDict[Hashable, _Known] = OrderedDict()
 
 
 def values_of(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
     """The kernel of a request and what it reads; remembered while lengths, parameters and tables stay the same."""
     ragged = tuple(each for each in request.ragged if each is not None)
     bound = tuple(request.bindings.get(table.name) for table in request.program.tables)
-    tensors = (*ragged, *(getattr(each, "offsets", each) for each in bound))
+    tables = tuple(getattr(each, "offsets", each) for each in bound)
+    lengths = tuple((id(tensor), state_of(tensor)) for tensor in ragged)
     known: Hashable = (
         variant,
-        (request.batch, request.heads, request.q_len, request.k_len, request.offset, request.positions),
+        (request.batch, request.heads, request.q_len, request.k_len, request.offset, request.positions, request.from_end),
         tuple(request.bindings[symbol.name] for symbol in request.program.parameters),
-        tuple((id(tensor), state_of(tensor)) for tensor in tensors),
-        tuple(each is None for each in request.ragged),
+        tuple((id(tensor), state_of(tensor)) for tensor in tables),
+        tuple(each is None for each in request.ragged) if request.left else lengths,
+        request.left,
     )
     found = _remembered.get(known)
-    if found is None:
-        found = (_values(request, variant, toolchain), tensors)  # the tensors are kept, so that their identities stay theirs
-        _remembered[known] = found
+    if found is None or found.read not in (None, lengths):
+        given = _ragged(request)
+        values = _values(request, variant, toolchain, given)
+        looked = any(isinstance(each, Unread) and each.was_read for each in given.values())
+        found = _remembered[known] = _Known(
+            values, (*tables, *(() if request.left and not looked else ragged)), lengths if looked else None
+        )
         while len(_remembered) > REMEMBERED:
             _remembered.popitem(last=False)
-    return found[0]
+    if found.values.tables and capturing(request.query.device):
+        pin(found)
+    return found.values
 
 
 def state_of(tensor: object) -> object:
@@ -67,9 +85,9 @@ def state_of(tensor: object) -> object:
     return 0
 
 
-def _values(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
+def _values(request: Request, variant: Variant, toolchain: Toolchain, ragged: Mapping[Expr, np.ndarray]) -> Values:
     parameters = materialise.parameters(request.program, request.bindings)
-    furthest = request.offset if request.ragged.offsets is None else int(request.ragged.offsets.max())
+    furthest = request.offset if OFFSET not in ragged or request.left else int(ragged[OFFSET].max())
     length = request.positions or max(request.q_len + max(furthest, 0), request.k_len)
     tables = materialise.tables(request.program, request.bindings, length, request.query.device)
     launch = Launch(
@@ -81,15 +99,16 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
         parameters=parameters,
         tables=_integers(request.program, tables),
         shifted=variant.shifted,
-        ragged=_ragged(request.ragged),
+        ragged=ragged,
     )
     shapes = {name: tuple(table.shape) for name, table in tables.items()}
     for offset in {request.offset, furthest}:
         check_lookups(_moved(request.program, offset), launch._replace(offset=0), shapes)
     kernel = kernel_of(variant, launch, toolchain)
     if kernel.schedule.route == "refined" and launch.ragged:
-        everything = _everything(request)
-        tables = {**tables, **{RAGGED[symbol].name: torch.as_tensor(values) for symbol, values in everything.items()}}
+        everything = _everything(request, ragged)
+        lengths = {RAGGED[symbol].name: torch.as_tensor(values, device=request.query.device) for symbol, values in everything.items()}
+        tables = {**tables, **lengths}
         listed = {**launch.tables, **{RAGGED[symbol].name: values for symbol, values in everything.items()}}
         launch = launch._replace(tables=listed, ragged={}, shifted=False, offset=0)
         kernel = kernel_of(with_ragged_tables(variant), launch, toolchain)
@@ -107,18 +126,34 @@ def _moved(program: Program, offset: int) -> Program:
 
 
 def _integers(program: Program, tables: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    return {table.name: tables[table.name].cpu().numpy() for table in program.tables if table.kind is not Kind.FLOAT}
+    return {table.name: numbers_of(table.name, tables[table.name]) for table in program.tables if table.kind is not Kind.FLOAT}
 
 
-def _ragged(ragged: Ragged) -> dict[Expr, np.ndarray]:
-    given = {Q_LEN: ragged.q_lens, K_LEN: ragged.k_lens, OFFSET: ragged.offsets}
-    return {symbol: values.cpu().numpy() for symbol, values in given.items() if values is not None}
+SPANS = {Q_LEN: ("q_lens", "q_len"), K_LEN: ("k_lens", "kv_len"), OFFSET: ("offsets", "q_offset")}
+"""Names of lengths and offsets in `Ragged`, and what callers call them."""
 
 
-def _everything(request: Request) -> dict[Expr, np.ndarray]:
+def _ragged(request: Request) -> dict[Expr, np.ndarray]:
+    """What differs between batch items. What a caller has on a GPU is read when someone looks at it."""
+    found: dict[Expr, np.ndarray] = {}
+    for symbol, (name, argument) in SPANS.items():
+        tensor = getattr(request.ragged, name)
+        if tensor is not None:
+            read = functools.partial(numbers_of, argument, tensor)
+            found[symbol] = cast(np.ndarray, Unread(read)) if request.left else read()
+    if request.from_end:
+        found[OFFSET] = cast(np.ndarray, Unread(lambda: _of(found, K_LEN, request.k_len) - _of(found, Q_LEN, request.q_len)))
+    return found
+
+
+def _of(ragged: Mapping[Expr, np.ndarray], symbol: Expr, otherwise: int) -> np.ndarray:
+    return np.asarray(ragged.get(symbol, otherwise), np.int64)
+
+
+def _everything(request: Request, ragged: Mapping[Expr, np.ndarray]) -> dict[Expr, np.ndarray]:
     """Lengths and offset of every batch item, whether they differ or not."""
     uniform = {Q_LEN: request.q_len, K_LEN: request.k_len, OFFSET: request.offset}
-    return {symbol: np.full(request.batch, value, np.int64) for symbol, value in uniform.items()} | _ragged(request.ragged)
+    return {symbol: np.broadcast_to(_of(ragged, symbol, value), (request.batch,)).copy() for symbol, value in uniform.items()}
 
 
 def _schedule_arrays(kernel: Kernel, launch: Launch) -> dict[str, np.ndarray]:

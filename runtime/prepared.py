@@ -14,26 +14,34 @@ import torch
 from torch import Tensor
 
 from .calls import Call, lse_dtype
+from .device_numbers import capturing, pin
 from .request import Request
 
 REMEMBERED = 256
 ALIGNMENT_BYTES = 16  # what kernels are made for
-Launch = Callable[[Sequence[Tensor]], None]
+Launch = Callable[[Sequence[Tensor | None]], None]
 
 
 class Prepared(NamedTuple):
-    """launch: fills output and log-sum-exp, the last of five tensors, from query, key and value of one shape and layout."""
+    """launch: fills output and log-sum-exp, the last of five tensors, from query, key and value of one shape and layout.
+
+    lengths: `launch` takes q_len, kv_len and q_offset after these, where they are tensors on a GPU.
+    """
 
     launch: Launch
     out_shape: list[int]
     lse_shape: list[int]
     lse_dtype: torch.dtype
     read: tuple[weakref.ref[Tensor], ...]
+    lengths: bool = False
 
     def __call__(self, call: Call) -> tuple[Tensor, Tensor]:
         out = call.query.new_empty(self.out_shape)
         lse = call.query.new_empty(self.lse_shape, dtype=self.lse_dtype)
-        self.launch((call.query, call.key, call.value, out, lse))
+        if self.lengths:
+            self.launch((call.query, call.key, call.value, out, lse, *call.spans[:3]))
+        else:
+            self.launch((call.query, call.key, call.value, out, lse))
         return out, lse
 
 
@@ -46,6 +54,10 @@ def prepared(call: Call) -> Prepared | None:
     found = None if known is None else _prepared.get(known)
     if found is None or any(reference() is None for reference in found.read):  # another tensor may have its identity by now
         return None
+    if (call.tables or call.spans) and capturing(call.query.device):
+        if call.layout == "packed":  # what was found out of boundaries holds now, not whenever the graph runs
+            return None
+        pin(found)
     return found
 
 
@@ -58,7 +70,9 @@ def remember(call: Call, request: Request, room: ModuleType) -> None:
     """Keep what the next call like this one can skip, where the backend offers it."""
     known = _key(call)
     prepare = getattr(room, "prepare", None)
-    in_place = request.query.data_ptr() == call.query.data_ptr() and _strided(request, call)
+    in_place = _strided(request, call) and _lengths_in_place(request, call)
+    if call.layout == "packed" and capturing(request.query.device):
+        return  # its memory is the graph's
     if prepare is None or known is None or not in_place:
         return
     launch = cast("Launch | None", prepare(request))
@@ -66,8 +80,8 @@ def remember(call: Call, request: Request, room: ModuleType) -> None:
         return
     if len(_prepared) >= REMEMBERED:
         _prepared.clear()
-    read = tuple(weakref.ref(each) for each in (*call.tables, *call.spans) if each is not None)
-    _prepared[known] = Prepared(launch, *call.output_shapes(), lse_dtype(call.query), read)
+    read = tuple(weakref.ref(each) for each in (*call.tables, *(() if request.left else call.spans)) if each is not None)
+    _prepared[known] = Prepared(launch, *call.output_shapes(), lse_dtype(call.query), read, bool(request.left))
 
 
 def _strided(request: Request, call: Call) -> bool:
@@ -78,12 +92,28 @@ def _strided(request: Request, call: Call) -> bool:
     )
 
 
+def _lengths_in_place(request: Request, call: Call) -> bool:
+    """Whether kernels read the caller's own lengths, where these were left on a GPU."""
+    if not request.left:
+        return True
+    ours = (request.ragged.q_lens, request.ragged.k_lens, request.ragged.offsets)
+    return all(
+        given is None or (mine is not None and mine.data_ptr() == given.data_ptr()) for given, mine in zip(call.spans, ours, strict=False)
+    )
+
+
 def _key(call: Call) -> Hashable | None:
     """Everything that the checks and the launch depend on; None where a change in place cannot be seen."""
     query, key, value = call.query, call.key, call.value
     tables = call.tables
-    if tables or call.spans:
-        seen = _versions(call)
+    if call.spans and call.leaves_lengths:
+        lengths = tuple(None if each is None else (each.dtype, each.shape, each.stride(), each.device) for each in call.spans)
+        seen = _versions(tables)
+        if seen is None:
+            return None
+        seen = seen, lengths
+    elif tables or call.spans:
+        seen = _versions((*tables, *call.spans))
         if seen is None:
             return None
     else:
@@ -101,10 +131,10 @@ def _key(call: Call) -> Hashable | None:
     )
 
 
-def _versions(call: Call) -> Hashable | None:
+def _versions(tensors: Sequence[Tensor | None]) -> Hashable | None:
     """Which tensors a call reads beside query, key and value, and in which state; inference tensors do not say."""
     found: list[Hashable] = []
-    for tensor in (*call.tables, *call.spans):
+    for tensor in tensors:
         if tensor is None:
             found.append(None)
         elif tensor.is_inference():

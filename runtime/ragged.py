@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .advice import advice
+from .device_numbers import capturing, moved, numbers_of, on_gpu
 from .request import UNIFORM, Ragged
 
 INTEGERS = frozenset({torch.int32, torch.int64})
@@ -20,6 +21,8 @@ class Lengths(NamedTuple):
     q_len, k_len: rows and keys each batch item has room for; packed sequences: those of the longest.
     offset:       position of query row 0; with `ragged.offsets` the smallest of them.
     stop:         largest position of a query row, plus 1; k_stop: largest key, plus 1.
+    left:         names in `ragged` of tensors that were not looked at.
+    from_end:     offsets are keys less rows of each item, which only the GPU knows; `offset` and `stop` say nothing.
     """
 
     q_len: int
@@ -28,6 +31,8 @@ class Lengths(NamedTuple):
     stop: int
     k_stop: int
     ragged: Ragged = UNIFORM
+    from_end: bool = False
+    left: frozenset[str] = frozenset()
 
 
 def number_or_tensor(name: str, given: object) -> tuple[int | None, Tensor | None]:
@@ -78,7 +83,7 @@ def boundaries(name: str, given: object) -> Tensor:
 def lengths(query: Tensor, key: Tensor, q_offset: object, q_len: object, kv_len: object) -> Lengths:
     """The lengths of a call of `attention`, with query and key as [batch, heads, tokens, D].
 
-    Lengths on a GPU are read back: a wrong one would make a kernel read memory that is not the caller's.
+    Lengths on a GPU are read back, once for each state of a tensor: the checks of the program ask for them.
 
     Raises:
         TypeError: something is no integer and no tensor of integers, or an offset is another word than "end".
@@ -100,6 +105,44 @@ def lengths(query: Tensor, key: Tensor, q_offset: object, q_len: object, kv_len:
     return _placed(Ragged(q_lens=q_lens, k_lens=k_lens), (rows, keys, batch), q_offset, query.device)
 
 
+def lengths_on_gpu(query: Tensor, key: Tensor, q_offset: object, q_len: object, kv_len: object) -> Lengths:
+    """As `lengths`, but the numbers in tensors are left where they are: kernels hold them inside what the tensors have room for.
+
+    Raises:
+        TypeError, ValueError: something does not fit that shows without a look at them.
+    """
+    batch, rows, keys = query.shape[0], query.shape[2], key.shape[2]
+    q_lens, k_lens = (_left(name, given, query, size) for name, given, size in (("q_len", q_len, rows), ("kv_len", kv_len, keys)))
+    if isinstance(k_lens, int):
+        keys, k_lens = k_lens, None
+    if isinstance(q_lens, int):
+        q_lens = None if q_lens == rows else torch.full((batch,), q_lens, device=query.device)
+    given = {"q_lens": q_len, "k_lens": kv_len, "offsets": q_offset}
+    left = frozenset(name for name, each in given.items() if isinstance(each, Tensor) and on_gpu(each))
+    ragged = Ragged(q_lens=q_lens, k_lens=k_lens)
+    if isinstance(q_offset, str):
+        return Lengths(rows, keys, keys - rows, keys, keys, ragged, q_lens is not None or k_lens is not None, left)
+    offset = _left("q_offset", q_offset, query, None)
+    if isinstance(offset, int):
+        return Lengths(rows, keys, offset, offset + rows, keys, ragged, left=left)
+    return Lengths(rows, keys, 0, rows, keys, ragged._replace(offsets=offset), left=left)
+
+
+def _left(name: str, given: object, query: Tensor, room: int | None) -> int | Tensor | None:
+    """A number that was checked, or the tensor that was given, on the device of the query."""
+    if given is None:
+        return None
+    _, tensor = number_or_tensor(name, given)
+    if tensor is None or not on_gpu(tensor):
+        checked = _integers(name, given, query.shape[0]) if room is None else _per_item(name, given, query.shape[0], room)
+        return checked.to(query.device) if isinstance(checked, Tensor) else checked
+    if tensor.shape != (query.shape[0],):
+        raise _wrong_shape(name, tensor, query.shape[0])
+    if tensor.device != query.device:
+        raise ValueError(advice(f"`{name}` is on {tensor.device}, the query on {query.device}", f"`{name}.to({str(query.device)!r})`"))
+    return tensor.detach().contiguous()
+
+
 def packed_lengths(query: Tensor, key: Tensor, q_offset: object, cu_seqlens_q: object, cu_seqlens_k: object) -> Lengths:
     """The lengths of a call of `varlen_attention`, with query and key as [1, heads, total, D].
 
@@ -107,6 +150,8 @@ def packed_lengths(query: Tensor, key: Tensor, q_offset: object, cu_seqlens_q: o
 
     Raises: as `lengths`; also ValueError where the boundaries decrease or do not cover the tensor.
     """
+    if capturing(query.device):
+        return _captured(query, key, q_offset, cu_seqlens_q, cu_seqlens_k)
     q_start, q_lens = _boundaries("cu_seqlens_q", cu_seqlens_q, query.shape[2])
     if cu_seqlens_k is None and query.shape[2] == key.shape[2]:
         k_start, k_lens = q_start, q_lens
@@ -123,9 +168,27 @@ def packed_lengths(query: Tensor, key: Tensor, q_offset: object, cu_seqlens_q: o
     return _placed(Ragged(q_start, q_lens, k_start, k_lens), longest, q_offset, query.device)
 
 
+def _captured(query: Tensor, key: Tensor, q_offset: object, cu_seqlens_q: object, cu_seqlens_k: object) -> Lengths:
+    """As `packed_lengths`, as steps of the graph: whatever the boundaries are when it runs, no sequence leaves the tensors."""
+    q_start, q_lens = _held(boundaries("cu_seqlens_q", cu_seqlens_q), query.shape[2])
+    given = cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k
+    k_start, k_lens = _held(boundaries("cu_seqlens_k", given), key.shape[2])
+    ragged, left = Ragged(q_start, q_lens, k_start, k_lens), frozenset(("q_start", "q_lens", "k_start", "k_lens"))
+    if isinstance(q_offset, int):
+        return Lengths(query.shape[2], key.shape[2], q_offset, q_offset + query.shape[2], key.shape[2], ragged, left=left)
+    offsets = k_lens - q_lens if isinstance(q_offset, str) else cast(Tensor, q_offset).to(torch.int64)
+    return Lengths(query.shape[2], key.shape[2], 0, query.shape[2], key.shape[2], ragged._replace(offsets=offsets), left=left)
+
+
+def _held(bounds: Tensor, total: int) -> tuple[Tensor, Tensor]:
+    """First token and length of each sequence, inside a tensor of `total` tokens."""
+    rising = bounds.to(torch.int64).clamp(0, total).cummax(0).values
+    return rising[:-1], rising.diff()
+
+
 def _boundaries(name: str, given: object, total: int) -> tuple[Tensor, Tensor]:
     """First token and length of each sequence, i64 on the host."""
-    bounds = boundaries(name, given).detach().to("cpu", torch.int64)
+    bounds = torch.from_numpy(numbers_of(name, boundaries(name, given))).to(torch.int64)
     sizes = bounds.diff()
     if int(bounds[0]) != 0 or int(bounds[-1]) != total:
         raise ValueError(
@@ -159,10 +222,14 @@ def _integers(name: str, given: object, batch: int) -> int | Tensor:
         assert number is not None
         return number
     if tensor.shape != (batch,):
-        raise ValueError(
-            advice(f"`{name}` has shape {tuple(tensor.shape)}, and the batch is {batch}", f"one entry for each batch item: int32[{batch}]")
-        )
-    return tensor.detach().to("cpu", torch.int64)
+        raise _wrong_shape(name, tensor, batch)
+    return torch.from_numpy(numbers_of(name, tensor)).to(torch.int64)
+
+
+def _wrong_shape(name: str, tensor: Tensor, batch: int) -> ValueError:
+    return ValueError(
+        advice(f"`{name}` has shape {tuple(tensor.shape)}, and the batch is {batch}", f"one entry for each batch item: int32[{batch}]")
+    )
 
 
 def described(thing: object) -> str:
@@ -187,5 +254,5 @@ def _placed(ragged: Ragged, room: tuple[int, int, int], q_offset: object, device
     stop = _extent(offsets + q_lens)[1]
     if isinstance(offsets, Tensor):
         ragged = ragged._replace(offsets=offsets)
-    moved = Ragged(*(None if array is None else array.to(device) for array in ragged))
-    return Lengths(rows, keys, _extent(offsets)[0], stop, _extent(k_lens)[1], moved)
+    there = Ragged(*(None if array is None else moved(array, device) for array in ragged))
+    return Lengths(rows, keys, _extent(offsets)[0], stop, _extent(k_lens)[1], there)

@@ -23,7 +23,8 @@ class Ragged(NamedTuple):
     """What differs between batch items: i64[batch] on the query's device, or None where one number serves them all.
 
     q_start, k_start: first token of each sequence in packed tensors.
-    q_lens, k_lens:   tokens of each item that count.
+    q_lens, k_lens:   tokens of each item that count. On a GPU as the caller gave them, i32 or i64, and not looked at: a kernel holds them
+                      inside the tensors.
     offsets:          position of each item's first query row.
     """
 
@@ -54,6 +55,8 @@ class Request(NamedTuple):
     offset:   position of query row 0; `ragged.offsets` goes before it.
     layout:   of what the caller gave and gets: `bhld`, `blhd` or `packed`.
     positions: how many the program may look at, where that does not follow from lengths and offset; else 0.
+    from_end: row 0 of an item is at its keys less its rows, which only a GPU knows; `offset` says nothing.
+    left:     names in `ragged` of the caller's own tensors on a GPU, which the host has not looked at.
     order:    of the tokens that the positions of the program stand for, where that is not their order in memory.
     """
 
@@ -70,7 +73,14 @@ class Request(NamedTuple):
     ragged: Ragged
     layout: str
     positions: int = 0
+    from_end: bool = False
+    left: frozenset[str] = frozenset()
     order: Order | None = None
+
+    @property
+    def moved(self) -> bool:
+        """Whether the position of row 0 may be another than 0."""
+        return self.offset != 0 or self.from_end or self.ragged.offsets is not None
 
     @property
     def fills_tensors(self) -> bool:

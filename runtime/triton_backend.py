@@ -86,9 +86,11 @@ class Prepared(NamedTuple):
     room: tuple[int, torch.dtype, torch.device] | None
     kept: object
 
-    def __call__(self, tensors: Sequence[Tensor]) -> None:
-        """Start it. tensors: query, key, value, output and log-sum-exp, shaped and laid out as they were, in the layout of the call."""
-        addresses = [tensor.data_ptr() for tensor in tensors]
+    def __call__(self, tensors: Sequence[Tensor | None]) -> None:
+        """Start it. tensors: query, key, value, output and log-sum-exp, shaped and laid out as they were, in the layout of the call; then
+        q_len, kv_len and q_offset, where a GPU has one of them.
+        """
+        addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
         if self.room is not None:
             entries, dtype, device = self.room
             room = torch.empty(entries, dtype=dtype, device=device)  # torch keeps the memory until the launches are over
@@ -111,7 +113,7 @@ class Each(NamedTuple):
 
     parts: tuple[Prepared, ...]
 
-    def __call__(self, tensors: Sequence[Tensor]) -> None:
+    def __call__(self, tensors: Sequence[Tensor | None]) -> None:
         for part in self.parts:
             part(tensors)
 
@@ -134,14 +136,17 @@ def _prepared(request: Request, outputs: tuple[Tensor, Tensor], whole: Sequence[
     kernel, gpu = loaded(built), gpu_of(request.query.device)
     assert gpu is not None
     assert isinstance(kernel, GpuKernel)
-    sources = dict(zip(("query", "key", "value", "out", "lse"), enumerate(whole), strict=True))
+    sources: dict[str, tuple[int, Tensor]] = dict(zip(("query", "key", "value", "out", "lse"), enumerate(whole), strict=True))
+    own = [(name, getattr(request.ragged, name)) for name in ("q_lens", "k_lens", "offsets")] if request.left else []
+    sources |= {name: (len(whole) + number, tensor) for number, (name, tensor) in enumerate(own) if name in request.left}
     if not _few_rows(built):
         steps = triton_call.starts(kernel, call)
         return Prepared(gpu, tuple(_ready(kernel, step, sources, call) for step in steps), None, call)
     split = _split(built, call)
     room = triton_decode.room_of(call, split)
     if room is not None:
-        sources |= {"sums": (len(whole), room), "weights": (len(whole), room)}
+        last = len(whole) + len(own)
+        sources |= {"sums": (last, room), "weights": (last, room)}
     steps = triton_decode.starts(kernel, call, split, room)
     size = None if room is None else (room.numel(), room.dtype, room.device)
     return Prepared(gpu, tuple(_ready(kernel, step, sources, call) for step in steps), size, call)

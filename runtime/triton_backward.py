@@ -92,7 +92,7 @@ def _zeros(request: Request, name: str) -> Tensor:
 
 
 def _variant_of(request: Request, family: str, wanted: tuple[str, ...]) -> Variant:
-    moved = request.offset != 0 or request.ragged.offsets is not None
+    moved = request.moved
     target, dtype = target_of(request.query.device), NAMES[request.query.dtype]
     dims = (request.head_dim, request.value_dim)
     return configured(Variant(request.program, target, dtype, dims, (0, 0), moved, family, wanted), request)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -142,13 +144,21 @@ class Loaded:
             function[(start.programs,)](**{name: meant(name, value) for name, value in start.given.items()})
 
 
+class _FromText(SourceFileLoader):
+    """Loads the text whose digest was checked; a `.pyc` beside it would be checked by nobody."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def load(path: Path, signature: Signature, *, interpret: bool) -> Loaded:
     """The kernel in the file `path`, which must stay: Triton reads the text of a function from its file.
 
     Raises:
         AttributeError: the file has no function `signature.entry`.
     """
-    spec = importlib.util.spec_from_file_location(f"lacuna_triton_{signature.entry}", path)
+    name = f"lacuna_triton_{signature.entry}"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_FromText(name, str(path)))
     if spec is None or spec.loader is None:
         raise ImportError(f"`{path}` is not a file that Python can load.\n  write a name that ends in `.py`")
     module = importlib.util.module_from_spec(spec)

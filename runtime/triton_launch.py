@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..codegen.triton_arguments import END
 from ..ir.plan import Plan
 from ..ir.source import Source
 from ..ir.target import Target
@@ -37,7 +38,7 @@ def target_of(device: torch.device) -> Target:
 
 def variant_of(request: Request, target: Target) -> Variant:
     """The kernel of a forward pass."""
-    moved = request.offset != 0 or request.ragged.offsets is not None
+    moved = request.moved
     variant = Variant(request.program, target, NAMES[request.query.dtype], (request.head_dim, request.value_dim), (0, 0), moved)
     if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
         variant = variant._replace(shifted=True, family="decode")
@@ -62,7 +63,7 @@ def call_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) ->
         batch=request.batch,
         q_len=request.q_len,
         k_len=request.k_len,
-        offset=request.offset,
+        offset=END if request.from_end else request.offset,
         scale=request.scale,
         ragged=request.ragged,
         parameters=values.parameters,

@@ -4,14 +4,21 @@
 # pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import contextlib
 import ctypes
+from collections.abc import Generator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
-from lacuna.runtime import kernels
+from lacuna.runtime import kernels, triton_binary, triton_launch
+from lacuna.runtime.binary import Binary, Layout, Specialisation
 from lacuna.runtime.driver import Frame
 from lacuna.runtime.recording import Launched, Recording
+from lacuna.runtime.triton_binary import Compiled, Resources
+from lacuna.runtime.triton_gpu import GpuKernel
 from lacuna.runtime.triton_kernel import Loaded, Signature, Start, load
 
 DTYPES = {
@@ -56,3 +63,33 @@ def at(address: int, dtype: torch.dtype) -> torch.Tensor:
 def _interpreted(entry: str) -> Loaded:
     built = next(each for each in kernels._kernels.values() if each.entry == entry)
     return load(Path(built.path), Signature(entry, built.variant.dtype, 0, (), (), 0, 0), interpret=True)
+
+
+@contextlib.contextmanager
+def uncompiled() -> Generator[None]:
+    """Binaries are their layouts: all of a launch happens but Triton's compiler, which other tests run."""
+
+    def laid_out(source: Any, target: Any, options: Any) -> SimpleNamespace:  # noqa: ANN401
+        facts = {
+            "name": source.fn.__name__,
+            "num_warps": options["num_warps"],
+            "shared": 0,
+            "num_ctas": 1,
+            "launch_cooperative_grid": False,
+        }
+        return SimpleNamespace(metadata=SimpleNamespace(**facts))
+
+    def empty(made: object, layout: Layout) -> Compiled:
+        return Compiled(Binary(layout, layout.entry.encode()), "", Resources(0, 0, 0))
+
+    def opened(kernel: GpuKernel, special: Specialisation, merge: bool) -> Binary:
+        loaded = load(kernel.built.path, kernel.signature, interpret=False)
+        return triton_binary.specialised(loaded, kernel.built.plan, kernel.built.variant.target.name, special, merge=merge).binary
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(triton_binary.triton, "compile", laid_out)
+        patched.setattr(triton_binary, "_of_nvidia", empty)
+        patched.setattr(GpuKernel, "_opened", opened)
+        triton_launch.loaded.cache_clear()
+        yield
+    triton_launch.loaded.cache_clear()

@@ -1,11 +1,13 @@
 """Kernels of a bundle, called from C: the example of examples/c, and what the C function refuses."""
 
+# ruff: noqa: ANN401 (masks and scores are functions of anything that has operators)
 from __future__ import annotations
 
 import ctypes
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import lacuna
 import numpy as np
@@ -51,7 +53,7 @@ def test_the_example_agrees_with_a_plain_loop_and_with_the_oracle(example: Path)
 
 
 @lacuna.pattern
-def same(q, k, *, document):  # noqa: ANN001, ANN201
+def same(q: Any, k: Any, *, document: Any) -> Any:
     return document[q] == document[k]
 
 
@@ -117,7 +119,7 @@ def test_template_and_context_of_the_c_function_agree() -> None:
 
 
 @lacuna.pattern
-def near(q, k, *, reach):  # noqa: ANN001, ANN201
+def near(q: Any, k: Any, *, reach: Any) -> Any:
     return reach[q - k + 200] > 0
 
 

@@ -194,3 +194,12 @@ def test_what_is_no_private_file_is_a_miss(
         put(path, whole)
         assert served is not (b'.so"' in whole or path.suffix == ".so"), path
     assert is_served()
+
+
+def test_a_triton_kernel_is_loaded_from_its_text_and_leaves_no_bytecode(filled: Path) -> None:
+    pytest.importorskip("triton")
+    found = attention(QUERY, KEY, VALUE, near(window=7), backend="triton")
+    assert isinstance(found, torch.Tensor)
+    assert torch.allclose(found, WANTED, atol=1e-5)
+    assert [path for path in (filled / "artefacts").iterdir() if path.suffix == ".py"]
+    assert not (filled / "artefacts" / "__pycache__").exists(), "nobody checks its digest"

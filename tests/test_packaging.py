@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OUTSIDE = {"tests", "examples", "benchmarks", "docs"}
+OUTSIDE = {"tests", "examples", "benchmarks", "docs", "fuzz"}
 
 
 def packages() -> list[str]:

@@ -327,6 +327,17 @@ def test_the_widths_of_radial_bands_know_the_decay_and_their_thinning_does_not()
     assert (narrow < plain).any()
 
 
+def test_outputs_of_two_rolls_are_averaged_where_features_are() -> None:
+    query, key, value = (torch.randn(1, 1, 64, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(each)) for each in range(3))
+    outs: list[Any] = [lacuna.attention(query, key, value, patterns.torus_window((8, 8), 4, shift), backend="eager") for shift in (0, 2)]
+    want = torch.zeros_like(value)
+    for shift in (0, 2):
+        shown = torch.tensor([[rolled(q, k, (8, 8), (4, 4), (shift, shift)) for k in places((8, 8))] for q in places((8, 8))])
+        scores = (query @ key.transpose(-1, -2) / math.sqrt(8)).masked_fill(~shown, -math.inf)
+        want += torch.softmax(scores, -1) @ value / 2
+    assert torch.allclose(sum(outs, torch.zeros(())) / 2, want)
+
+
 def test_odd_batch_items_of_branches_see_everything() -> None:
     pattern = patterns.inward_window((1, 6, 6), 1, branches=True)
     assert rows(pattern, 36, batch=2, b=0) == rows(patterns.inward_window((1, 6, 6), 1), 36)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from brute_force import classes
 from hypothesis import given
 from hypothesis import strategies as st
 from lacuna.ir.parse import parse_program
@@ -72,3 +73,12 @@ def test_a_table_read_at_a_tile_and_a_place_in_it_hides_no_pair() -> None:
     launch = Launch(8, 8, tables={"t": table})
     derivation = derive(program, 8, 8, launch)
     assert tiles(derivation.schedule, launch, derivation.arrays).tolist() == [[1]]
+
+
+def test_refinement_ends_where_a_divisor_is_zero() -> None:
+    """On one pair the answer is the value itself: division by zero gives zero."""
+    text = "program @zero(q < Lq, k < Lk) { mask = q // (k - 2) + q % (k - 2) == q * k score = s normalise = softmax }"
+    launch = Launch(9, 7)
+    derivation = derive(parse_program(text), 4, 4, launch)
+    pairs = [[(q // (k - 2) + q % (k - 2) if k != 2 else 0) == q * k for k in range(7)] for q in range(9)]
+    assert (tiles(derivation.schedule, launch, derivation.arrays) == classes(np.array(pairs), 4, 4)).all()

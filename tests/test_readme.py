@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(python)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/bundles.md", "docs/guide.md", "docs/patterns.md", "docs/interchange.md"])
 def test_every_block_runs_and_prints_what_is_said(document: str, tmp_path: Path) -> None:
     names: dict[str, object] = {"__name__": "readme"}
     printed = ""

@@ -251,7 +251,7 @@ def schedule() -> Schedule:
     band = Piece(Const(0), Binary(Op.ADD, I, Const(1)), 2, Binary(Op.LE, Lookup(low, (Const(0), Const(0), I)), J))
     given = Piece(Lookup(pointer, (I,)), Lookup(pointer, (Binary(Op.ADD, I, Const(1)),)), through=listed)
     bound = Piece(Const(0), Symbol("length"))
-    return Schedule(program, 128, 64, (band, given), (), (), (band, bound), (term,), False, False, "bound", "box 8 x 16", Counters(boxes=3))
+    return Schedule(program, 128, 64, (band, given), (), (), (band, bound), (term,), False, False, "bound", "box 8 x 16", counters=Counters(boxes=3))
 
 
 def test_a_schedule_reads_back_without_its_counters() -> None:

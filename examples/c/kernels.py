@@ -1,12 +1,11 @@
 """What `lacuna build kernels.py -o bundle` builds for main.c: a causal window inside documents."""
 
-import torch
-
 import lacuna
+import torch
 
 
 @lacuna.pattern
-def documents_window(q, k, *, doc, window):
+def documents_window(q, k, *, doc, window):  # noqa: ANN001, ANN201 (patterns are written without annotations)
     return (k <= q) & (q - k < window) & (doc[q] == doc[k])
 
 
