@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,19 +49,39 @@ def boxed(program: Program, order: Order) -> Program:
 # -- choosing ---------------------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=256)
+class Considered(NamedTuple):
+    """An order in tiles of STANDARD, counted on a few tiles of queries.
+
+    boxes:  None is the row-major order.   time: predicted, over that of the row-major order.
+    useful: attended pairs over pairs of tiles that are met.
+    """
+
+    boxes: Boxes | None
+    time: float
+    useful: float
+
+
 def best_order(program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem) -> Order | None:
-    """The order with the least predicted time in tiles of STANDARD; None where that is row-major, or the mask is no product of axes.
+    """The order with the least predicted time; None where that is row-major, or the mask is no product of axes."""
+    found = considered(program, values, problem)
+    boxes = found[0].boxes if found else None
+    return None if boxes is None else Order(boxes, boxes)
+
+
+@functools.lru_cache(maxsize=256)
+def considered(program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem) -> tuple[Considered, ...]:
+    """Every order, the chosen one first, then by predicted time; nothing where the mask is no product of axes.
 
     values: of the symbols that the mask reads.
     """
     axes = seen_along(program, dict(values))
     if axes is None:
-        return None
-    ranked = sorted((time_of(axes, boxes, problem), boxes) for boxes in candidates(axes))
-    if not ranked or ranked[0][0] * LEAST_GAIN > row_major_time(axes, problem):
-        return None
-    return Order(ranked[0][1], ranked[0][1])
+        return ()
+    whole, useful = row_major(axes, problem)
+    ranked = [Considered(boxes, time / whole, useful) for boxes in candidates(axes) for time, useful in [in_boxes(axes, boxes, problem)]]
+    ranked.sort(key=lambda each: each.time)
+    slower = [each for each in ranked if each.time * LEAST_GAIN > 1]
+    return (*ranked[: len(ranked) - len(slower)], Considered(None, 1.0, useful), *slower)
 
 
 def seen_along(program: Program, values: Mapping[Symbol, int]) -> tuple[Seen, ...] | None:
@@ -108,13 +129,13 @@ def _dilation(seen: Seen) -> int:
 # -- counting ---------------------------------------------------------------------------------------------------------
 
 
-def time_of(axes: Sequence[Seen], boxes: Boxes, problem: Problem) -> float:
-    """Predicted nanoseconds for a thousand rows."""
+def in_boxes(axes: Sequence[Seen], boxes: Boxes, problem: Problem) -> tuple[float, float]:
+    """Predicted nanoseconds for a thousand rows in an order, and attended pairs over pairs met."""
     sorted_axes = [_by_box(seen, edge, apart) for seen, edge, apart in zip(axes, boxes.box, boxes.dilation, strict=True)]
     counts = [len(seen) for seen in sorted_axes]
     sampled = _sampled(math.prod(counts))
-    work = sum_of([_work_of_box(sorted_axes, np.unravel_index(at, counts)) for at in sampled], len(sampled) * STANDARD.lanes)
-    return COSTS.predicted(work, STANDARD, problem) + COPY * problem.width * work.lines
+    work, useful = _total([_met_by_box(sorted_axes, np.unravel_index(at, counts)) for at in sampled])
+    return COSTS.predicted(work, STANDARD, problem) + COPY * problem.width * work.lines, useful
 
 
 def _sampled(tiles: int) -> list[int]:
@@ -128,23 +149,23 @@ def _by_box(seen: Seen, edge: int, apart: int) -> np.ndarray:
     return seen[order][:, order].reshape(len(seen) // edge, edge, len(seen) // edge, edge)
 
 
-def _work_of_box(axes: Sequence[np.ndarray], at: Sequence[np.intp]) -> tuple[int, ...]:
-    """The fields of `Work`, of the queries of one box."""
+def _met_by_box(axes: Sequence[np.ndarray], at: Sequence[np.intp]) -> np.ndarray:
+    """bool[rows, tiles of keys, lines]: what the queries of one box see of the boxes that they meet."""
     found = np.ones((1, 1, 1), bool)  # rows, key boxes, keys of a box
     for seen, here in zip(axes, at, strict=True):
         rows = seen[int(here)]
         rows = rows[:, np.logical_or.reduce(rows, axis=(0, 2))]
         sizes = [a * b for a, b in zip(found.shape, rows.shape, strict=True)]
         found = (found[:, None, :, None, :, None] & rows[None, :, None, :, None, :]).reshape(sizes)
-    return worked(found)
+    return found
 
 
-def row_major_time(axes: Sequence[Seen], problem: Problem) -> float:
+def row_major(axes: Sequence[Seen], problem: Problem) -> tuple[float, float]:
     """The same for tiles of row-major tokens."""
     extents = [len(seen) for seen in axes]
     tokens, lanes, lines = math.prod(extents), STANDARD.lanes, STANDARD.lines
     sampled = _sampled(-(-tokens // lanes))
-    work: list[tuple[int, ...]] = []
+    met: list[np.ndarray] = []
     for tile in sampled:
         rows = np.unravel_index(np.arange(tile * lanes, min((tile + 1) * lanes, tokens)), extents)
         found = np.ones((len(rows[0]), 1), bool)
@@ -152,16 +173,20 @@ def row_major_time(axes: Sequence[Seen], problem: Problem) -> float:
             found = (found[:, :, None] & seen[at][:, None, :]).reshape(len(found), -1)
         padded = np.zeros((lanes, -(-tokens // lines) * lines), bool)
         padded[: len(found), :tokens] = found
-        work.append(worked(padded.reshape(lanes, -1, lines)))
-    return COSTS.predicted(sum_of(work, len(sampled) * lanes), STANDARD, problem)
+        met.append(padded.reshape(lanes, -1, lines))
+    work, useful = _total(met)
+    return COSTS.predicted(work, STANDARD, problem), useful
 
 
-def sum_of(work: Sequence[tuple[int, ...]], rows: int) -> Work:
-    """Counts of several tiles of queries, `rows` in all, as numbers per thousand rows."""
-    return Work(*(float(total) * 1000 / rows for total in np.sum(work, axis=0)))
+def _total(met: Sequence[np.ndarray]) -> tuple[Work, float]:
+    """The work of several tiles of queries, and attended pairs over pairs met."""
+    rows = sum(each.shape[0] for each in met)
+    work = Work(*(float(total) * 1000 / rows for total in np.sum([_work_of_tile(each) for each in met], axis=0)))
+    live = sum(int(np.count_nonzero(each)) for each in met)
+    return work, live / max(1.0, work.lines * rows / 1000 * STANDARD.lanes)
 
 
-def worked(seen: np.ndarray) -> tuple[int, ...]:
+def _work_of_tile(seen: np.ndarray) -> tuple[int, ...]:
     """The fields of `Work` for the rows of one tile: bool[rows, tiles of keys, lines]."""
     rows, _, lines = seen.shape
     live = seen.sum(axis=(0, 2))

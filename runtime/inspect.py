@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..ir.expr import Kind
+from ..ir.expr import Kind, Symbol
 from ..ir.pattern import Pattern
 from ..ir.program import Program
 from ..ir.schedule import Schedule, Tile
@@ -19,9 +19,11 @@ from .stand_in import reason_of_stand_in
 from .terms import term_arrays
 
 if TYPE_CHECKING:
+    from ..passes.box_order import Considered
     from ..passes.pipeline import Trace
 
 LONGEST_LINE = 160
+MOST_ORDERS = 4
 PARTIAL_COST = 1.15  # a partial tile beside a full one, measured on the C++ kernels
 
 Counts = tuple[int, int, int]
@@ -109,6 +111,7 @@ class Explanation:
 
     live_pairs: attended pairs of one (b, h), exactly. speedup: predicted, over visiting every tile.
     residues:   classes that kernels take as problems of their own and the tiles of all of them; None where they take the pattern whole.
+    orders:     of tokens that C++ kernels may take, the chosen one first, for float32 of 64 dimensions; empty where there is no choice.
     """
 
     program: Program
@@ -117,6 +120,7 @@ class Explanation:
     classes: Counts
     live_pairs: int
     residues: tuple[int, Counts] | None = None
+    orders: tuple[Considered, ...] = ()
 
     @property
     def density(self) -> float:
@@ -146,6 +150,7 @@ class Explanation:
             f"pairs: {self.live_pairs} of {launch.q_len * launch.k_len}, density {self.density:.4f}",
             f"predicted speed-up over every tile: {self.speedup:.1f}x",
             *self._residues(),
+            *self._orders(),
             *(f"fell back: {reason}" for reason in found.counters.fallbacks),
             *(f"fell back: {reason}" for reason in [reason_of_stand_in()] if reason),
             *([f"evaluated: {found.counters.point_evaluations} points"] if found.counters.point_evaluations else []),
@@ -159,6 +164,15 @@ class Explanation:
             f"token order: {modulus} residue classes, each a problem of its own on tokens {modulus} apart",
             f"tiles of the classes: {empty} empty, {partial} partial, {full} full",
         ]
+
+    def _orders(self) -> list[str]:
+        if not self.orders:
+            return []
+        lines = ["token orders of C++ kernels, the first is taken: predicted time, and attended pairs over pairs met"]
+        for each in self.orders[:MOST_ORDERS]:
+            name = "row-major" if each.boxes is None else f"boxes of {each.boxes}"
+            lines.append(f"  {name:32} {each.time:5.2f}  {each.useful:5.2f}")
+        return lines
 
     def _loops(self) -> list[str]:
         found = self.schedule.schedule
@@ -202,6 +216,16 @@ def _of_residues(program: Program, launch: Launch, block: tuple[int, int]) -> tu
     return found.modulus, (empty, partial, full)
 
 
+def _orders(program: Program, launch: Launch) -> tuple[Considered, ...]:
+    if program.space.rank < 2 or launch.q_len != launch.k_len:
+        return ()
+    from ..passes.box_order import considered
+    from ..passes.tile_shape import Problem
+
+    values = tuple((Symbol(name), value) for name, value in launch.parameters.items() if isinstance(value, int))
+    return considered(program, values, Problem(program.space.extents, 128, 4, 16))
+
+
 def _short(text: str) -> str:
     """`text`, cut where nobody would read on."""
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ... ({len(text)} characters: print the schedule to see them)"
@@ -223,4 +247,5 @@ def explain(
         _counts(found),
         live_pairs(found.schedule.program, launch),
         _of_residues(program, launch, block),
+        _orders(program, launch),
     )

@@ -25,6 +25,14 @@ def test_the_schedule_counts_tiles() -> None:
     assert np.array_equal(found.tiles(), np.tril(np.full((4, 4), 2), -1) + np.eye(4))
 
 
+def test_an_explanation_shows_the_token_orders_that_were_considered() -> None:
+    told = lacuna.explain(patterns.gna((64, 64), 13), 4096)
+    assert [str(each.boxes) for each in told.orders[:3]] == ["8 x 8", "16 x 4", "None"]
+    assert told.orders[0].time < told.orders[1].time < told.orders[2].time == 1
+    assert "  boxes of 8 x 8  " in str(told)
+    assert lacuna.explain(patterns.causal(), 64).orders == ()
+
+
 def test_an_explanation_holds_exact_counts() -> None:
     told = lacuna.explain(patterns.sliding_window(10), 100, block=(16, 16))
     assert told.live_pairs == sum(min(q + 1, 10) for q in range(100))

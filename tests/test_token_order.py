@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lacuna import patterns
 from lacuna.ir.expr import Q
 from lacuna.ir.order import Boxes, Order
-from lacuna.passes.box_order import best_order, boxed, candidates, seen_along, time_of
+from lacuna.passes.box_order import best_order, boxed, candidates, in_boxes, seen_along
 from lacuna.passes.derive import derive
 from lacuna.passes.evaluate import evaluate
 from lacuna.passes.launch import Launch
@@ -154,7 +154,7 @@ def test_dilation_costs_nothing_in_the_order_of_its_classes() -> None:
     plain, dilated = patterns.gna((64, 64), 13), patterns.gna((128, 128), 13, dilation=2)
     problem = Problem((64, 64), 128, 4, 16)
     times = [
-        min(time_of(axes, boxes, problem) for boxes in candidates(axes))
+        min(in_boxes(axes, boxes, problem) for boxes in candidates(axes))
         for each in (plain, dilated)
         if (axes := seen_along(each.program, {}))
     ]
