@@ -42,7 +42,9 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str], block: 
 
 def _sum_into(room: _Room, request: Request, saved: Saved, wanted: Mapping[str, Tensor], block: Block | None) -> dict[str, Tensor]:
     """Add the gradients of query, key and value to `room`; those of the wanted tables, float64."""
-    target, request = target_here(), ordered(request)
+    target = target_here()
+    if block is None:
+        request = ordered(request, "backward")
     variant = variant_of(request, target)._replace(family="backward", wanted=tuple(wanted))
     if request.order is None:
         variant = variant._replace(block=block or chosen(variant, request.q_len))

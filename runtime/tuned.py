@@ -7,10 +7,12 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from ..ir.configuration import Configuration
+from ..ir.order import Order
 
 Run = Callable[[], object]
-Tiles = tuple[int, int] | Configuration
-"""What is chosen: edges of the tiles of queries and of keys; on a GPU warps and stages with them."""
+Tiles = tuple[int, int] | Configuration | Order | None
+"""What is chosen: edges of the tiles of queries and of keys; on a GPU warps and stages with them; on the CPU also the order of tokens,
+where None is row-major."""
 
 
 class Tuned(Protocol):

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from ..ir.configuration import Configuration
+from ..ir.order import Order
 from ..passes.tile_shape import ranked
 from .advice import advice
 from .chosen_shapes import Block, block_of, chosen, keep, problem_of
@@ -40,32 +42,41 @@ class TunedShapes:
         return self.variant.family
 
     @property
-    def in_use(self) -> Tiles:
+    def in_use(self) -> Block:
         return chosen(self.variant, self.request.q_len)
 
     @property
-    def ranking(self) -> list[Tiles]:
+    def ranking(self) -> list[Block]:
         return [block_of(shape, self.variant.family) for shape in ranked(problem_of(self.variant))]
 
     def keep(self, tiles: Tiles) -> None:
-        keep(self.variant, self.request.q_len, (tiles[0], tiles[1]))
+        keep(self.variant, self.request.q_len, _block(tiles))
 
     def run_of(self, tiles: Tiles) -> Run:
-        variant = self.variant._replace(block=(tiles[0], tiles[1]))
-        return _backward_run(self.request, variant.block) if variant.family == "backward" else _forward_run(self.request, variant)
+        variant = self.variant._replace(block=_block(tiles))
+        return backward_run(self.request, variant.block) if variant.family == "backward" else forward_run(self.request, variant)
 
     def quiet(self) -> AbstractContextManager[object]:
         return one_thread()
 
     def seconds(self, run: Run, repeats: int) -> float:
-        """Time of the processor on one thread: what else the machine does counts little; a shape that does less work does less on many."""
-        start = time.thread_time()
-        for _ in range(repeats):
-            run()
-        return (time.thread_time() - start) / repeats
+        return seconds_of_one_thread(run, repeats)
 
 
-def _forward_run(request: Request, variant: Variant) -> Run:
+def _block(tiles: Tiles) -> Block:
+    assert tiles is not None and not isinstance(tiles, Order | Configuration)  # noqa: PT018  (one fact)
+    return tiles
+
+
+def seconds_of_one_thread(run: Run, repeats: int) -> float:
+    """Time of the processor: what else the machine does counts little; tiles that do less work do less on many threads."""
+    start = time.thread_time()
+    for _ in range(repeats):
+        run()
+    return (time.thread_time() - start) / repeats
+
+
+def forward_run(request: Request, variant: Variant) -> Run:
     from .cpp_backend import launch_of
 
     out, lse = request.new_outputs()
@@ -74,7 +85,7 @@ def _forward_run(request: Request, variant: Variant) -> Run:
     return lambda: launch(tensors)
 
 
-def _backward_run(request: Request, block: Block) -> Run:
+def backward_run(request: Request, block: Block | None) -> Run:
     from .cpp_backend import run
     from .cpp_backward import run_backward
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..ir.configuration import Configuration
+from ..ir.order import Order
 from .advice import advice
 from .calls import Call, check_dense_layout
 from .description import described
@@ -18,6 +19,7 @@ from .prepared import forget_prepared
 from .ragged import lengths_given
 from .request import Request, check_dense
 from .residue_classes import residue_classes
+from .token_order import orders_considered
 from .tuned import Run, Tiles, Tuned
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Tuning:
 
     candidates: what is in use first, then those the model ranks best. chosen: of them.
     direction:  `forward`, `decode`, `backward` or `backward_queries`. name: of the pattern.
-    others:     of a backward pass that has several kernels: those of the others.
+    others:     of a backward pass that has several kernels: those of the others; on grids, on the CPU: orders of tokens.
     """
 
     name: str
@@ -59,7 +61,8 @@ class Tuning:
     others: tuple[Tuning, ...] = ()
 
     def __str__(self) -> str:
-        lines = [f"{self.name}, {self.direction}: tiles of queries x keys"]
+        what = "order of tokens" if isinstance(self.candidates[0].block, Order | None) else "tiles of queries x keys"
+        lines = [f"{self.name}, {self.direction}: {what}"]
         for each in self.candidates:
             mark = "  <- chosen" if each.block == self.chosen else ""
             lines.append(f"  {_shown(each.block)} {each.milliseconds:9.3f} ms  {each.ratio:5.2f}{mark}")
@@ -67,6 +70,8 @@ class Tuning:
 
 
 def _shown(tiles: Tiles) -> str:
+    if tiles is None or isinstance(tiles, Order):
+        return f"{'row-major' if tiles is None else tiles}"
     edges = f"{tiles[0]:4} x {tiles[1]:<4}"
     return f"{edges} {tiles.warps:2} warps {tiles.stages} stages" if isinstance(tiles, Configuration) else edges
 
@@ -88,7 +93,8 @@ def tune(
 ) -> Tuning:
     """Time the few best tiles of the cost model on this problem, and use the fastest from now on.
 
-    On the CPU these are tile shapes, and the choice goes for the program (whatever its parameters and tables hold), dtype, dimensions,
+    On the CPU these are tile shapes and, on grids, orders of tokens (which go for the values of its parameters alone), and the choice
+    goes for the program (whatever its parameters and tables hold), dtype, dimensions,
     processor, compiler and bucket of rows (17 to 32, more). On a GPU they are configurations - tiles, warps, stages - of each kernel of the
     pass, and the choice goes for calls whose rows see about as many keys (one of four buckets). It is kept in the cache, where every
     process that starts finds it; `lacuna.export_tuning` takes it to another machine. Results of one choice are the same bits always;
@@ -128,9 +134,13 @@ def _tuned(request: Request, backward: bool, rounds: int) -> Tuning:
 def _tuned_of(request: Request, backward: bool) -> Iterator[Tuned]:
     """Every kernel of the pass, one after the other."""
     if not _on_gpu(request):
+        from .tuned_orders import TunedOrders
         from .tuned_shapes import TunedShapes
 
-        yield TunedShapes(request, "backward" if backward else "forward")
+        family = "backward" if backward else "forward"
+        yield TunedShapes(request, family)
+        if len(orders_considered(request, family)) > 1:
+            yield TunedOrders(request, family)
         return
     from .tuned_configurations import TunedConfigurations  # Triton comes with the first launch
 

@@ -103,7 +103,7 @@ def test_kernels_read_and_write_tensors_through_an_order(
     query, key, value = (torch.randn(2, tokens, heads, 24 + 8 * n).to(dtype) for n, heads in ((0, 4), (0, 2), (1, 2)))
     results: list[list[torch.Tensor]] = []
     for order in (None, Order(boxes, boxes)):
-        monkeypatch.setattr(token_order, "_order", lambda *_, order=order: order)  # pyright: ignore[reportUnknownLambdaType]
+        monkeypatch.setattr(token_order, "order_of", lambda *_, order=order: order)  # pyright: ignore[reportUnknownLambdaType]
         prepared.forget_prepared()
         given = [each.clone().requires_grad_() for each in (query, key, value)]
         out, lse = attention(*given, pattern, layout="blhd", backend="cpp", return_lse=True)
@@ -189,7 +189,7 @@ def test_a_choice_is_kept_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     first = attention(query, key, value, pattern, backend="cpp")
     prepared.forget_prepared()
     token_order.forget_orders()
-    monkeypatch.setattr(box_order, "best_order", None)
+    monkeypatch.setattr(box_order, "considered", None)
     assert torch.equal(attention(query, key, value, pattern, backend="cpp"), first)
 
 
@@ -200,10 +200,41 @@ def test_parts_of_a_grid_are_met_row_by_row(options: dict[str, Any], monkeypatch
     def refuse(*_: object) -> Any:
         raise AssertionError("an order was asked for")
 
-    monkeypatch.setattr(token_order, "_order", refuse)
+    monkeypatch.setattr(token_order, "order_of", refuse)
     rows = 960 if "q_offset" in options else 1024
     query = torch.randn(1, 1, rows, 16)
     key, value = (torch.randn(1, 1, 1024, 16) for _ in range(2))
     pattern = patterns.gna((32, 32), 9)
     out = attention(query, key, value, pattern, backend="cpp", **options)
     assert torch.allclose(out, attention(query, key, value, pattern, backend="eager", **options), atol=1e-5)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_tune_times_orders_and_keeps_the_fastest(backward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lacuna.runtime import token_order, tuned_orders
+
+    seconds = {"boxes of 16 x 4 queries and keys": 1.0}
+    made: dict[Any, str] = {}
+    run_of = tuned_orders.TunedOrders.run_of
+
+    def named(self: Any, tiles: Any) -> Any:
+        run = run_of(self, tiles)
+        run()
+        made[run] = str(tiles)
+        return run
+
+    monkeypatch.setattr(tuned_orders.TunedOrders, "run_of", named)
+    monkeypatch.setattr(tuned_orders.TunedOrders, "seconds", lambda _, run, repeats: seconds.get(made[run], 2.0) * repeats / repeats)  # pyright: ignore
+    query, key, value = (torch.randn(1, 1, 1024, 16) for _ in range(3))
+    found = lacuna.tune(query, key, value, patterns.gna((32, 32), 11), backward=backward, rounds=3).others[-1]
+    assert str(found.chosen) == "boxes of 16 x 4 queries and keys"
+    assert "order of tokens" in str(found)
+    assert "row-major" in str(found)
+    token_order.forget_orders()
+    from lacuna.runtime import prepared
+
+    prepared.forget_prepared()
+    out = attention(query, key, value, patterns.gna((32, 32), 11), backend="cpp")
+    assert torch.allclose(out, attention(query, key, value, patterns.gna((32, 32), 11), backend="eager"), atol=1e-5)
+    if not backward:
+        assert [str(each) for each in token_order._chosen.values()] == [str(found.chosen)]  # pyright: ignore[reportPrivateUsage]
