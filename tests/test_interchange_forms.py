@@ -125,7 +125,7 @@ REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
     "one mask": (lambda: to_attn_slices(per_head(window=ints(1, 2)), 8), "AttnSlices hold one mask for all heads and batch items"),
     "one packing": (lambda: to_cu_seqlens(per_head(window=ints(1, 2)), 8), "`cu_seqlens` hold one mask for all heads and batch items"),
     "ranges": (lambda: to_flash_mask(evens, 9), "key 0 is hidden from 4 separate ranges of rows (1 to 1, 3 to 3, 5 to 5, 7 to 7)"),
-    "slices": (lambda: to_attn_slices(evens, 20, most=9), "takes 19 slices, and 9 are allowed: row 0 alone sees 10 separate runs of keys"),
+    "slices": (lambda: to_attn_slices(evens, 20, most=12), "takes 19 slices, and 12 are allowed: row 0 alone sees 10 separate runs of keys"),
     "more": (lambda: to_attn_slices(evens, 90, most=30), "takes more than 30 slices, and 30 are allowed: row 0 alone sees 45"),
     "runs": (lambda: to_cu_seqlens(evens, 9), "row 0 sees 5 separate runs of keys (0 to 0, 2 to 2, 4 to 4, ...)"),
     "bounds": (lambda: to_cu_seqlens(patterns.prefix_lm(4), 9), "row 1 reaches 2 keys from its own, row 0 reaches 3"),
