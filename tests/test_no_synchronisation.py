@@ -5,12 +5,12 @@ The GPU is claimed; its kernels run in Triton's interpreter on what the driver w
 
 # Patterns are written without annotations, torch's are partial, and what is tried is private.
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownVariableType=false, reportPrivateUsage=false
-# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false, reportCallIssue=false
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -68,7 +68,7 @@ class Trap(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def trapped() -> Iterator[None]:
+def trapped() -> Generator[None]:
     """Inside, nothing may be read; kernels that run do not count."""
 
     def wait(name: str) -> Callable[..., None]:
