@@ -1,0 +1,70 @@
+"""C++ and Triton are two texts of one plan: a pattern that neither has seen needs nothing of its own in either."""
+
+# Patterns are written without types, and torch's are partly unknown.
+# ruff: noqa: ANN401
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import lacuna
+import pytest
+import reference
+import torch
+from lacuna.ir.plan import Plan
+from lacuna.ir.program import Program
+from lacuna.ir.target import Target
+from lacuna.passes.launch import Launch
+from lacuna.runtime import cpp_launch, triton_launch
+from lacuna.runtime.kernels import Variant, planned
+
+attention: Any = lacuna.attention
+TARGETS = {"cpp": Target("cpp", "generic"), "triton": Target("triton", "sm_90")}
+
+
+@lacuna.pattern
+def unseen(q: Any, k: Any, *, reach: Any) -> Any:
+    """Nobody's: pages of 48, marked keys that come every 24, and a slanted line."""
+    return (k <= q) & ((q // 48 == k // 48) | (k % 24 < 2) | (abs(q - 2 * k) <= reach))
+
+
+PATTERN = unseen(reach=5)
+
+
+def plan_of(program: Program, backend: str, family: str = "forward") -> Plan:
+    variant = Variant(program, TARGETS[backend], "f32", (32, 32), (64, 32), False, family)
+    toolchain = cpp_launch.toolchain_of(TARGETS["cpp"]) if backend == "cpp" else triton_launch.toolchain()
+    return planned(variant, Launch(200, 200, parameters={"reach": 5}), toolchain)
+
+
+def test_both_backends_have_one_schedule_and_one_mask() -> None:
+    cpp, triton = plan_of(PATTERN.program, "cpp"), plan_of(PATTERN.program, "triton")
+    assert str(cpp.schedule) == str(triton.schedule)
+    assert (cpp.partial, cpp.score, cpp.parameters, cpp.tables) == (triton.partial, triton.score, triton.parameters, triton.tables)
+
+
+@pytest.mark.parametrize("backend", ["cpp", "eager", "triton"])
+def test_a_pattern_that_no_backend_has_seen_agrees_with_the_oracle(backend: str) -> None:
+    torch.manual_seed(0)
+    given = [torch.randn(1, 2, 130, 16).requires_grad_() for _ in range(3)]
+    grad = torch.randn(1, 2, 130, 16)
+    out = attention(*given, PATTERN, backend=backend)
+    found = [out, *torch.autograd.grad(out, given, grad)]
+    query, key, value = (each.detach().double().requires_grad_() for each in given)
+    scores = (query @ key.transpose(-1, -2) / 4).masked_fill(~lacuna.dense(PATTERN, 130), -torch.inf)
+    exact = scores.softmax(-1) @ value
+    for mine, theirs in zip(found, (exact, *torch.autograd.grad(exact, (query, key, value), grad.double())), strict=True):
+        reference.assert_close(mine, theirs.detach(), 1e-5)
+
+
+@pytest.mark.parametrize("backend", ["cpp", "triton"])
+@pytest.mark.parametrize("family", ["forward", "backward", "decode"])
+def test_the_name_of_a_pattern_decides_nothing(backend: str, family: str) -> None:
+    names = ("unseen", "sliding_window", "block_causal")  # words that no template has
+    render = cpp_launch.render if backend == "cpp" else triton_launch.toolchain().render
+    texts: set[str] = set()
+    for name in names:
+        source = render(plan_of(replace(PATTERN.program, name=name), backend, family))
+        texts.add(source.text.replace(source.entry, "ENTRY").replace(name, "NAME"))
+    assert len(texts) == 1
