@@ -73,8 +73,10 @@ def _shares(call: Call, together: int) -> int:
 
 def multiprocessors(device: torch.device) -> int:
     """Of a GPU; of the interpreter a few, so that programs walk there as well."""
-    properties: Any = None if device.type == "cpu" else torch.cuda.get_device_properties(device)  # pyright: ignore[reportUnknownMemberType]  (torch's)
-    return 3 if properties is None else properties.multi_processor_count
+    if device.type == "cpu":
+        return 3
+    count: int = torch.cuda.get_device_properties(device).multi_processor_count  # pyright: ignore[reportUnknownMemberType]  (torch's)
+    return count
 
 
 def arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
