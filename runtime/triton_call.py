@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -75,8 +75,8 @@ def multiprocessors(device: torch.device) -> int:
     """Of a GPU; of the interpreter a few, so that programs walk there as well."""
     if device.type == "cpu":
         return 3
-    count: int = torch.cuda.get_device_properties(device).multi_processor_count  # pyright: ignore[reportUnknownMemberType]  (torch's)
-    return count
+    properties = cast("Any", torch.cuda.get_device_properties(device))  # pyright: ignore[reportUnknownMemberType]  (torch's)
+    return int(properties.multi_processor_count)
 
 
 def arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
