@@ -1,7 +1,7 @@
 """Which GPU a device of torch is, and what starts kernels there."""
 
 # torch's annotations are partial.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnnecessaryComparison=false
 from __future__ import annotations
 
 import contextlib
