@@ -19,6 +19,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ from typing import Any
 import lacuna
 import suite
 import torch
+from forms import FORMS, request_of, run_of
 from kernel_resources import resources
+from lacuna import patterns
 from suite import Case
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -227,6 +230,31 @@ def _attended(case: Case, shape: Shape) -> int:
     return total
 
 
+def forms(bench: Bench) -> Iterator[Step]:
+    """Ways to run one kernel, where 32 query heads share 8 key heads: causal, a window, documents."""
+    shapes = [(17, 64)] if bench.dry else [(8192, 128), (32768, 128), (8192, 64)]
+    for length, dim in shapes:
+        for name in ("causal",) if bench.dry else ("causal", "window", "documents"):
+            for form in list(FORMS)[1:]:
+                yield Step(f"form: {name} L{length} D{dim}, {form}", functools.partial(_in_form, bench, (length, dim), name, form))
+
+
+def _in_form(bench: Bench, shape: tuple[int, int], name: str, form: str) -> Result:
+    """Milliseconds of the kernel that a call gets; how often it is faster than the form; whether both give the same within rounding."""
+    length, dim = shape
+    kind: dict[str, Any] = {"device": bench.device, "dtype": torch.bfloat16}
+    batch, every = (1, (4, 1, 1)) if bench.dry else (max(1, 2**15 // length), (32, 8, 8))
+    query, key, value = (torch.randn(batch, heads, length, dim, **kind) for heads in every)
+    document = torch.arange(length, device=bench.device).mul(7).div(length, rounding_mode="floor").int()
+    found = {"causal": patterns.causal(), "window": patterns.sliding_window(1024), "documents": patterns.documents(document)}[name]
+    request = request_of((query, key, value), found, None)
+    with tempfile.TemporaryDirectory() as folder:
+        usual, other = (run_of(request, each, Path(folder)) for each in ("as chosen", form))
+        milliseconds, ratio = bench.beside(usual, other)
+        apart = float((usual().float() - other().float()).abs().max())
+    return {"ms": milliseconds, form: ratio, "apart": apart, "wrong": ["the results differ"] if apart > 0.05 else []}
+
+
 def decoding(bench: Bench) -> Iterator[Step]:
     for batch, length in [(1, 512)] if bench.dry else [(1, 131072), (16, 32768), (128, 8192)]:
         yield Step(f"decode: B{batch} L{length}", functools.partial(_decoded, bench, batch, length))
@@ -276,7 +304,7 @@ def main() -> None:
     results: Result = {"commit": commit(), "steps": {}} if options.dry else opened(options.results)
     if options.dry:
         print(*resources(), sep="\n")
-    for step in (Step("machine", lambda: machine(bench)), *checks(bench), *timings(bench), *decoding(bench)):
+    for step in (Step("machine", lambda: machine(bench)), *checks(bench), *timings(bench), *forms(bench), *decoding(bench)):
         if step.name in results["steps"] or time.monotonic() > deadline:
             continue
         torch.manual_seed(0)

@@ -17,7 +17,7 @@ from .flatten_grid import FlattenGrid
 from .gpu_limits import Limits, limits_of
 
 BYTES = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8}
-SQUEEZED = 280
+SQUEEZED, SQUEEZED_WITH_EXTRA = 280, 268
 MOST_DECODED = 64  # rows of a tile of a decode kernel, those of all its query heads
 
 
@@ -58,7 +58,8 @@ class Resources(NamedTuple):
 class Coefficients(NamedTuple):
     """Registers of a thread: always, for a pair of a score tile, for a number of a sum, of the rows, and of what is under way.
 
-    rows: where they stay in registers; of forward kernels, of those of gradients of queries, and of keys and values.
+    rows:  where they stay in registers; of forward kernels, of those of gradients of queries, and of keys and values.
+    extra: how much what a program keeps of a pair weighs.
     """
 
     always: float
@@ -66,13 +67,14 @@ class Coefficients(NamedTuple):
     total: float
     rows: tuple[float, float, float]
     stage: float
+    extra: float = 1.0
 
 
-MULTIPLIED = Coefficients(always=44, pair=1.91, total=2.09, rows=(0.0, 1.0, 2.0), stage=0.27)
+MULTIPLIED = Coefficients(always=44, pair=1.91, total=2.09, rows=(0.0, 1.0, 2.0), stage=0.27, extra=2.0)
 """Matrix instructions of a warp, which take operands from registers."""
 GROUPED = Coefficients(always=11, pair=2.25, total=1.6, rows=(0.66, 0.66, 4.0), stage=0.23)
 """Those of four warps, which read keys and values in shared memory (sm_90, sm_100)."""
-IN_WAVES = Coefficients(always=32, pair=6.9, total=3.2, rows=(0.0, 3.5, 3.5), stage=0.0)
+IN_WAVES = Coefficients(always=32, pair=6.9, total=3.2, rows=(0.7, 3.5, 3.5), stage=0.0)
 """Those of a wave of 64 (AMD), where tiles that are under way stay in registers too."""
 ONE_BY_ONE = Coefficients(always=70, pair=2.0, total=1.5, rows=(0.0, 0.0, 0.0), stage=0.0)
 """Products of single numbers (float32, which is exact, and float64)."""
@@ -107,7 +109,7 @@ def fits(problem: Problem, configuration: Configuration) -> bool:
     """Whether a program can run, and no thread is predicted to spill."""
     found, limits = resources(problem, configuration), problem.limits
     most = most_registers(limits, configuration.warps)
-    room = SQUEEZED if most == 255 else most
+    room = most if most != 255 else SQUEEZED_WITH_EXTRA if problem.extra else SQUEEZED
     runs = found.shared_bytes <= limits.program_shared_bytes and found.programs > 0
     return runs and found.wanted <= room and (problem.half or _streams(problem, configuration))
 
@@ -160,7 +162,7 @@ def _registers(problem: Problem, configuration: Configuration) -> float:
     pairs, summed = rows * met / along, rows * (head + value if sums == 2 else value) / threads
     alive = by.pair * pairs * (1.5 if scores == 2 else 1.0) + by.total * summed
     alive *= 2 if problem.dtype == "f64" else 1
-    beside = by.rows[ROWS_OF.get(problem.family, 0)] * rows * head / 2 / along + problem.extra * pairs
+    beside = by.rows[ROWS_OF.get(problem.family, 0)] * rows * head / 2 / along + by.extra * problem.extra * pairs
     return by.always + alive + beside + by.stage * met * value * (configuration.stages - 1) / threads
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
-import sys
 import warnings
 from types import ModuleType
 
 from . import bundle_registry
-from .advice import advice
+from .advice import advice, depth_of_caller
 from .settings import BACKENDS, settings
 from .toolchain import CompilerMissing, find_compiler
 
@@ -49,16 +48,7 @@ def default(device: str) -> str:
                 "`apt install g++` or the like",
             ),
             RuntimeWarning,
-            stacklevel=_depth_of_caller(),
+            stacklevel=depth_of_caller(),
         )
         return "eager"
     return "cpp"
-
-
-def _depth_of_caller() -> int:
-    """`stacklevel` of the first frame that is neither Lacuna's nor torch's, for a warning given by the function that asks."""
-    frame, depth = sys._getframe(1), 1  # pyright: ignore[reportPrivateUsage]  (private by its name only)
-    ours = (__name__.partition(".")[0], "torch")
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ours:
-        frame, depth = frame.f_back, depth + 1
-    return depth

@@ -108,8 +108,11 @@ class Layout:
     def of_json(cls, manifest: Mapping[str, Any]) -> Layout:
         slots = tuple(Slot(*each) for each in manifest["slots"])
         fixed, aligned, pointers = manifest["special"]
-        special = Specialisation(tuple(map(tuple, fixed)), tuple(aligned), tuple(map(tuple, pointers)))
-        return cls(**{**manifest, "slots": slots, "special": special})
+        special = Specialisation(
+            tuple((name, value) for name, value in fixed), tuple(aligned), tuple((name, kind) for name, kind in pointers)
+        )
+        given: dict[str, Any] = {**manifest, "slots": slots, "special": special}
+        return cls(**given)
 
 
 @dataclass(frozen=True)

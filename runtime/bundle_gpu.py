@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,16 +13,16 @@ from ..ir.plan import Plan
 from ..passes.proofs import int32_reach
 from .bundle_files import put
 from .bundle_jobs import Job, Made
-from .kernels import planned
-from .triton_binary import Variant, compiled
+from .kernels import RAGGED, planned
+from .triton_binary import Variant, specialised
 from .triton_kernel import ALIGNMENT_BYTES, BYTES, Signature, load
 from .triton_launch import render, toolchain
 
 DECODE_ROWS = (16, 64)
 DENSE, ITEMS, PACKED = (
     frozenset[str](),
-    frozenset({"q_lens", "k_lens", "offsets"}),
-    frozenset({"q_start", "q_lens", "k_start", "k_lens", "offsets"}),
+    frozenset({"q_lens", "k_lens"}),
+    frozenset({"q_start", "q_lens", "k_start", "k_lens"}),
 )
 
 
@@ -39,7 +39,9 @@ def build(job: Job, folder: Path) -> Made:
         text = put(Path(scratch), f"{source.entry}.py", source.text.encode())
         loaded = load(text, signature, interpret=False)
         for number, (special, merge) in enumerate(_specials(job, plan)):
-            binary = compiled(loaded, plan, variant.target.name, special, merge=merge).binary
+            order: list[str] = (loaded.merge if merge else loaded.function).arg_names
+            wanted = special.special(plan, order)._replace(pointers=_pointers(special, order))
+            binary = specialised(loaded, plan, variant.target.name, wanted, merge=merge).binary
             name = f"kernels/{place}_{number}.{'cubin' if variant.target.name.startswith('sm_') else 'hsaco'}"
             put(folder, name, binary.code)
             made.append({"binary": name, "merge": merge, "layout": binary.layout.to_json()})
@@ -58,12 +60,25 @@ def _specials(job: Job, plan: Plan) -> Iterator[tuple[Variant, bool]]:
     """The launches that are promised, those of plain calls first; whether each is of the function that merges."""
     unit = ALIGNMENT_BYTES // BYTES[plan.dtype]
     plain = Variant(aligned=all(dim % unit == 0 for dim in job.variant.dims))
-    lengths = (DENSE, ITEMS, PACKED) if job.ragged and plan.schedule.route != "refined" else (DENSE,)
-    for given in lengths:
+    for given in _lengths(job, plan):
         base = replace(plain, narrow=not given, lengths=given)
         yield from ((each, False) for each in _of_family(base, plan.family))
         if plan.family == "decode":
             yield replace(base, rows=DECODE_ROWS[0]), True
+
+
+def _lengths(job: Job, plan: Plan) -> tuple[frozenset[str], ...]:
+    own = any(table in RAGGED.values() for table in job.variant.program.tables)  # a kernel for lengths that differ alone
+    if not own and (not job.ragged or plan.schedule.route == "refined"):
+        return (DENSE,)
+    moved = tuple(each | {"offsets"} for each in (ITEMS, PACKED)) if own or job.variant.shifted else ()
+    return (*(() if own else (DENSE,)), ITEMS, PACKED, *moved)
+
+
+def _pointers(variant: Variant, order: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Lengths of items are what a caller gave, int32; those of packed sequences were counted from boundaries, int64."""
+    kind = "*i64" if "q_start" in variant.lengths else "*i32"
+    return tuple((name, kind) for name in sorted(variant.lengths) if name in order)
 
 
 def _of_family(base: Variant, family: str) -> Iterator[Variant]:
@@ -72,6 +87,9 @@ def _of_family(base: Variant, family: str) -> Iterator[Variant]:
     elif family == "backward_queries":
         yield from (replace(base, lse=lse) for lse in ((False, True) if not base.lengths else (True,)))
     elif family == "backward":
-        yield from (replace(base, clipped=clipped) for clipped in ((False, True) if base.lengths == ITEMS else (False,)))
+        yield from (
+            replace(base, clipped=clipped)
+            for clipped in ((False, True) if base.lengths >= ITEMS and "q_start" not in base.lengths else (False,))
+        )
     else:
         yield base

@@ -121,14 +121,12 @@ def _fitted(given: Given, special: Specialisation, items: int) -> Given | None:
         return None
     filled: dict[str, Any] = {**given, **fixed, **_strides(given, fixed)}
     for name in [name for name, value in given.items() if value is None and name not in fixed]:
-        tensor = _stand_in(name, given, items)
+        tensor = _stand_in(name, given, items, dict(special.pointers))
         if tensor is None:
             return None
         filled[name] = tensor
-    for name, kind in _pointers(special):
-        tensor = filled.get(name)
-        if isinstance(tensor, Tensor) and ENTRIES[tensor.dtype] != kind:
-            filled[name] = tensor.to(torch.int64)
+    if any(ENTRIES[cast("Tensor", filled[name]).dtype] != kind for name, kind in special.pointers):
+        return None
     aligned = all(cast("Tensor", filled[name]).data_ptr() % ALIGNMENT_BYTES == 0 for name in special.aligned)
     return filled if aligned else None
 
@@ -159,8 +157,8 @@ def _strides(given: Given, fixed: Mapping[str, Fixed]) -> dict[str, int]:
     return {name: cast(int, given[name]) * unit for name in names if name in given}
 
 
-def _stand_in(name: str, given: Given, items: int) -> Tensor | None:
-    """A tensor that says of every batch item what one number says of all."""
+def _stand_in(name: str, given: Given, items: int, kinds: Mapping[str, str]) -> Tensor | None:
+    """A tensor that says of every batch item what one number says of all; None where there is none."""
     device = next(value.device for value in given.values() if isinstance(value, Tensor))
     if name == "grad_lse":
         return torch.zeros_like(cast("Tensor", given["lse"]))
@@ -168,16 +166,12 @@ def _stand_in(name: str, given: Given, items: int) -> Tensor | None:
     packed_already = given.get("q_start") is not None
     if not isinstance(number, int) or (packed_already and name != "offsets"):
         return None
+    dtype = torch.int32 if kinds.get(name) == "*i32" else torch.int64
+    if not torch.iinfo(dtype).min <= number <= torch.iinfo(dtype).max:
+        return None
     lengths = given.get("q_lens")
     count = lengths.shape[0] if packed_already and isinstance(lengths, Tensor) else items
-    return torch.full((count,), number, dtype=torch.int64, device=device)
-
-
-def _pointers(special: Specialisation) -> Sequence[tuple[str, str]]:
-    """What type the lengths of items have in a binary: 64 bits, unless it says otherwise."""
-    said = dict(special.pointers)
-    absent = {name for name, value in special.fixed if value is None}
-    return [(name, said.get(name, "*i64")) for name in OPEN if name not in absent]
+    return torch.full((count,), number, dtype=dtype, device=device)
 
 
 def _told(given: Given) -> str:

@@ -95,7 +95,11 @@ def _for_others(place: Path, manifest: Manifest, here: frozenset[Target]) -> Bun
 def _forget_choices() -> None:
     """What was decided before the bundle was there is decided again: backends, tiles, and calls that were prepared."""
     from .backends import room_of
+    from .chosen_configurations import forget_configurations
     from .chosen_shapes import forget_shapes
+    from .prepared import forget_prepared
+    from .token_order import forget_orders
 
     room_of.cache_clear()
-    forget_shapes()
+    for forget in (forget_shapes, forget_orders, forget_configurations, forget_prepared):
+        forget()

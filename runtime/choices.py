@@ -93,8 +93,8 @@ def measured() -> Iterator[tuple[Key, Choice]]:
 
 def choice_of(manifest: Manifest) -> Choice | None:
     match manifest:
-        case {"choice": list() as numbers, "origin": "model" | "measured" as origin}:
-            return Choice(tuple(numbers), origin) if _whole(numbers) else None  # pyright: ignore[reportUnknownArgumentType]  (any JSON)
+        case {"choice": [*numbers], "origin": "model" | "measured" as origin}:
+            return Choice(tuple(numbers), origin) if _whole(numbers) else None
         case _:
             return None
 

@@ -164,7 +164,7 @@ class Cuda(_Loaded):
     def __init__(self, library: ctypes.CDLL | None = None) -> None:
         super().__init__(ctypes.CDLL("libcuda.so.1") if library is None else library)
         self._start: Callable[..., int] = self._library.cuLaunchKernelEx
-        self._start.argtypes, self._start.restype = [c_void_p] * 4, c_int  # pyright: ignore[reportFunctionMemberAccess]
+        self._start.argtypes, self._start.restype = [c_void_p] * 4, c_int
 
     def launch(self, function: int, frame: Frame, stream: int) -> None:
         """Start the programs of a frame on a stream of the current device.
@@ -215,7 +215,7 @@ class Hip(_Loaded):
     def __init__(self, library: ctypes.CDLL | None = None) -> None:
         super().__init__(ctypes.CDLL(_hip_library()) if library is None else library)
         self._start: Callable[..., int] = self._library.hipModuleLaunchKernel
-        self._start.argtypes, self._start.restype = [c_void_p, *[c_uint] * 7, *[c_void_p] * 3], c_int  # pyright: ignore[reportFunctionMemberAccess]
+        self._start.argtypes, self._start.restype = [c_void_p, *[c_uint] * 7, *[c_void_p] * 3], c_int
 
     def launch(self, function: int, frame: Frame, stream: int) -> None:
         """Start the programs of a frame on a stream of the current device.

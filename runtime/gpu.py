@@ -1,13 +1,14 @@
 """Which GPU a device of torch is, and what starts kernels there."""
 
 # torch's annotations are partial.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnnecessaryComparison=false
 from __future__ import annotations
 
 import contextlib
 import functools
 from collections.abc import Generator
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 
@@ -19,7 +20,8 @@ from .prepared import forget_prepared
 AnyDriver = TypeVar("AnyDriver", bound=Driver)
 
 
-class Gpu(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Gpu:
     """index: of the device, as torch counts."""
 
     target: Target
@@ -35,7 +37,8 @@ def gpu_of(device: torch.device) -> Gpu | None:
     """The GPU that `device` is; None for the CPU, which Triton's interpreter serves."""
     if device.type == "cpu":
         return _claims.get("cpu")
-    return _found(device.index if device.index is not None else torch.cuda.current_device())
+    index: int | None = device.index
+    return _found(torch.cuda.current_device() if index is None else index)
 
 
 @functools.cache
@@ -47,8 +50,8 @@ def _found(index: int) -> Gpu:
 def name_of(device: torch.device) -> str:
     """What compilers call a GPU of torch's."""
     if torch.version.hip is not None:  # `cuda` is what torch calls AMD's GPUs too
-        name: str = torch.cuda.get_device_properties(device).gcnArchName  # as in `gfx942:sramecc+:xnack-`
-        return name.partition(":")[0]
+        properties: Any = torch.cuda.get_device_properties(device)
+        return str(properties.gcnArchName).partition(":")[0]  # of `gfx942:sramecc+:xnack-`
     major, minor = torch.cuda.get_device_capability(device)
     return f"sm_{major}{minor}"
 

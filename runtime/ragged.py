@@ -1,5 +1,7 @@
 """Lengths and offsets of a call: one number for all batch items, or one for each."""
 
+# torch's annotations are partial.
+# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -27,7 +27,7 @@ from ..codegen.triton_arguments import LENGTHS
 from ..ir.expr import Kind
 from ..ir.plan import Plan
 from .binary import HIDDEN, SIZES, Binary, Fixed, Layout, Slot, Specialisation
-from .triton_kernel import ALIGNED, ALIGNMENT_BYTES, BYTES, INDEX, Kernel, Signature, load, meant, options
+from .triton_kernel import ALIGNED, ALIGNMENT_BYTES, BYTES, INDEX, Loaded, Signature, load, meant, options
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -124,7 +124,7 @@ def binary_of_plan(plan: Plan, target: str, variant: Variant | None = None, *, m
         return compiled(kernel, plan, target, variant, merge=merge).binary
 
 
-def cross_compile(kernel: Kernel, plan: Plan, target: str, variant: Variant | None = None) -> Compiled:
+def cross_compile(kernel: Loaded, plan: Plan, target: str, variant: Variant | None = None) -> Compiled:
     """Compile a kernel that was loaded with `interpret=False`.
 
     Raises:
@@ -133,13 +133,13 @@ def cross_compile(kernel: Kernel, plan: Plan, target: str, variant: Variant | No
     return compiled(kernel, plan, target, variant)
 
 
-def compiled(kernel: Kernel, plan: Plan, target: str, variant: Variant | None = None, *, merge: bool = False) -> Compiled:
+def compiled(kernel: Loaded, plan: Plan, target: str, variant: Variant | None = None, *, merge: bool = False) -> Compiled:
     """As `cross_compile`; also of the function that merges."""
     order: list[str] = _function(kernel, merge).arg_names
     return specialised(kernel, plan, target, (variant or Variant()).special(plan, order), merge=merge)
 
 
-def specialised(kernel: Kernel, plan: Plan, target: str, special: Specialisation, *, merge: bool = False) -> Compiled:
+def specialised(kernel: Loaded, plan: Plan, target: str, special: Specialisation, *, merge: bool = False) -> Compiled:
     """The kernel as a launch asks for it. Raises: as `cross_compile`."""
     if target not in TARGETS:
         known = ", ".join(f"`{name}`" for name in TARGETS)
@@ -165,7 +165,7 @@ def specialised(kernel: Kernel, plan: Plan, target: str, special: Specialisation
     return read(made, _layout(made.metadata, "merge" if merge else plan.family, target, (slots, special)))
 
 
-def _function(kernel: Kernel, merge: bool) -> Any:  # noqa: ANN401 (a function of Triton's)
+def _function(kernel: Loaded, merge: bool) -> Any:  # noqa: ANN401 (a function of Triton's)
     return kernel.merge if merge else kernel.function
 
 

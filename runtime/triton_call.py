@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -73,8 +73,10 @@ def _shares(call: Call, together: int) -> int:
 
 def multiprocessors(device: torch.device) -> int:
     """Of a GPU; of the interpreter a few, so that programs walk there as well."""
-    properties: Any = None if device.type == "cpu" else torch.cuda.get_device_properties(device)  # pyright: ignore[reportUnknownMemberType]  (torch's)
-    return 3 if properties is None else properties.multi_processor_count
+    if device.type == "cpu":
+        return 3
+    properties = cast("Any", torch.cuda.get_device_properties(device))  # pyright: ignore[reportUnknownMemberType]  (torch's)
+    return int(properties.multi_processor_count)
 
 
 def arguments(kernel: Kernel, call: Call) -> dict[str, Any]:

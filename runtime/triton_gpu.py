@@ -97,6 +97,7 @@ class GpuKernel:
     def __init__(self, built: Built, signature: Signature) -> None:
         self.built = built
         self.signature = signature
+        self._sums: tuple[tuple[str, str], ...] | None = None
         self._binaries: dict[tuple[Specialisation, bool], Binary] = {}
 
     @property
@@ -107,11 +108,13 @@ class GpuKernel:
     def text(self) -> str:
         return self.built.path.read_text(encoding="utf-8")
 
-    @cached_property
+    @property
     def sums(self) -> tuple[tuple[str, str], ...]:
         """As the module would say it, which loading would load Triton for."""
-        found = re.search(r"^SUMS = (.*)$", self.text, re.MULTILINE)
-        return tuple(ast.literal_eval(found[1].partition("#")[0].strip())) if found else ()
+        if self._sums is None:
+            found = re.search(r"^SUMS = (.*)$", self.text, re.MULTILINE)
+            self._sums = tuple(ast.literal_eval(found[1].partition("#")[0].strip())) if found else ()
+        return self._sums
 
     def run(self, start: Start, device: torch.device) -> None:
         ready = self.ready(start, device)

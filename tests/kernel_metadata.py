@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Parameter(NamedTuple):
@@ -49,10 +49,9 @@ def of_hsaco(code: bytes, entry: str) -> list[Parameter]:
     note = sections(code)[".note"]
     name_size, size, _ = struct.unpack_from("<III", note, 0)
     start = 12 + -(-name_size // 4) * 4
-    read, _ = _unpacked(note[start : start + size], 0)
-    assert isinstance(read, dict)
-    kernel = next(each for each in read["amdhsa.kernels"] if each[".name"] == entry)
-    visible = [each for each in kernel[".args"] if not str(each[".value_kind"]).startswith("hidden")]
+    read: Any = _unpacked(note[start : start + size], 0)[0]
+    kernel: Any = next(each for each in read["amdhsa.kernels"] if each[".name"] == entry)
+    visible: list[Any] = [each for each in kernel[".args"] if not str(each[".value_kind"]).startswith("hidden")]
     return [Parameter(each[".offset"], each[".size"]) for each in visible]
 
 

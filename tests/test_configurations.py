@@ -31,8 +31,11 @@ from triton_kernels import CAUSAL, DENSE, WINDOW, scored
 
 DIMS = (32, 64, 80, 96, 128, 192, 256)
 DOCUMENTS = "program @d(q < Lq, k < Lk; doc: i32[*]) {\n  mask = doc[q] == doc[k]\n  score = s\n  normalise = softmax\n}"
-NEAR = "program @n(q < Lq, k < Lk; r: i64) on 24 x 16 {\n  mask = abs(q0 - k0) <= r and abs(q1 - k1) <= r\n"
-NEAR += "  score = s\n  normalise = softmax\n}"
+NEAR = """program @n(q < Lq, k < Lk; r: i64) on 24 x 16 {
+  mask = abs(q0 - k0) <= r and abs(q1 - k1) <= r
+  score = s
+  normalise = softmax
+}"""
 EVERY_SEVENTH = "program @m(q < Lq, k < Lk) {\n  mask = (q - k) % 7 == 0\n  score = s\n  normalise = softmax\n}"
 
 
@@ -121,7 +124,7 @@ def test_tiles_are_those_of_brute_force(text: str, rows: int, met: int, turned: 
     launch = live_area.standing(program, FEW)
     assert launch is not None
     n = launch.q_len
-    held = MASKS[text](np.arange(n)[:, None], np.arange(n)[None, :], next(iter(launch.parameters.values()), 0))
+    held = MASKS[text](np.arange(n)[:, None], np.arange(n)[None, :], int(next(iter(launch.parameters.values()), 0)))
     held = held.T if turned else held
     tiles = [held[top : top + rows, left : left + met] for top in range(0, n, rows) for left in range(0, n, met)]
     full = sum(bool(tile.all()) and tile.shape[1] == met for tile in tiles)

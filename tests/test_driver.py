@@ -37,8 +37,11 @@ PLANS = {
     "backward_queries": backward_plan(TABLES, "backward_queries", (16, 16), (16, 16), "bf16"),
 }
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
-TARGETS = {"sm_90": (*PLANS, "merge"), "gfx942": (*PLANS, "merge") if PROVE else ("forward", "merge")}
-TARGETS |= {target: tuple(PLANS) for target in ("sm_80", "sm_100", "gfx950") if PROVE}
+TARGETS: dict[str, tuple[str, ...]] = {
+    "sm_90": (*PLANS, "merge"),
+    "gfx942": (*PLANS, "merge") if PROVE else ("forward", "merge"),
+    **{target: tuple(PLANS) for target in ("sm_80", "sm_100", "gfx950") if PROVE},
+}
 COMPILED = [(family, target) for target, families in TARGETS.items() for family in families]
 GIVEN_TYPES = (("query", "*bf16"), ("scale", "fp32"), ("heads", "i64"), ("flag", "i32"))
 LAYOUT = Layout(

@@ -186,6 +186,16 @@ def test_queries_and_keys_may_be_on_different_grids() -> None:
     assert rows(pattern, 24, 6) == [{coarse.index((row // 2, col // 2))} for row, col in places((4, 6))]
 
 
+@lacuna.pattern
+def _last(q, k):  # noqa: ANN001, ANN202
+    return (q + 1 == lacuna.q_len) | (k + 1 == lacuna.kv_len)
+
+
+def test_lengths_in_a_rule_are_those_of_its_segments() -> None:
+    pattern = patterns.segmented({"a": 3, "b": 5}, {("a", "b"): _last}, default=False)
+    assert rows(pattern, 8) == [{7}, {7}, span(3, 8)] + [set[int]()] * 5
+
+
 def test_a_rule_counts_within_its_segments_and_keeps_its_parameters_apart() -> None:
     ids = torch.tensor([0, 1, 0, 1, 1])
     rules = {
