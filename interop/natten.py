@@ -13,9 +13,9 @@ from typing import cast
 from torch import Tensor, nn
 
 from .. import attention
+from ..ir.advice import advice
 from ..ir.pattern import Pattern
 from ..patterns import gna
-from ..runtime.advice import advice
 from .natten_checks import Window, backend_of, require_extra, require_tensors, require_window, window
 from .natten_merge import merge_attentions
 

@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, NoReturn, TypeGuard, cast
 
+import torch
 from torch import Tensor
 
-from ..runtime.advice import advice
-from ..runtime.request import check_dense
+from ..ir.advice import advice
 
 LACUNAS_BACKENDS = ("cpp", "eager", "triton")
 _OF_NATTEN = ("backend", "backward", "compile", "fused", "kernel_schedule", "persistent", "split", "tile", "tiling")
@@ -83,7 +83,7 @@ def require_tensors(query: Tensor, key: Tensor, value: Tensor, axes: int | None)
         ValueError: a shape, dtype or device does not go with the others. NotImplementedError: a tensor is sparse or nested.
     """
     for name, tensor in (("query", query), ("key", key), ("value", value)):
-        check_dense(name, tensor)
+        _require_dense(name, tensor)
         if tensor.dim() != query.dim() or tensor.dim() not in ((4, 5, 6) if axes is None else (axes + 3,)):
             wanted = "4, 5 or 6" if axes is None else axes + 3
             _refuse_shape(name, tensor, f"a tensor of {wanted} dimensions, [batch, ..., heads, head_dim], as the others")
@@ -106,7 +106,7 @@ def require_extra(query: Tensor, key: Tensor, extra: tuple[Tensor | None, Tensor
             raise ValueError(advice("of `additional_keys` and `additional_values` one is given", "both, or neither"))
         return None
     for name, tensor in (("additional_keys", keys), ("additional_values", values)):
-        check_dense(name, tensor)
+        _require_dense(name, tensor)
         _require_alike(query, name, tensor)
         if tensor.dim() != 4 or tensor.shape[0] != query.shape[0] or tensor.shape[2] != key.shape[-2]:
             _refuse_shape(name, tensor, f"[{query.shape[0]}, tokens, {key.shape[-2]}, head_dim], the batch and heads of `key`")
@@ -115,6 +115,12 @@ def require_extra(query: Tensor, key: Tensor, extra: tuple[Tensor | None, Tensor
     if keys.shape[-1] != query.shape[-1]:
         _refuse_shape("additional_keys", keys, f"the head dimension of `query`, {query.shape[-1]}")
     return keys, values
+
+
+def _require_dense(name: str, tensor: Tensor) -> None:
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        kind = "nested" if tensor.is_nested else str(tensor.layout)
+        raise NotImplementedError(advice(f"`{name}` is a {kind} tensor, which attention does not take yet", "a dense one"))
 
 
 def _require_alike(query: Tensor, name: str, tensor: Tensor) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..runtime.advice import advice
+from ..ir.advice import advice
 
 
 def merge_attentions(

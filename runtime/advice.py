@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from ..ir.advice import advice
 
-def advice(what: str, write: str) -> str:
-    """What happened, to which thing; on the next line what to write instead."""
-    return f"{what}.\n  write {write}"
+__all__ = ["advice", "depth_of_caller"]
 
 
 def depth_of_caller() -> int:

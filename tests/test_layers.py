@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "templates": set[str](),
     "runtime": {"runtime", "ir", "passes", "codegen", "templates"},
     "patterns": {"patterns", "ir"},
-    "interop": {"interop", "ir", FACE},
+    "interop": {"interop", "ir", "patterns", FACE},
     "distributed": {"distributed", FACE},
     "cli": {"cli", FACE, "ir", "passes", "codegen", "templates", "runtime", "patterns", "interop", "distributed"},
     FACE: {FACE, "cli", "ir", "passes", "codegen", "runtime", "patterns", "interop", "distributed"},
