@@ -1,0 +1,109 @@
+"""Neighborhoods on grids beside FlexAttention compiled, and dilated ones beside undilated ones, on the CPU: `python benchmarks/grids.py`.
+
+One process; every comparison interleaves the two and gives the median of the ratios with the smallest and the largest. D 64.
+"""
+
+# torch's annotations are partial.
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import lacuna
+import torch
+from lacuna import patterns
+from lacuna.cli.interleaved import Pairs, Run
+from torch import Tensor
+
+DIM = 64
+attention: Any = lacuna.attention
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A neighborhood. heads: as many as make about 16,000 rows."""
+
+    extents: tuple[int, ...]
+    window: tuple[int, ...]
+    dilation: int = 1
+
+    @property
+    def tokens(self) -> int:
+        return math.prod(self.extents)
+
+    @property
+    def heads(self) -> int:
+        return max(1, 16384 // self.tokens)
+
+    def operands(self, dtype: torch.dtype) -> list[Tensor]:
+        return [torch.randn(1, self.heads, self.tokens, DIM).to(dtype) for _ in range(3)]
+
+    def ours(self, dtype: torch.dtype) -> tuple[Run, Run]:
+        """The forward pass, and forward and backward."""
+        pattern = patterns.gna(self.extents, self.window, dilation=self.dilation)
+        operands = self.operands(dtype)
+        leaves = [each.clone().requires_grad_() for each in operands]
+        grad = torch.randn_like(operands[0])
+        return lambda: attention(*operands, pattern), lambda: torch.autograd.grad(attention(*leaves, pattern), leaves, grad)
+
+    def mask_mod(self) -> Callable[..., Any]:
+        """As FlexAttention takes it; undilated."""
+        strides = [math.prod(self.extents[axis + 1 :]) for axis in range(len(self.extents))]
+
+        def inside(_b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+            sees = q >= 0
+            for extent, wide, stride in zip(self.extents, self.window, strides, strict=True):
+                at_q, at_k = q // stride % extent, k // stride % extent
+                start = (at_q - wide // 2).clamp(0, extent - wide)
+                sees = sees & (start <= at_k) & (at_k < start + wide)
+            return sees
+
+        return inside
+
+    def flex(self, dtype: torch.dtype) -> Run:
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+        operands = self.operands(dtype)
+        block_mask = create_block_mask(self.mask_mod(), None, None, self.tokens, self.tokens, device="cpu")
+        torch.compiler.reset()
+        compiled = torch.compile(flex_attention, dynamic=False)
+
+        def run() -> None:
+            with torch.no_grad():
+                compiled(*operands, block_mask=block_mask)
+
+        return run
+
+    def __str__(self) -> str:
+        apart = f", dilation {self.dilation}" if self.dilation > 1 else ""
+        return f"{' x '.join(map(str, self.extents))}, window {' x '.join(map(str, self.window))}{apart}"
+
+
+BESIDE_FLEX = (Grid((64, 64), (13, 13)), Grid((16, 32, 32), (5, 9, 9)))
+DILATED = (Grid((64, 64), (13, 13), 4), Grid((64, 64), (13, 13), 2), Grid((16, 32, 32), (3, 5, 5), 2))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pairs", type=int, default=9)
+    pairs = parser.parse_args().pairs
+    print("FlexAttention compiled / ours, forward (5 is asked of float32)")
+    for grid in BESIDE_FLEX:
+        for dtype in (torch.float32, torch.bfloat16):
+            beside = Pairs.of(grid.ours(dtype)[0], grid.flex(dtype), pairs)
+            print(f"  {grid!s:48} {dtype!s:16} {1e3 * beside.our_median:7.2f} ms  {beside.ratio()}", flush=True)
+    print("dilated / undilated (1.15 is asked)")
+    for grid in DILATED:
+        plain = Grid(grid.extents, grid.window)
+        for dtype in (torch.float32, torch.bfloat16):
+            for what, ours, undilated in zip(("forward", "both"), grid.ours(dtype), plain.ours(dtype), strict=True):
+                beside = Pairs.of(undilated, ours, pairs)
+                print(f"  {grid!s:48} {dtype!s:16} {what:8} {1e3 * beside.our_median:7.2f} ms  {beside.ratio()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
