@@ -32,20 +32,38 @@ class Boxes(NamedTuple):
         return math.prod(self.box)
 
     @property
+    def counts(self) -> tuple[int, ...]:
+        """Boxes of a residue class along each axis."""
+        return tuple(extent // (edge * apart) for extent, edge, apart in zip(*self, strict=True))
+
+    @property
+    def classes(self) -> int:
+        """Residue classes, along all axes."""
+        return math.prod(self.dilation)
+
+    @property
     def fit(self) -> bool:
         """Whether every extent is a multiple of the edge times the dilation."""
         return all(edge > 0 < apart and extent % (edge * apart) == 0 for extent, edge, apart in zip(*self, strict=True))
 
     def coordinates(self, position: Expr) -> tuple[Expr, ...]:
         """Where on the grid the token at a position is."""
-        axes = len(self.extents)
-        counts = [extent // (edge * apart) for extent, edge, apart in zip(*self, strict=True)]
-        outer = _digits(_quotient(position, self.tokens), [*self.dilation, *counts])
-        inner = _digits(position, self.box, whole=False)
+        return tuple(_sum(_product(a, apart), residue) for (a, residue), apart in zip(self.within(position), self.dilation, strict=True))
+
+    def within(self, position: Expr) -> tuple[tuple[Expr, Expr], ...]:
+        """Of the token at a position, along each axis: its place among those of its residue class, and the residue."""
+        outer = digits(_quotient(position, self.tokens), [*self.dilation, *self.counts])
+        inner = digits(position, self.box, whole=False)
+        residues, places = outer[: len(self.extents)], outer[len(self.extents) :]
         return tuple(
-            _sum(_product(_sum(_product(outer[axes + axis], self.box[axis]), inner[axis]), self.dilation[axis]), outer[axis])
-            for axis in range(axes)
+            (_sum(_product(place, edge), rest), residue)
+            for place, edge, rest, residue in zip(places, self.box, inner, residues, strict=True)
         )
+
+    def tile(self, number: Expr) -> tuple[tuple[Expr, Expr], ...]:
+        """Of a tile, which is a box: its number in its residue class along each axis, and the residue."""
+        parts = digits(number, [*self.dilation, *self.counts])
+        return tuple(zip(parts[len(self.extents) :], parts[: len(self.extents)], strict=True))
 
     def token(self, position: Expr) -> Expr:
         """The row-major token at a position."""
@@ -69,7 +87,7 @@ class Order(NamedTuple):
         return f"boxes of {self.rows} queries" + (f" and {self.keys} keys" if self.keys != self.rows else " and keys")
 
 
-def _digits(number: Expr, sizes: Sequence[int], *, whole: bool = True) -> list[Expr]:
+def digits(number: Expr, sizes: Sequence[int], *, whole: bool = True) -> list[Expr]:
     """`number` in mixed radix, the most significant digit first; `whole`: it has no more digits than that."""
     strides = [math.prod(sizes[at + 1 :]) for at in range(len(sizes))]
     found = [_remainder(_quotient(number, stride), size) for stride, size in zip(strides, sizes, strict=True)]

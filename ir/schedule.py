@@ -76,7 +76,7 @@ class Schedule:
     partial_loops: pieces whose tiles run with it. Together the loops visit each tile of `some` exactly once.
     exact:        `some` and `full` are the definitions above, not looser.
     closed_form:  no host array whose size depends on a length is needed.
-    route:        how it was found: `symbolic`, `bound` (lengths and parameters fixed), `refined`, `probed`, `given`.
+    route:        how it was found: `symbolic`, `bound` (lengths and parameters fixed), `axes`, `refined`, `probed`, `given`.
     together:     query heads whose rows share a tile: `h` in pieces is the first of them, a tile is visited where any of them sees a pair
                   of it and full where all of them see all of it.
     """

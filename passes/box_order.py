@@ -17,11 +17,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ir.expr import Expr, K, Lookup, Q, Symbol, Var, conjunction, conjuncts, names, walk
+from ..ir.expr import Binary, Const, Expr, K, Kind, Lookup, Op, Q, Symbol, Var, conjunction, conjuncts, names, substitute, walk
 from ..ir.order import Boxes, Order
 from ..ir.program import Program, Space
 from ..ir.target import CHUNK
+from .canonicalise import simplified
 from .evaluate import evaluate
+from .intervals import WIDE, spans
+from .range_table import Span
 from .tile_shape import COSTS, STANDARD, Problem, Work
 
 SAMPLES = 4  # tiles of queries that are counted
@@ -38,12 +41,65 @@ def boxed(program: Program, order: Order) -> Program:
 
     Needs: a bound grid, the one of the order. Keeps: the attended pairs of tokens, and scores.
     """
-    coordinates: dict[Expr, Expr] = {
-        place: at
-        for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys))
-        for place, at in zip(program.space.coordinates(side), boxes.coordinates(variable), strict=True)
-    }
+    coordinates: dict[Expr, Expr] = {}
+    for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys)):
+        for place, at, (within, residue), apart in zip(
+            program.space.coordinates(side), boxes.coordinates(variable), boxes.within(variable), boxes.dilation, strict=True
+        ):
+            coordinates |= {place: at, **_halves(place, within, residue, apart)}
     return replace(program.substituted(coordinates), space=Space())
+
+
+def _halves(place: Expr, within: Expr, residue: Expr, apart: int) -> dict[Expr, Expr]:
+    """What `place // apart` and `place % apart` are where `place` is `apart * within + residue`."""
+    if apart == 1:
+        return {}
+    return {Binary(Op.FLOORDIV, place, Const(apart)): within, Binary(Op.MOD, place, Const(apart)): residue}
+
+
+def class_conditions(program: Program, boxes: Boxes) -> tuple[Expr, ...] | None:
+    """What a mask says along each axis between tokens of one residue class, over their places `q` and `k` in it.
+
+    None where the mask is no product of axes, or where it also joins tokens of different classes, or classes unlike each other.
+    """
+    along = along_axes(program)
+    if along is None:
+        return None
+    sizes = zip(boxes.extents, boxes.dilation, strict=True)
+    found = [_of_class(part, axis, extent // apart, apart) for axis, (part, (extent, apart)) in enumerate(zip(along, sizes, strict=True))]
+    return None if None in found else tuple(each for each in found if each is not None)
+
+
+def _of_class(part: Expr, axis: int, length: int, apart: int) -> Expr | None:
+    """length: tokens of a class."""
+    q, k = Var(f"q{axis}"), Var(f"k{axis}")
+    if apart == 1:
+        return substitute(part, {q: Q, k: K})
+    of_q, of_k = Symbol("residue of q"), Symbol("residue of k")
+    place: dict[Expr, Expr] = {}
+    for whole, within, residue in ((q, Q, of_q), (k, K, of_k)):
+        place |= {whole: Binary(Op.ADD, Binary(Op.MUL, within, Const(apart)), residue), **_halves(whole, within, residue, apart)}
+    ranges: dict[Expr, int] = {Q: length, K: length, of_q: apart, of_k: apart}
+    parts = list(conjuncts(_with_known_values(simplified(substitute(part, place)), ranges)))
+    same = (Binary(Op.EQ, of_k, of_q), Binary(Op.EQ, of_q, of_k))
+    rest = conjunction(*(each for each in parts if each not in same))
+    joins_others = len(parts) == sum(each not in same for each in parts)
+    return None if joins_others or {of_q, of_k} & set(walk(rest)) else rest
+
+
+def _with_known_values(expr: Expr, counts: Mapping[Expr, int]) -> Expr:
+    """`expr` with every node that can have one value only replaced by it. counts: what ranges over 0, 1, ... below that."""
+    anything = Span(np.asarray(-WIDE), np.asarray(WIDE))
+    environment = {node: anything for node in walk(expr) if isinstance(node, Symbol | Var)}
+    environment |= {node: Span(np.asarray(0), np.asarray(count - 1)) for node, count in counts.items()}
+    known: dict[Expr, Expr] = {}
+
+    def observe(node: Expr, found: Span) -> None:
+        if node.kind is Kind.INT and not isinstance(node, Const) and found.low == found.high:
+            known[node] = Const(int(found.low))
+
+    spans(expr, environment, {}, observe)
+    return simplified(substitute(expr, known))
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------------
@@ -78,7 +134,8 @@ def considered(program: Program, values: tuple[tuple[Symbol, int], ...], problem
     if axes is None:
         return ()
     whole, useful = row_major(axes, problem)
-    ranked = [Considered(boxes, time / whole, useful) for boxes in candidates(axes) for time, useful in [in_boxes(axes, boxes, problem)]]
+    fitting = [boxes for boxes in candidates(axes) if class_conditions(program, boxes) is not None]
+    ranked = [Considered(boxes, time / whole, useful) for boxes in fitting for time, useful in [in_boxes(axes, boxes, problem)]]
     ranked.sort(key=lambda each: each.time)
     slower = [each for each in ranked if each.time * LEAST_GAIN > 1]
     return (*ranked[: len(ranked) - len(slower)], Considered(None, 1.0, useful), *slower)
@@ -86,17 +143,23 @@ def considered(program: Program, values: tuple[tuple[Symbol, int], ...], problem
 
 def seen_along(program: Program, values: Mapping[Symbol, int]) -> tuple[Seen, ...] | None:
     """What each axis of a grid sees, where the mask joins conditions along one axis each by `and`, the same for all heads; else None."""
-    extents = program.space.extents
-    if len(extents) < 2 or max(extents) > LONGEST_AXIS:
+    extents, along = program.space.extents, along_axes(program)
+    if along is None or max(extents) > LONGEST_AXIS or any(_is_unknown(node, values) for node in walk(*along)):
         return None
-    along: list[list[Expr]] = [[] for _ in extents]
+    return tuple(_seen(part, axis, extents[axis], values) for axis, part in enumerate(along))
+
+
+def along_axes(program: Program) -> tuple[Expr, ...] | None:
+    """What a mask says along each axis, which it joins by `and`; None where a part reads several axes, a head or a batch item."""
+    along: list[list[Expr]] = [[] for _ in program.space.extents]
+    if len(along) < 2:
+        return None
     for part in conjuncts(program.mask):
-        read = {int(name[1:]) if name[1:] else -1 for name in names(part)}  # `b` and `h` are no axes
-        if len(read) > 1 or -1 in read or any(_is_unknown(node, values) for node in walk(part)):
+        read = {name[1:] for name in names(part)}  # `b` and `h` are no axes
+        if len(read) > 1 or "" in read:
             return None
-        for axis in read or {0}:
-            along[axis].append(part)
-    return tuple(_seen(conjunction(*parts), axis, extents[axis], values) for axis, parts in enumerate(along))
+        along[int(next(iter(read), "0"))].append(part)
+    return tuple(conjunction(*parts) for parts in along)
 
 
 def _is_unknown(node: Expr, values: Mapping[Symbol, int]) -> bool:

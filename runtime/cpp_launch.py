@@ -11,6 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from ..ir.expr import Kind
+from ..ir.order import Order
+from ..ir.program import Program
 from ..ir.source import Source
 from ..ir.target import Target
 from . import bundle_registry
@@ -34,10 +36,17 @@ def variant_of(request: Request, target: Target) -> Variant:
     dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
     if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
         return Variant(request.program, target, dtype, dims, DECODE_BLOCK, shifted=True, family="decode")
-    variant = Variant(request.program, target, dtype, dims, (64, 64), moved, order=request.order)
-    if request.order is not None:
-        return variant  # an order is made for this shape
+    variant = Variant(request.program, target, dtype, dims, (64, 64), moved)
+    if request.order is not None:  # which is made for this shape
+        return variant._replace(program=_boxed(request.program, request.order), order=request.order, grid=request.program)
     return variant._replace(block=chosen(variant, request.q_len))
+
+
+@functools.lru_cache(maxsize=1024)
+def _boxed(program: Program, order: Order) -> Program:
+    from ..passes.box_order import boxed  # few patterns need it, and every start would load it
+
+    return boxed(program, order)
 
 
 @functools.cache

@@ -46,6 +46,7 @@ class Variant(NamedTuple):
     together: query heads whose rows share a tile of a forward kernel; each has `block[0]` of its rows.
     warps, stages, registers: of a Triton program, as in `ir.configuration`; 0 of others.
     order:   of the tokens that the positions of the program stand for, where that is not their order in memory.
+    grid:    the program before it was put in that order.
     """
 
     program: Program
@@ -61,6 +62,7 @@ class Variant(NamedTuple):
     stages: int = 0
     registers: int = 0
     order: Order | None = None
+    grid: Program | None = None
 
     def launch(self, launch: Launch) -> Launch:
         """The launch as the kernel's schedule knows it."""
@@ -194,6 +196,12 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
     """The schedule of a prepared program; of a backward variant, tiles of keys come first."""
     from ..passes.derive import derive_prepared
 
+    if variant.order is not None and variant.grid is not None:
+        from ..passes.axes import by_axis
+
+        found = by_axis(prepared, variant.grid, variant.order, launch, backward=variant.family == "backward")
+        if found is not None:
+            return found
     if variant.family == "backward":
         return transposed_schedule(prepared, variant.block, launch)
     return derive_prepared(prepared, variant.block, launch, bind_lengths=False, together=variant.together).schedule

@@ -57,7 +57,7 @@ class Request(NamedTuple):
     positions: how many the program may look at, where that does not follow from lengths and offset; else 0.
     from_end: row 0 of an item is at its keys less its rows, which only a GPU knows; `offset` says nothing.
     left:     names in `ragged` of the caller's own tensors on a GPU, which the host has not looked at.
-    order:    of the tokens that the positions of the program stand for, where that is not their order in memory.
+    order:    in which tiles take the tokens of the program's grid, where that is not their order in memory.
     """
 
     query: Tensor

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 from ..codegen.cpp_targets import VECTOR_BYTES
 from ..ir.expr import Symbol
 from ..ir.order import Boxes, Order
-from ..ir.program import Program
 from ..ir.target import SHORT_ROWS
 from . import materialise
 from .bundle_registry import block_found
@@ -33,7 +31,7 @@ def ordered(request: Request, family: str = "forward") -> Request:
 
 
 def in_order(request: Request, order: Order | None) -> Request:
-    return request if order is None else request._replace(program=_boxed(request.program, order), order=order)
+    return request if order is None else request._replace(order=order)
 
 
 def _is_plain(request: Request) -> bool:
@@ -119,10 +117,3 @@ def _considered(variant: Variant, values: Values) -> tuple[Considered, ...]:
     real_bytes = 8 if variant.dtype == "f64" else 4
     lanes = VECTOR_BYTES[variant.target.name] // real_bytes
     return considered(variant.program, values, Problem(variant.program.space.extents, sum(variant.dims), real_bytes, lanes))
-
-
-@functools.lru_cache(maxsize=1024)
-def _boxed(program: Program, order: Order) -> Program:
-    from ..passes.box_order import boxed
-
-    return boxed(program, order)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from typing import Any
 
 import brute_force
@@ -19,10 +20,12 @@ from hypothesis import strategies as st
 from lacuna import patterns
 from lacuna.ir.expr import Q
 from lacuna.ir.order import Boxes, Order
-from lacuna.passes.box_order import best_order, boxed, candidates, in_boxes, seen_along
+from lacuna.passes.axes import by_axis
+from lacuna.passes.box_order import best_order, boxed, candidates, class_conditions, in_boxes, seen_along
 from lacuna.passes.derive import derive
 from lacuna.passes.evaluate import evaluate
 from lacuna.passes.launch import Launch
+from lacuna.passes.prepare import prepare
 from lacuna.passes.tile_shape import Problem
 from lacuna.passes.tiles import tiles
 
@@ -79,6 +82,52 @@ def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem:
     found = derive(boxed(pattern.program, order), 8, 8, launch)
     assert found.schedule.exact
     assert (tiles(found.schedule, launch, found.arrays) == brute_force.classes(expected, 8, 8)).all()
+
+
+@st.composite
+def neighborhoods(draw: st.DrawFn) -> tuple[Any, Order]:
+    axes = draw(st.integers(2, 3))
+    numbers = st.lists(st.sampled_from([1, 2, 4] if axes == 2 else [1, 2]), min_size=axes, max_size=axes)
+    apart, rows, keys = (tuple(draw(numbers)) for _ in range(3))
+    count = draw(st.lists(st.integers(1, 3), min_size=axes, max_size=axes))
+    extents = tuple(d * max(a, b) * n for d, a, b, n in zip(apart, rows, keys, count, strict=True))
+    window = tuple(draw(st.integers(1, extent // d)) for extent, d in zip(extents, apart, strict=True))
+    stride = tuple(draw(st.integers(1, wide)) for wide in window)
+    pattern = patterns.gna(extents, window, stride, apart, tuple(draw(st.booleans()) for _ in extents))
+    return pattern, Order(Boxes(extents, rows, apart), Boxes(extents, keys, apart))
+
+
+@settings(max_examples=500 if PROVE else 20)
+@given(neighborhoods())
+def test_a_schedule_made_axis_by_axis_is_exact_forward_and_backward(problem: tuple[Any, Order]) -> None:
+    pattern, order = problem
+    total = math.prod(order.rows.extents)
+    dense = lacuna.dense(pattern, total)[0, 0].numpy()
+    rows, keys = (np.broadcast_to(evaluate(boxes.token(Q), {Q: np.arange(total)}), (total,)) for boxes in order)
+    launch = Launch(total, total)
+    prepared = prepare(boxed(pattern.program, order), launch, shifted=False)
+    for backward in (False, True):
+        found = by_axis(prepared, pattern.program, order, launch, backward=backward)
+        assert found is not None
+        assert found.exact
+        seen = dense[rows][:, keys].T if backward else dense[rows][:, keys]
+        edges = (order.keys.tokens, order.rows.tokens) if backward else (order.rows.tokens, order.keys.tokens)
+        assert (tiles(found, launch, {}) == brute_force.classes(seen, *edges)).all()
+        for pieces, tile in ((found.full_loops, 2), (found.partial_loops, 1)):
+            visited = tiles(replace(found, some=pieces, full=()), launch, {})
+            assert ((visited == 1) == (brute_force.classes(seen, *edges) == tile)).all()
+
+
+@lacuna.pattern(rank=2)
+def unlike_classes(q: Any, k: Any) -> Any:
+    """Tokens an even number apart along the first axis, but odd rows see farther."""
+    return (k[0] % 2 == q[0] % 2) & (abs(k[0] - q[0]) <= 8 + 4 * (q[0] % 2)) & (abs(k[1] - q[1]) <= 2)
+
+
+def test_residue_classes_that_differ_are_not_taken_one_after_the_other() -> None:
+    assert class_conditions(unlike_classes.on(64, 64).program, Boxes((64, 64), (8, 8), (2, 1))) is None
+    order = order_of(unlike_classes.on(64, 64))
+    assert order is None or order.rows.dilation == (1, 1)
 
 
 CASES = [
