@@ -11,7 +11,7 @@ from torch import Tensor
 from .advice import advice
 from .backends import default, room_of
 from .calls import Call
-from .dispatch import applied_at_one_level, below_autograd, in_forward_mode
+from .dispatch import applied_at_one_level, below_autograd, in_forward_mode, transformed
 
 Outputs = tuple[Tensor, Tensor]
 
@@ -82,18 +82,23 @@ class _Attention(torch.autograd.Function):
         out, lse, query, key, value, *others = ctx.saved_tensors
         tables, spans = others[: ctx.tables], iter(others[ctx.tables :])
         wanted = [index for index in range(ctx.tables) if ctx.needs_input_grad[4 + index]]
-        found: Iterator[Tensor] = iter(
-            torch.ops.lacuna.attention_backward.default(
-                *(grad_out, grad_lse, out, lse, wanted, query, key, value, tables),
-                [next(spans) if given else None for given in ctx.given],
-                *ctx.numbers,
-            )
-        )
+        given = [next(spans) if there else None for there in ctx.given]
+        arguments = (grad_out, grad_lse, out, lse, wanted, query, key, value, tables, given, *ctx.numbers)
+        found: Iterator[Tensor] = iter(_gradients(*arguments))
         return (None, *(next(found) for _ in range(3)), *(next(found) if index in wanted else None for index in range(ctx.tables)))
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: object) -> None:  # noqa: ANN401
         raise NotImplementedError(advice("attention has no forward-mode derivative yet", "`torch.func.vjp` or `loss.backward()`"))
+
+
+def _gradients(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
+    """The operator of the backward pass, past autograd where nobody differentiates what it does."""
+    operator: Any = torch.ops.lacuna.attention_backward.default
+    if torch.is_grad_enabled() or in_forward_mode() or transformed() or torch.compiler.is_compiling():
+        return operator(*arguments)
+    with below_autograd():
+        return operator(*arguments)
 
 
 class _Backward(torch.autograd.Function):

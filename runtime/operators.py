@@ -16,15 +16,16 @@ from torch import Tensor
 
 from . import autograd, batching
 from .backends import room_of
+from .backward_calls import BackwardCall
 from .calls import Call, lse_dtype
 from .description import bindings_of, program_of
 from .dispatch import without
-from .prepared import prepared, remember
+from .prepared import prepared, prepared_backward, remember, remember_backward
 from .request import DTYPES
 from .table_checks import check_bound_tensors
 
 if TYPE_CHECKING:
-    from .gradients import Gradients, Saved
+    from .gradients import Gradients
 
 CALL = (
     "Tensor query, Tensor key, Tensor value, Tensor[] tables, Tensor?[] spans, SymInt? q_len, SymInt? kv_len, SymInt? q_offset, "
@@ -60,24 +61,18 @@ def attention_backward(
 ) -> list[Tensor]:
     """Gradients of query, key, value and of the tables number `wanted`, laid out like what they are gradients of."""
     call = Call(*arguments)  # pyright: ignore[reportArgumentType]
+    backward = BackwardCall.of(call, (out, lse), (grad_out, grad_lse), wanted)
+    known = prepared_backward(backward)
+    if known is not None:
+        return known(backward)
     request = call.request()
     names = [request.program.tables[index].name for index in wanted]
-    run_backward = room_of(call.backend or None, request.query.device.type).run_backward
-    found: Gradients = run_backward(request, _saved(call, (out, lse), (grad_out, grad_lse)), frozenset(names))
+    room = room_of(call.backend or None, request.query.device.type)
+    found: Gradients = room.run_backward(request, backward.saved(), frozenset(names))
+    remember_backward(backward, request, room)
     gradients = [*(call.as_given(each) for each in (found.query, found.key, found.value)), *(found.tables[name] for name in names)]
     likes = (call.query, call.key, call.value, *(call.tables[index] for index in wanted))
     return [_laid_out_like(like, gradient) for like, gradient in zip(likes, gradients, strict=True)]
-
-
-def _saved(call: Call, outputs: tuple[Tensor, Tensor], gradients: tuple[Tensor | None, Tensor | None]) -> Saved:
-    from .gradients import Saved  # only training needs it
-
-    out, lse = outputs
-    grad_out, grad_lse = gradients
-    of_out = torch.zeros_like(out) if grad_out is None else grad_out if grad_out.stride(-1) == 1 else grad_out.contiguous()
-    packed = call.layout == "packed"
-    of_lse = grad_lse.unsqueeze(0) if packed and grad_lse is not None else grad_lse
-    return Saved(call.as_requested(out), lse.unsqueeze(0) if packed else lse, call.as_requested(of_out), of_lse)
 
 
 def _laid_out_like(like: Tensor, gradient: Tensor) -> Tensor:
