@@ -10,27 +10,23 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
-from ..ir.expr import Expr, K, Lookup, Q, Symbol, Var, conjunction, conjuncts, names, walk
+from ..ir.expr import Expr, K, Q, Symbol
 from ..ir.order import Boxes, Order
 from ..ir.program import Program, Space
 from ..ir.target import CHUNK
-from .evaluate import evaluate
+from .axes import Seen, dilation_of, seen_along
 from .tile_shape import COSTS, STANDARD, Problem, Work
 
 SAMPLES = 4  # tiles of queries that are counted
-LONGEST_AXIS = 4096  # an axis is looked at pair by pair
 LEAST_GAIN = 1.1  # over the row-major order: below that the model cannot tell
 COPY = 0.02  # of reading a key from where it lies, per dimension: tiles of keys are copied, beside what `Costs.line` counts
-
-Seen = np.ndarray
-"""bool[n, n]: whether the query at a coordinate of an axis sees the key at another."""
 
 
 def boxed(program: Program, order: Order) -> Program:
@@ -69,61 +65,34 @@ def best_order(program: Program, values: tuple[tuple[Symbol, int], ...], problem
 
 
 @functools.lru_cache(maxsize=256)
-def considered(program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem) -> tuple[Considered, ...]:
+def considered(
+    program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem, offered: tuple[Boxes, ...] | None = None
+) -> tuple[Considered, ...]:
     """Every order, the chosen one first, then by predicted time; nothing where the mask is no product of axes.
 
-    values: of the symbols that the mask reads.
+    values:  of the symbols that the mask reads.
+    offered: boxes to choose from, beside row-major; None is all of STANDARD's size.
     """
     axes = seen_along(program, dict(values))
     if axes is None:
         return ()
+    offered = tuple(candidates(axes)) if offered is None else offered
     whole, useful = row_major(axes, problem)
-    ranked = [Considered(boxes, time / whole, useful) for boxes in candidates(axes) for time, useful in [in_boxes(axes, boxes, problem)]]
+    ranked = [Considered(boxes, time / whole, useful) for boxes in offered for time, useful in [in_boxes(axes, boxes, problem)]]
     ranked.sort(key=lambda each: each.time)
     slower = [each for each in ranked if each.time * LEAST_GAIN > 1]
     return (*ranked[: len(ranked) - len(slower)], Considered(None, 1.0, useful), *slower)
 
 
-def seen_along(program: Program, values: Mapping[Symbol, int]) -> tuple[Seen, ...] | None:
-    """What each axis of a grid sees, where the mask joins conditions along one axis each by `and`, the same for all heads; else None."""
-    extents = program.space.extents
-    if len(extents) < 2 or max(extents) > LONGEST_AXIS:
-        return None
-    along: list[list[Expr]] = [[] for _ in extents]
-    for part in conjuncts(program.mask):
-        read = {int(name[1:]) if name[1:] else -1 for name in names(part)}  # `b` and `h` are no axes
-        if len(read) > 1 or -1 in read or any(_is_unknown(node, values) for node in walk(part)):
-            return None
-        for axis in read or {0}:
-            along[axis].append(part)
-    return tuple(_seen(conjunction(*parts), axis, extents[axis], values) for axis, parts in enumerate(along))
-
-
-def _is_unknown(node: Expr, values: Mapping[Symbol, int]) -> bool:
-    return isinstance(node, Lookup) or (isinstance(node, Symbol) and node not in values)
-
-
-def _seen(condition: Expr, axis: int, extent: int, values: Mapping[Symbol, int]) -> Seen:
-    at = np.arange(extent)
-    found = evaluate(condition, {**values, Var(f"q{axis}"): at[:, None], Var(f"k{axis}"): at[None, :]})
-    return np.broadcast_to(np.asarray(found, bool), (extent, extent))
-
-
 def candidates(axes: Sequence[Seen]) -> Iterator[Boxes]:
     """Boxes of as many tokens as a tile of STANDARD has, with the dilation that each axis has."""
     extents = tuple(len(seen) for seen in axes)
-    dilation = tuple(_dilation(seen) for seen in axes)
+    dilation = tuple(math.gcd(len(seen), dilation_of(seen)) for seen in axes)
     powers = [1 << n for n in range(STANDARD.lanes.bit_length())]
     edges = [[edge for edge in powers if extent % (edge * apart) == 0] for extent, apart in zip(extents, dilation, strict=True)]
     for box in product(*edges):
         if math.prod(box) == STANDARD.lanes == STANDARD.lines:
             yield Boxes(extents, box, dilation)
-
-
-def _dilation(seen: Seen) -> int:
-    """What all distances that are seen are multiples of, as far as the extent is one too."""
-    queries, keys = np.nonzero(seen)
-    return math.gcd(len(seen), int(np.gcd.reduce(queries - keys))) if len(queries) else 1
 
 
 # -- counting ---------------------------------------------------------------------------------------------------------

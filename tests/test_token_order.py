@@ -19,12 +19,16 @@ from hypothesis import strategies as st
 from lacuna import patterns
 from lacuna.ir.expr import Q
 from lacuna.ir.order import Boxes, Order
-from lacuna.passes.box_order import best_order, boxed, candidates, in_boxes, seen_along
+from lacuna.passes.axes import seen_along
+from lacuna.passes.box_lists import box_lists
+from lacuna.passes.box_order import best_order, boxed, candidates, in_boxes
 from lacuna.passes.derive import derive
 from lacuna.passes.evaluate import evaluate
 from lacuna.passes.launch import Launch
+from lacuna.passes.refine import refined
 from lacuna.passes.tile_shape import Problem
 from lacuna.passes.tiles import tiles
+from lacuna.passes.transpose import transposed
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 attention: Any = lacuna.attention
@@ -57,14 +61,15 @@ def test_every_token_has_one_position_and_a_run_of_positions_is_a_box(boxes: Box
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[Any, Order]:
     rows = draw(some_boxes().filter(lambda boxes: 2 <= len(boxes.extents) <= 3 and math.prod(boxes.extents) <= 300))
-    keys = Boxes(
-        rows.extents,
-        tuple(draw(st.sampled_from([n for n in (1, 2, 3, 4) if extent % n == 0])) for extent in rows.extents),
-        (1,) * len(rows.extents),
+    edges = tuple(draw(st.sampled_from([n for n in (1, 2, 3, 4) if extent % n == 0])) for extent in rows.extents)
+    apart = tuple(
+        draw(st.sampled_from([n for n in (1, 2, 3) if extent % (n * edge) == 0])) for extent, edge in zip(rows.extents, edges, strict=True)
     )
-    axis = [draw(st.integers(1, extent)) for extent in rows.extents]
+    keys = Boxes(rows.extents, edges, apart)
+    dilation = tuple(draw(st.integers(1, min(3, extent))) for extent in rows.extents)
+    window = tuple(draw(st.integers(1, extent // each)) for extent, each in zip(rows.extents, dilation, strict=True))
     causal = tuple(draw(st.booleans()) for _ in rows.extents)
-    return patterns.gna(rows.extents, tuple(axis), causal=causal), Order(rows, keys)
+    return patterns.gna(rows.extents, window, 1, dilation, causal), Order(rows, keys)
 
 
 @settings(max_examples=200 if PROVE else 12)
@@ -79,6 +84,36 @@ def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem:
     found = derive(boxed(pattern.program, order), 8, 8, launch)
     assert found.schedule.exact
     assert (tiles(found.schedule, launch, found.arrays) == brute_force.classes(expected, 8, 8)).all()
+
+
+@settings(max_examples=300 if PROVE else 25)
+@given(problems(), st.booleans())
+def test_tiles_found_axis_by_axis_are_those_of_refinement(problem: tuple[Any, Order], turned: bool) -> None:
+    pattern, order = problem
+    total = math.prod(order.rows.extents)
+    launch, program = Launch(total, total), boxed(pattern.program, order)
+    rows, keys = reversed(order) if turned else order
+    found = box_lists(program, order, launch, turned=turned)
+    wanted = refined(transposed(program) if turned else program, rows.tokens, keys.tokens, launch)
+    assert found.arrays.keys() == wanted.arrays.keys()
+    for name, array in wanted.arrays.items():
+        assert found.arrays[name].dtype == array.dtype
+        assert np.array_equal(found.arrays[name], array)
+
+
+@pytest.mark.parametrize("family", ["forward", "backward"])
+def test_a_dilated_grid_is_built_without_refinement(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes seconds there, at every first call of a process."""
+    from lacuna.passes import derive as derivation
+    from lacuna.runtime.cpp_launch import TOOLCHAIN, target_here
+    from lacuna.runtime.kernels import Variant, planned
+
+    monkeypatch.setattr(derivation, "refined", None)
+    pattern = patterns.gna((64, 64), 13, 1, 2)
+    order = order_of(pattern)
+    assert order is not None
+    variant = Variant(boxed(pattern.program, order), target_here(), "f32", (8, 8), (64, 64), False, family=family, order=order)
+    assert planned(variant, Launch(4096, 4096), TOOLCHAIN).schedule.route == "refined"
 
 
 CASES = [
@@ -193,7 +228,7 @@ def test_a_choice_is_kept_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(attention(query, key, value, pattern, backend="cpp"), first)
 
 
-@pytest.mark.parametrize("options", [{"q_offset": 64}, {"q_len": 1000}, {"kv_len": torch.tensor([1024], dtype=torch.int32)}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"q_offset": 64}, {"q_len": 1000}, {"kv_len": torch.tensor([1024], dtype=torch.int32)}], ids=str)
 def test_parts_of_a_grid_are_met_row_by_row(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from lacuna.runtime import token_order
 
@@ -202,8 +237,8 @@ def test_parts_of_a_grid_are_met_row_by_row(options: dict[str, Any], monkeypatch
 
     monkeypatch.setattr(token_order, "order_of", refuse)
     rows = 960 if "q_offset" in options else 1024
-    query = torch.randn(1, 1, rows, 16)
-    key, value = (torch.randn(1, 1, 1024, 16) for _ in range(2))
+    query = torch.randn(1, 1, rows if options else 1000, 16)
+    key, value = (torch.randn(1, 1, 1024 if options else 1000, 16) for _ in range(2))
     pattern = patterns.gna((32, 32), 9)
     out = attention(query, key, value, pattern, backend="cpp", **options)
     assert torch.allclose(out, attention(query, key, value, pattern, backend="eager", **options), atol=1e-5)
