@@ -5,6 +5,7 @@ A warm start loads neither islpy, sympy, networkx nor jinja2: the cache holds th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from .toolchain import CompilerMissing, find_compiler
 if TYPE_CHECKING:
     from ..ir.plan import Plan
     from ..passes.prepare import Prepared
+    from ..passes.refine import Refinement
 
 RAGGED: dict[Expr, Table] = {
     Q_LEN: Table("ragged_Lq", "i64", 1),
@@ -130,7 +132,7 @@ def kernel_of(variant: Variant, launch: Launch, toolchain: Toolchain) -> Kernel:
 
 
 def forget_kernels() -> None:
-    """Drop every kernel of this process, as a new one would start."""
+    """Drop every kernel of this process; `launches.forget_launches` drops also what refers to them."""
     _kernels.clear()
 
 
@@ -194,9 +196,18 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
     """The schedule of a prepared program; of a backward variant, tiles of keys come first."""
     from ..passes.derive import derive_prepared
 
+    lists = None if variant.order is None else functools.partial(tile_lists, variant, launch)
     if variant.family == "backward":
-        return transposed_schedule(prepared, variant.block, launch)
-    return derive_prepared(prepared, variant.block, launch, bind_lengths=False, together=variant.together).schedule
+        return transposed_schedule(prepared, variant.block, launch, lists)
+    return derive_prepared(prepared, variant.block, launch, bind_lengths=False, together=variant.together, lists=lists).schedule
+
+
+def tile_lists(variant: Variant, launch: Launch) -> Refinement:
+    """The tiles of a variant in an order, axis by axis."""
+    from ..passes.box_lists import box_lists  # few patterns need it, and every start would load it
+
+    assert variant.order is not None
+    return box_lists(variant.program, variant.order, launch, turned=variant.family == "backward")
 
 
 def _plan(variant: Variant, schedule: Schedule) -> Plan:
