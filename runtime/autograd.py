@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import computation
 from .advice import advice
 from .backends import default, room_of
 from .calls import Call
-from .dispatch import applied_at_one_level, below_autograd, in_forward_mode, transformed
+from .dispatch import applied_at_one_level, below_autograd, goes_past_torch, in_forward_mode
 
 Outputs = tuple[Tensor, Tensor]
 
@@ -26,7 +27,14 @@ def attention(*arguments: Any) -> Outputs:  # noqa: ANN401  (the arguments of an
     if _recorded((call.query, call.key, call.value, *call.tables)):
         _require_backward(call)
         return applied_at_one_level(_Attention, arguments[4:], call.query, call.key, call.value, *call.tables)
+    return computed(*arguments)
+
+
+def computed(*arguments: Any) -> Outputs:  # noqa: ANN401
+    """The operator below autograd."""
     with below_autograd():
+        if goes_past_torch(*arguments[:5]):
+            return computation.attention(*arguments)
         return torch.ops.lacuna.attention.default(*arguments)
 
 
@@ -63,8 +71,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(rest: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *tables: Tensor) -> Outputs:
-        with below_autograd():
-            return torch.ops.lacuna.attention.default(query, key, value, list(tables), *rest)
+        return computed(query, key, value, list(tables), *rest)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:  # noqa: ANN401
@@ -93,12 +100,12 @@ class _Attention(torch.autograd.Function):
 
 
 def _gradients(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
-    """The operator of the backward pass, past autograd where nobody differentiates what it does."""
-    operator: Any = torch.ops.lacuna.attention_backward.default
-    if torch.is_grad_enabled() or in_forward_mode() or transformed() or torch.compiler.is_compiling():
-        return operator(*arguments)
+    """The operator of the backward pass; its kernel at once where nobody differentiates what it does or is between."""
+    query, key, value, tables, spans = arguments[5:10]
+    if torch.is_grad_enabled() or not goes_past_torch(query, key, value, tables, [*spans, *arguments[:2]]):
+        return torch.ops.lacuna.attention_backward.default(*arguments)
     with below_autograd():
-        return operator(*arguments)
+        return computation.attention_backward(*arguments)
 
 
 class _Backward(torch.autograd.Function):
