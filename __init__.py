@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .runtime.dense import dense
     from .runtime.inspect import explain, schedule
     from .runtime.plot import plot
+    from .runtime.simulate import simulate
     from .runtime.tuning import tune
     from .runtime.tuning_file import export_tuning, import_tuning
     from .runtime.zero_keys import zero_keys
@@ -71,6 +72,7 @@ _HOMES = {
     "score": "ir.score",
     "segments": "ir.segments",
     "sigmoid": "ir.functions",
+    "simulate": "runtime.simulate",
     "sin": "ir.functions",
     "sqrt": "ir.functions",
     "tanh": "ir.functions",
@@ -108,6 +110,7 @@ __all__ = [
     "score",
     "segments",
     "sigmoid",
+    "simulate",
     "sin",
     "sqrt",
     "tanh",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 import warnings
 from typing import Any, NoReturn, TextIO
@@ -63,4 +62,4 @@ def _message(error: Exception) -> str:
 def _warned(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None
 ) -> None:
-    print(f"lacuna: warning: {message}", file=sys.stderr)
+    typer.echo(f"lacuna: warning: {message}", err=True)

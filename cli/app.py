@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from . import bench, build, cache, demo, doctor, explain, opt, plot, schedule
+from . import bench, build, cache, demo, doctor, explain, opt, plot, schedule, simulate
 from .answers import AnsweringGroup
 from .terminal import examples, seen
 
 EXIT_CODES = "Exit codes: 0 it worked, 1 the work failed, 2 the command or something it names is wrong."
-COMMANDS = (demo, explain, schedule, plot, opt, bench, build, doctor)
+COMMANDS = (demo, explain, schedule, plot, simulate, opt, bench, build, doctor)
 
 app = typer.Typer(
     cls=AnsweringGroup,

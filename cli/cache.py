@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from .report import Fact, Facts, Listing, Part, Text, show, show_json, size_text
 from .terminal import examples, working
 
 if TYPE_CHECKING:
-    from ..runtime.cache_contents import StoredEntry
+    from ..runtime.cache_contents import Damage, StoredEntry
     from ..runtime.folder import Folder
 
 LIST_EXAMPLES = ("lacuna cache list", "lacuna cache list --json")
@@ -51,26 +52,18 @@ class Contents:
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A file of the cache that no kernel is read from."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Verdict:
     """kernels: entries that are readable. faults: each is a miss, never a wrong kernel."""
 
     path: Path
     kernels: int
-    faults: tuple[Fault, ...]
+    faults: tuple[Damage, ...]
 
 
 @app.command("path", epilog=examples(*PATH_EXAMPLES))
 def path() -> None:
     """Print the folder of the cache, which need not be there yet."""
-    typer.echo(str(_folder().root))
+    typer.echo(os.fsencode(_folder().root))  # as bytes: for a shell to use, whatever they are
 
 
 @app.command("list", epilog=examples(*LIST_EXAMPLES))
@@ -93,7 +86,7 @@ def verify(as_json: Json = False) -> None:
 
     folder = _folder()
     with working("reading the cache", short=True):
-        faults = tuple(Fault(each.name, each.reason) for each in cache_contents.verify(folder))
+        faults = tuple(cache_contents.verify(folder))
         found = Verdict(folder.root, sum(1 for _ in cache_contents.entries(folder)), faults)
     if as_json:
         show_json(found)

@@ -56,9 +56,9 @@ def numbers(option: str, text: str, count: int | None = None) -> tuple[int, ...]
         Misuse: they are none, or another number of them.
     """
     parts = re.split(r"[x,]", text.replace(" ", ""))
-    if not all(part.isascii() and part.isdigit() and 0 < int(part) < 2**31 for part in parts) or count not in (None, len(parts)):
+    if not all(re.fullmatch("[0-9]{1,10}", part) and 0 < int(part) < 2**31 for part in parts) or count not in (None, len(parts)):
         wanted = "x".join(("128", "64", "64")[: count or 2])
-        raise Misuse(f"`{option} {text}` is not {count or 'a list of'} positive integers", f"`{option} {wanted}`")
+        raise Misuse(f"`{option} {text:.60}` is not {count or 'a list of'} positive integers", f"`{option} {wanted}`")
     return tuple(int(part) for part in parts)
 
 

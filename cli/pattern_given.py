@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import importlib
-import importlib.util
 import inspect
-import os
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +56,9 @@ def _found(name: str) -> object:
         return _of_catalogue(name)
     place, colon, attribute = name.rpartition(":")
     if colon and place and attribute:
-        return _attribute(_module(place), place, attribute)
+        from ..runtime.module_given import module_given
+
+        return _attribute(module_given(place), place, attribute)
     path = Path(name)
     if path.suffix == ".py":
         raise Misuse(f"`{name}` is a file of Python, and which pattern in it is not said", f"`{name}:NAME`")
@@ -102,45 +100,6 @@ def _nothing(name: str) -> Misuse:
     if name.startswith(CATALOGUE):
         return Misuse(f"the catalogue has no `{name}`", f"`{close[0]}`" if close else f"one of {', '.join(known)}")
     return Misuse(f"there is no pattern and no file `{name}`", f"`{close[0]}`" if close else FORMS)
-
-
-def _module(place: str) -> ModuleType:
-    path = Path(place)
-    if path.suffix == ".py" and not path.is_file():
-        raise Misuse(f"there is no file `{place}`", "the path of a Python file, then `:` and the name of a pattern in it")
-    folder = str(path.resolve().parent) if path.suffix == ".py" else os.getcwd()
-    try:
-        with _importing_from(folder):
-            return _of_file(path) if path.suffix == ".py" else importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name != place.split(".")[0] and error.name != place:
-            raise Misuse(f"`{place}` imports `{error.name}`, which is not there", f"`pip install {error.name}`, or another file") from error
-        raise Misuse(
-            f"there is no module `{place}`", "a module that Python finds from here, or the path of a file that ends in `.py`"
-        ) from None
-    except Exception as error:
-        told = f"{type(error).__name__}: {error}"
-        raise Misuse(f"`{place}` failed while it was imported: {told}", "`lacuna --traceback ...` to see where") from error
-
-
-def _of_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"lacuna_given_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and patterns of the file look themselves up
-    spec.loader.exec_module(module)
-    return module
-
-
-@contextlib.contextmanager
-def _importing_from(folder: str) -> Generator[None]:
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(folder)
 
 
 def _attribute(module: ModuleType, place: str, attribute: str) -> object:

@@ -8,17 +8,19 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
 from .terminal import seen
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console
+    from rich.table import Table
 
 COLOURS = {"good": "green", "bad": "red", "": ""}
 Row = tuple[str, ...]
+UNBOUNDED = 2**15  # columns: what a table would take if it could
 
 
 @dataclass(frozen=True)
@@ -59,19 +61,20 @@ Part = Text | Facts | Listing
 
 def show(parts: Iterable[Part]) -> None:
     """Print the parts on standard output, an empty line between two."""
+    cleaned = (_cleaned(part) for part in parts)
     if not seen(sys.stdout):
-        typer.echo("\n\n".join(_plain(part) for part in parts))
+        typer.echo("\n\n".join(_plain(part) for part in cleaned))
         return
     from rich.console import Console
 
     console = Console(highlight=False)
-    for at, part in enumerate(parts):
+    for at, part in enumerate(cleaned):
         if at:
             console.print()
         if isinstance(part, Text):
             console.print(part.text, markup=False, soft_wrap=True)
         else:
-            console.print(_rich(part))
+            _print_table(console, part)
 
 
 def size_text(count: int) -> str:
@@ -84,16 +87,33 @@ def show_json(value: object) -> None:
 
 
 def as_json(value: object) -> object:
-    """Dataclasses as objects, sequences as arrays, paths as text; numbers that are not finite as null."""
+    """Dataclasses and named tuples as objects, other sequences as arrays, paths as text; numbers that are not finite as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): as_json(each) for key, each in cast("Mapping[object, object]", value).items()}
+    if hasattr(value, "_asdict"):
+        return as_json(cast("Any", value)._asdict())
     if isinstance(value, list | tuple):
         return [as_json(each) for each in cast("Sequence[object]", value)]
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey, and what is no character, as escapes: a file may have any name."""
+    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
+
+
+def _cleaned(part: Part) -> Part:
+    match part:
+        case Text(text=text):
+            return Text(printable(text))
+        case Facts(title=title, facts=facts):
+            return Facts(printable(title), [Fact(printable(fact.name), printable(fact.value), fact.state) for fact in facts])
+        case Listing(header=header, rows=rows, right=right):
+            return Listing(header, [tuple(printable(cell).replace("\n", "\\n") for cell in row) for row in rows], right)
 
 
 # -- a pipe -----------------------------------------------------------------------------------------------------------
@@ -128,20 +148,36 @@ def _aligned(listing: Listing) -> str:
 # -- a terminal -------------------------------------------------------------------------------------------------------
 
 
-def _rich(part: Facts | Listing) -> RenderableType:
+def _print_table(console: Console, part: Facts | Listing) -> None:
+    """A listing whose words do not fit beside each other is printed row by row, each under its first cell."""
+    if isinstance(part, Facts):
+        console.print(_facts(part))
+    elif console.measure(_listing(part), options=console.options.update_width(UNBOUNDED)).minimum <= console.width:
+        console.print(_listing(part))
+    else:
+        for row in part.rows:
+            console.print(_facts(Facts(row[0], [Fact(name, cell) for name, cell in zip(part.header[1:], row[1:], strict=True)])))
+
+
+def _listing(part: Listing) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text as Styled
 
-    if isinstance(part, Listing):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column, name in enumerate(part.header):
-            table.add_column(name, justify="right" if column >= part.right else "left", overflow="fold")
-        for row in part.rows:
-            table.add_row(*(Styled(cell) for cell in row))
-        return table
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, name in enumerate(part.header):
+        table.add_column(name, justify="right" if column >= part.right else "left", overflow="fold")
+    for row in part.rows:
+        table.add_row(*(Styled(cell) for cell in row))
+    return table
+
+
+def _facts(part: Facts) -> Table:
+    from rich.table import Table
+    from rich.text import Text as Styled
+
     table = Table(box=None, show_header=False, title=Styled(part.title, style="bold"), title_justify="left", pad_edge=False)
-    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(style="cyan", overflow="fold")
     table.add_column(overflow="fold")
     for fact in part.facts:
         table.add_row(Styled(f"  {fact.name}"), Styled(fact.value, style=COLOURS[fact.state]))

@@ -32,11 +32,11 @@ def _value(name: str, text: str) -> object:
         return text.lower() == "true"
     try:
         value: object = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         if text.isidentifier():
             return text
         wanted = f"`{name}=256`, a tuple `(8, 8)`, a table `[0, 0, 1]` or `@file.npy`"
-        raise Misuse(f"`{name}={text}` has no value that can be read", wanted) from None
+        raise Misuse(f"`{name}={text:.60}` has no value that can be read", wanted) from None
     return value
 
 
@@ -45,15 +45,22 @@ def _tensor(name: str, text: str) -> Tensor:
 
     try:
         return torch.tensor(ast.literal_eval(text))
-    except (ValueError, SyntaxError, TypeError, RuntimeError) as error:
-        raise Misuse(f"`{name}={text:.60}` is no table: {error}", f"`{name}=[0, 0, 1]`, or `{name}=@file.npy`") from None
+    except (ValueError, SyntaxError, TypeError, RuntimeError, MemoryError) as error:
+        raise Misuse(f"`{name}={text:.60}` is no table: {_why(error)}", f"`{name}=[0, 0, 1]`, or `{name}=@file.npy`") from None
 
 
 def _from_file(name: str, path: str) -> object:
+    import zipfile
+
     import numpy
     import torch
 
     try:
-        return torch.as_tensor(numpy.load(path, allow_pickle=False))
-    except (OSError, ValueError, TypeError, EOFError) as error:
-        raise Misuse(f"`{name}=@{path}` cannot be read: {error}", "the path of an array that `numpy.save` wrote") from None
+        with open(path, "rb") as file:  # numpy leaves one open that it cannot read
+            return torch.as_tensor(numpy.load(file, allow_pickle=False))
+    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        raise Misuse(f"`{name}=@{path}` cannot be read: {_why(error)}", "the path of an array that `numpy.save` wrote") from None
+
+
+def _why(error: Exception) -> str:
+    return str(error).rstrip(".")

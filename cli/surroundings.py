@@ -79,10 +79,10 @@ def cache_state() -> CacheState:
     except (ValueError, ImportError) as error:  # LACUNA_CACHE_DIR is no folder; a package is missing
         return CacheState("unknown", " ".join(str(error).split()), False, 0, 0)
     path = str(folder.root)
-    if not folder.root.exists():
-        blocked = _blocked(folder.root)
-        return CacheState(path, blocked or "not made yet", blocked is None, 0, 0)
     try:
+        if not folder.root.exists():
+            blocked = _blocked(folder.root)
+            return CacheState(path, blocked or "not made yet", blocked is None, 0, 0)
         folder.read("index/none")  # raises where others can write, also while there is nothing to read
         count, bytes_ = sum(1 for _ in entries(folder)), size(folder)
     except OSError as error:

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from typing import TextIO
 
+import typer
 
-def seen(stream: TextIO) -> bool:
-    """Whether what is written to `stream` appears in a terminal that can do more than text."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+def seen(stream: TextIO | None) -> bool:
+    """Whether what is written to `stream` appears in a terminal that can do more than text; None is one that was closed."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def examples(*lines: str) -> str:
@@ -36,7 +38,7 @@ def working(what: str, *, short: bool = False) -> Generator[Report]:
         return
 
     def line(text: str) -> None:
-        print(f"{text} ...", file=sys.stderr, flush=True)
+        typer.echo(f"{text} ...", err=True)  # nowhere, where standard error was closed
 
     if not short:
         line(what)
@@ -47,7 +49,7 @@ def working(what: str, *, short: bool = False) -> Generator[Report]:
 def counting(what: str) -> Generator[Callable[[int, int, str], None]]:
     """A bar on standard error where a person looks, else one line for each step: call it with what is done, of how many, and the next."""
     if not seen(sys.stderr):
-        yield lambda done, total, name: print(f"{what} {done}/{total}: {name}", file=sys.stderr, flush=True)
+        yield lambda done, total, name: typer.echo(f"{what} {done}/{total}: {name}", err=True)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -89,4 +89,6 @@ def arguments(kernel: Entry) -> list[str]:
 def _why_not(kernel: Entry) -> str:
     if kernel["family"] == "backward":
         return "A backward kernel: Python calls it."
+    if "order" in kernel:
+        return "It takes the tokens of a whole grid in boxes: Python calls it where a call has a whole grid."
     return "Its tiles are listed anew for each call, which Python does."

@@ -28,7 +28,9 @@ class Face:
     call:       the text of call.h.
     name, entry: of the function that C calls, and of the kernel.
     narrow:     largest length or parameter for which 32-bit indices are proved to do; 0 where none is.
-    integers:   parameters that are no reals.
+    shifted:    `true` where the kernel holds for every offset.
+    most_rows:  query rows of a call at most; 0 for any.
+    integers, reals: parameters of either kind.
     user_tables, user_axes, tables, axes: of the caller, and with those of terms.
     terms:      `true` where there are any.
     runs_here:  C++ condition: the processor has what the kernel needs.
@@ -39,7 +41,10 @@ class Face:
     name: str
     entry: str
     narrow: int
+    shifted: str
+    most_rows: int
     integers: int
+    reals: int
     user_tables: int
     user_axes: int
     tables: int
@@ -59,12 +64,13 @@ def callable_from_c(plan: Plan) -> bool:
     return forward and {table.name for table in plan.tables} <= of_terms | given
 
 
-def with_face(plan: Plan, source: Source, name: str, narrow: int) -> str:
-    """The text of a kernel and its C function `name`."""
-    return source.text + ENVIRONMENT.get_template("cpp/face.cpp.jinja").render(asdict(face(plan, source.entry, name, narrow)))
+def with_face(plan: Plan, source: Source, name: str, narrow: int, *, shifted: bool) -> str:
+    """The text of a kernel and its C function `name`; other arguments as in `Face`."""
+    context = asdict(face(plan, source.entry, name, narrow, shifted=shifted))
+    return source.text + ENVIRONMENT.get_template("cpp/face.cpp.jinja").render(context)
 
 
-def face(plan: Plan, entry: str, name: str, narrow: int) -> Face:
+def face(plan: Plan, entry: str, name: str, narrow: int, *, shifted: bool) -> Face:
     slots = slots_of(plan.parameters, plan.tables)
     user = user_tables(plan)
     terms = _terms_read(plan)
@@ -73,7 +79,10 @@ def face(plan: Plan, entry: str, name: str, narrow: int) -> Face:
         name=name,
         entry=entry,
         narrow=narrow,
+        shifted="true" if shifted else "false",
+        most_rows=plan.block_q if plan.family == "decode" else 0,
         integers=sum(symbol.kind is not Kind.FLOAT for symbol in plan.parameters),
+        reals=sum(symbol.kind is Kind.FLOAT for symbol in plan.parameters),
         user_tables=len(user),
         user_axes=sum(table.rank for table in user),
         tables=len(plan.tables),

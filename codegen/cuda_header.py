@@ -62,7 +62,7 @@ CASE = '  if (architecture == {number}) return lacuna_cuda_load(kernel, folder, 
 LAUNCH = """\
 static inline int32_t lacuna_{name}_launch_sm_{number}(lacuna_cuda_kernel *kernel, const lacuna_call *c, void *stream) {{
   const lacuna_cuda_shape s = {{{reach}, {unit}, {block_q}, {together}, {persistent}, {key_bytes},
-                               {threads}, {shared}, {scratch}, {integers}}};
+                               {threads}, {shared}, {scratch}, {integers}, {reals}, {tables}, {shifted}}};
   const int32_t refused = lacuna_cuda_check(c, &s);
   if (refused) return refused;
   const int64_t shares = (c->heads + c->kv_heads * s.together - 1) / (c->kv_heads * s.together);
@@ -75,7 +75,7 @@ static inline int32_t lacuna_{name}_launch_sm_{number}(lacuna_cuda_kernel *kerne
   if (programs > INT32_MAX) return LACUNA_CUDA_TOO_LARGE;
   (void)section;
   uint64_t scratch = 0;
-  if (s.scratch_bytes) kernel->error = kernel->allocate(&scratch, (size_t)(s.scratch_bytes * programs), stream);
+  kernel->error = s.scratch_bytes ? kernel->allocate(&scratch, (size_t)(s.scratch_bytes * programs), stream) : 0;
   if (kernel->error) return LACUNA_CUDA_REFUSED;
 {values}
   void *arguments[] = {{{addresses}}};
@@ -132,6 +132,9 @@ def _launch(name: str, number: str, kernel: Entry) -> str:
         shared=layout["shared_bytes"],
         scratch=layout["scratch_bytes"] * layout["ctas"],
         integers=sum(each["kind"] != "f64" for each in kernel["parameters"]),
+        reals=sum(each["kind"] == "f64" for each in kernel["parameters"]),
+        tables=len(kernel["tables"]),
+        shifted=int(kernel["shifted"]),
         cache=CACHE_BYTES,
         values="\n".join(f"  const {_type(kind)} {at} = ({_type(kind)})({value});" for at, kind, value in slots),
         addresses=", ".join(f"(void *)&{at}" for at, _, _ in slots),

@@ -76,8 +76,9 @@ def mask_mod(mask: Expr, values: Values, device: torch.device | str = "cpu") -> 
     if result.constant is not None:
         text.lines.append(f"v = b.new_full((), {bool(result.constant)}, dtype=torch.bool)")
         result = result._replace(text="v")
-    wide = [f"{name} = {name}.long()" for name in ("q_idx", "kv_idx")] if text.wide else []
-    return _compiled([*wide, *text.lines, f"return {result.text}"], [held.to(device) for held in text.held.values()])
+    wide = [f"{name} = {name}.long()" for name in _NAMES.values()] if text.wide else []
+    tables = [held.long() if text.wide and held.dtype == torch.int32 else held for held in text.held.values()]
+    return _compiled([*wide, *text.lines, f"return {result.text}"], [held.to(device) for held in tables])
 
 
 _files = count()

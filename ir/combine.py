@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .binding import Argument
 from .build import refusal
-from .expr import Binary, Const, Expr, K, Lookup, Op, Q, Symbol, Table, fold, rebuilt
+from .expr import Expr, K, Lookup, Q, Symbol, Table, fold, rebuilt
 from .program import Program, Space
 
 
@@ -64,13 +64,4 @@ def on_grid(program: Program, space: Space) -> Program:
     """A program of flat positions, on a grid that counts them row-major."""
     if not space.extents:
         raise refusal(f"`{program.name}` has flat positions and meets a grid of unknown extents", "`.on(rows, columns)` for the grid first")
-    return replace(program.substituted({Q: _flat("q", space), K: _flat("k", space)}), space=space)
-
-
-def _flat(side: str, space: Space) -> Expr:
-    """The flat position of the coordinates of one side: Horner's scheme over the extents."""
-    first, *rest = space.coordinates(side)
-    position: Expr = first
-    for coordinate, extent in zip(rest, space.extents[1:], strict=True):
-        position = Binary(Op.ADD, Binary(Op.MUL, position, Const(extent)), coordinate)
-    return position
+    return replace(program.substituted({Q: space.position("q"), K: space.position("k")}), space=space)

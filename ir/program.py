@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from .expr import Expr, S, Symbol, Table, Var, substitute
+from .expr import Binary, Const, Expr, Op, S, Symbol, Table, Var, substitute
 
 
 class InvalidProgram(ValueError):
@@ -25,6 +25,14 @@ class Space:
     def coordinates(self, side: str) -> tuple[Var, ...]:
         """The variables of one side (`q` or `k`): itself when flat, else `q0, q1, ...`, outermost first."""
         return (Var(side),) if self.rank == 1 else tuple(Var(f"{side}{axis}") for axis in range(self.rank))
+
+    def position(self, side: str) -> Expr:
+        """The flat, row-major position of the coordinates of one side: Horner's scheme over the extents."""
+        first, *rest = self.coordinates(side)
+        found: Expr = first
+        for coordinate, extent in zip(rest, self.extents[1:], strict=True):
+            found = Binary(Op.ADD, Binary(Op.MUL, found, Const(extent)), coordinate)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,119 +1,59 @@
-"""Axis by axis: the schedule of a grid in box order, from one schedule for each axis.
-
-A tile of such an order is a box, and the mask joins conditions along one axis each by `and`. So a box of queries meets a box of keys
-exactly where they meet along every axis, and all of it is seen where all is along every axis: each axis is a problem of a line, that of one
-residue class where it is dilated, which takes milliseconds.
-"""
+"""What each axis of a grid sees, where a mask joins conditions along one axis each by `and`."""
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 
-from ..ir.expr import FALSE, K_LEN, Q_LEN, TRUE, ZERO, Binary, Const, Expr, I, J, Op, S, conjunction, disjunction, negated, substitute
-from ..ir.order import Boxes, Order
-from ..ir.program import Program, Space
-from ..ir.schedule import Piece, Schedule
-from .box_order import class_conditions
-from .canonicalise import negation_free, simplified
-from .derive import derive_prepared
-from .launch import Launch
-from .pieces import member
-from .prepare import Prepared, prepare
-from .transpose import transposed, transposed_schedule
+import numpy as np
+
+from ..ir.expr import Expr, Lookup, Symbol, conjunction, conjuncts, names, walk
+from ..ir.program import Program
+from .evaluate import evaluate
+
+LONGEST_AXIS = 4096  # an axis is looked at pair by pair
+
+Seen = np.ndarray
+"""bool[n, n]: whether the query at a coordinate of an axis sees the key at another."""
 
 
-def by_axis(prepared: Prepared, grid: Program, order: Order, launch: Launch, *, backward: bool = False) -> Schedule | None:
-    """The schedule of `grid` in an order, the transposed one if `backward`; None where the mask is no product of axes.
+def conditions_along(program: Program, values: Mapping[Symbol, int]) -> tuple[Expr, ...] | None:
+    """The condition of each axis, the same for all heads; None where the mask is no such conjunction or reads what has no value."""
+    sides = [[variable.name for variable in program.space.coordinates(side)] for side in "qk"]
+    axis_of = {name: axis for side in sides for axis, name in enumerate(side)}  # `b` and `h` are no axes
+    along: list[list[Expr]] = [[] for _ in sides[0]]
+    for part in conjuncts(program.mask):
+        read = {axis_of.get(name, -1) for name in names(part)}
+        if len(read) > 1 or -1 in read or any(_is_unknown(node, values) for node in walk(part)):
+            return None
+        for axis in read or {0}:
+            along[axis].append(part)
+    return tuple(conjunction(*parts) for parts in along)
 
-    prepared: the program over positions of that order, which the schedule is of.   launch: not transposed.
-    """
-    conditions = class_conditions(grid, order.rows) if order.rows.dilation == order.keys.dilation else None
+
+def _is_unknown(node: Expr, values: Mapping[Symbol, int]) -> bool:
+    return isinstance(node, Lookup) or (isinstance(node, Symbol) and node not in values)
+
+
+def seen_along(program: Program, values: Mapping[Symbol, int]) -> tuple[Seen, ...] | None:
+    """What each axis of a grid of two axes or more sees; else None, and where an axis is too long to be looked at pair by pair."""
+    extents = program.space.extents
+    if len(extents) < 2 or max(extents) > LONGEST_AXIS:
+        return None
+    conditions = conditions_along(program, values)
     if conditions is None:
         return None
-    axes = [_of_axis(_Axis(grid, order, axis, condition), launch, backward=backward) for axis, condition in enumerate(conditions)]
-    if not all(each.closed_form for each in axes):
-        return None
-    tiles = _Tiles(order.keys, order.rows) if backward else _Tiles(order.rows, order.keys)
-    start, stop = tiles.hull(axes)
-    some = conjunction(*(tiles.member(axis, each.some) for axis, each in enumerate(axes)))
-    full = conjunction(*(tiles.member(axis, each.full) for axis, each in enumerate(axes)))
-    partial = simplified(conjunction(some, negation_free(negated(full))))
-    whole = () if full is FALSE else (Piece(start, stop, 1, full),)
-    return replace(
-        axes[0],
-        program=transposed(prepared.program) if backward else prepared.program,
-        block_q=tiles.rows.tokens,
-        block_k=tiles.keys.tokens,
-        some=(Piece(start, stop, 1, some),),
-        full=whole,
-        full_loops=whole,
-        partial_loops=() if partial is FALSE else (Piece(start, stop, 1, partial),),
-        exact=all(each.exact for each in axes),
-        route="axes",
-    )
+    return tuple(seen(program, axis, each, extents[axis], values) for axis, each in enumerate(conditions))
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """One axis of a grid in an order. condition: over the places `q` and `k` of tokens in a residue class."""
-
-    grid: Program
-    order: Order
-    axis: int
-    condition: Expr
-
-    @property
-    def length(self) -> int:
-        """Tokens of a class."""
-        return self.grid.space.extents[self.axis] // self.order.rows.dilation[self.axis]
-
-    @property
-    def block(self) -> tuple[int, int]:
-        return self.order.rows.box[self.axis], self.order.keys.box[self.axis]
+def seen(program: Program, axis: int, condition: Expr, extent: int, values: Mapping[Symbol, int]) -> Seen:
+    """A condition along an axis at every pair of coordinates."""
+    at = np.arange(extent)
+    query, key = (program.space.coordinates(side)[axis] for side in "qk")
+    found = evaluate(condition, {**values, query: at[:, None], key: at[None, :]})
+    return np.broadcast_to(np.asarray(found, bool), (extent, extent))
 
 
-def _of_axis(axis: _Axis, launch: Launch, *, backward: bool) -> Schedule:
-    inner = launch._replace(q_len=axis.length, k_len=axis.length)
-    prepared = prepare(replace(axis.grid, mask=axis.condition, score=S, space=Space()), inner, shifted=False)
-    derived = transposed_schedule if backward else _forward_schedule
-    found = derived(prepared, axis.block, inner)
-    length: dict[Expr, Expr] = {Q_LEN: Const(axis.length), K_LEN: Const(axis.length)}
-    some, full = (tuple(_with(piece, length) for piece in pieces) for pieces in (found.some, found.full))
-    return replace(found, some=some, full=full)
-
-
-def _forward_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch) -> Schedule:
-    return derive_prepared(prepared, block, launch, bind_lengths=False).schedule
-
-
-def _with(piece: Piece, values: Mapping[Expr, Expr]) -> Piece:
-    start, stop, where = (simplified(substitute(part, dict(values))) for part in (piece.start, piece.stop, piece.where))
-    return piece._replace(start=start, stop=stop, where=where)
-
-
-@dataclass(frozen=True)
-class _Tiles:
-    """Of a schedule: `i` counts boxes of `rows`, `j` boxes of `keys`."""
-
-    rows: Boxes
-    keys: Boxes
-
-    def member(self, axis: int, pieces: Sequence[Piece]) -> Expr:
-        """Whether tile (i, j) is of one residue class along an axis and in one of the pieces there."""
-        (i, of_i), (j, of_j) = self.rows.tile(I)[axis], self.keys.tile(J)[axis]
-        met = substitute(disjunction(*(member(piece) for piece in pieces)), {I: i, J: j})
-        return simplified(conjunction(met, TRUE if self.rows.dilation[axis] == 1 else Binary(Op.EQ, of_i, of_j)))
-
-    def hull(self, axes: Sequence[Schedule]) -> tuple[Expr, Expr]:
-        """A range of `j` that holds every tile that `i` meets: of the first axis, whose boxes come first where nothing is dilated."""
-        if self.keys.classes > 1 or not axes[0].some:
-            return ZERO, Const(self.keys.classes * math.prod(self.keys.counts))
-        first: dict[Expr, Expr] = {I: self.rows.tile(I)[0][0]}
-        inner = Const(math.prod(self.keys.counts[1:]))
-        low = functools.reduce(functools.partial(Binary, Op.MIN), (piece.start for piece in axes[0].some))
-        high = functools.reduce(functools.partial(Binary, Op.MAX), (piece.stop for piece in axes[0].some))
-        start, stop = (simplified(Binary(Op.MUL, substitute(end, first), inner)) for end in (low, high))
-        return start, stop
+def dilation_of(seen: Seen) -> int:
+    """What all distances that are seen are multiples of."""
+    queries, keys = np.nonzero(seen)
+    return max(1, int(np.gcd.reduce(queries - keys))) if len(queries) else 1

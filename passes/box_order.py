@@ -10,30 +10,24 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
-from ..ir.expr import Binary, Const, Expr, K, Kind, Lookup, Op, Q, Symbol, Var, conjunction, conjuncts, names, substitute, walk
+from ..ir.expr import Expr, K, Q, Symbol
 from ..ir.order import Boxes, Order
 from ..ir.program import Program, Space
 from ..ir.target import CHUNK
-from .canonicalise import simplified
-from .evaluate import evaluate
-from .intervals import WIDE, spans
-from .range_table import Span
+from .axes import Seen, dilation_of, seen_along
+from .class_conditions import class_conditions
 from .tile_shape import COSTS, STANDARD, Problem, Work
 
 SAMPLES = 4  # tiles of queries that are counted
-LONGEST_AXIS = 4096  # an axis is looked at pair by pair
 LEAST_GAIN = 1.1  # over the row-major order: below that the model cannot tell
 COPY = 0.02  # of reading a key from where it lies, per dimension: tiles of keys are copied, beside what `Costs.line` counts
-
-Seen = np.ndarray
-"""bool[n, n]: whether the query at a coordinate of an axis sees the key at another."""
 
 
 def boxed(program: Program, order: Order) -> Program:
@@ -41,65 +35,12 @@ def boxed(program: Program, order: Order) -> Program:
 
     Needs: a bound grid, the one of the order. Keeps: the attended pairs of tokens, and scores.
     """
-    coordinates: dict[Expr, Expr] = {}
-    for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys)):
-        for place, at, (within, residue), apart in zip(
-            program.space.coordinates(side), boxes.coordinates(variable), boxes.within(variable), boxes.dilation, strict=True
-        ):
-            coordinates |= {place: at, **_halves(place, within, residue, apart)}
+    coordinates: dict[Expr, Expr] = {
+        place: at
+        for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys))
+        for place, at in zip(program.space.coordinates(side), boxes.coordinates(variable), strict=True)
+    }
     return replace(program.substituted(coordinates), space=Space())
-
-
-def _halves(place: Expr, within: Expr, residue: Expr, apart: int) -> dict[Expr, Expr]:
-    """What `place // apart` and `place % apart` are where `place` is `apart * within + residue`."""
-    if apart == 1:
-        return {}
-    return {Binary(Op.FLOORDIV, place, Const(apart)): within, Binary(Op.MOD, place, Const(apart)): residue}
-
-
-def class_conditions(program: Program, boxes: Boxes) -> tuple[Expr, ...] | None:
-    """What a mask says along each axis between tokens of one residue class, over their places `q` and `k` in it.
-
-    None where the mask is no product of axes, or where it also joins tokens of different classes, or classes unlike each other.
-    """
-    along = along_axes(program)
-    if along is None:
-        return None
-    sizes = zip(boxes.extents, boxes.dilation, strict=True)
-    found = [_of_class(part, axis, extent // apart, apart) for axis, (part, (extent, apart)) in enumerate(zip(along, sizes, strict=True))]
-    return None if None in found else tuple(each for each in found if each is not None)
-
-
-def _of_class(part: Expr, axis: int, length: int, apart: int) -> Expr | None:
-    """length: tokens of a class."""
-    q, k = Var(f"q{axis}"), Var(f"k{axis}")
-    if apart == 1:
-        return substitute(part, {q: Q, k: K})
-    of_q, of_k = Symbol("residue of q"), Symbol("residue of k")
-    place: dict[Expr, Expr] = {}
-    for whole, within, residue in ((q, Q, of_q), (k, K, of_k)):
-        place |= {whole: Binary(Op.ADD, Binary(Op.MUL, within, Const(apart)), residue), **_halves(whole, within, residue, apart)}
-    ranges: dict[Expr, int] = {Q: length, K: length, of_q: apart, of_k: apart}
-    parts = list(conjuncts(_with_known_values(simplified(substitute(part, place)), ranges)))
-    same = (Binary(Op.EQ, of_k, of_q), Binary(Op.EQ, of_q, of_k))
-    rest = conjunction(*(each for each in parts if each not in same))
-    joins_others = len(parts) == sum(each not in same for each in parts)
-    return None if joins_others or {of_q, of_k} & set(walk(rest)) else rest
-
-
-def _with_known_values(expr: Expr, counts: Mapping[Expr, int]) -> Expr:
-    """`expr` with every node that can have one value only replaced by it. counts: what ranges over 0, 1, ... below that."""
-    anything = Span(np.asarray(-WIDE), np.asarray(WIDE))
-    environment = {node: anything for node in walk(expr) if isinstance(node, Symbol | Var)}
-    environment |= {node: Span(np.asarray(0), np.asarray(count - 1)) for node, count in counts.items()}
-    known: dict[Expr, Expr] = {}
-
-    def observe(node: Expr, found: Span) -> None:
-        if node.kind is Kind.INT and not isinstance(node, Const) and found.low == found.high:
-            known[node] = Const(int(found.low))
-
-    spans(expr, environment, {}, observe)
-    return simplified(substitute(expr, known))
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------------
@@ -125,68 +66,34 @@ def best_order(program: Program, values: tuple[tuple[Symbol, int], ...], problem
 
 
 @functools.lru_cache(maxsize=256)
-def considered(program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem) -> tuple[Considered, ...]:
+def considered(
+    program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem, offered: tuple[Boxes, ...] | None = None
+) -> tuple[Considered, ...]:
     """Every order, the chosen one first, then by predicted time; nothing where the mask is no product of axes.
 
-    values: of the symbols that the mask reads.
+    values:  of the symbols that the mask reads.
+    offered: boxes to choose from, beside row-major; None is all of STANDARD's size.
     """
     axes = seen_along(program, dict(values))
     if axes is None:
         return ()
+    offered = tuple(boxes for boxes in (candidates(axes) if offered is None else offered) if class_conditions(program, boxes, dict(values)))
     whole, useful = row_major(axes, problem)
-    fitting = [boxes for boxes in candidates(axes) if class_conditions(program, boxes) is not None]
-    ranked = [Considered(boxes, time / whole, useful) for boxes in fitting for time, useful in [in_boxes(axes, boxes, problem)]]
+    ranked = [Considered(boxes, time / whole, useful) for boxes in offered for time, useful in [in_boxes(axes, boxes, problem)]]
     ranked.sort(key=lambda each: each.time)
     slower = [each for each in ranked if each.time * LEAST_GAIN > 1]
     return (*ranked[: len(ranked) - len(slower)], Considered(None, 1.0, useful), *slower)
 
 
-def seen_along(program: Program, values: Mapping[Symbol, int]) -> tuple[Seen, ...] | None:
-    """What each axis of a grid sees, where the mask joins conditions along one axis each by `and`, the same for all heads; else None."""
-    extents, along = program.space.extents, along_axes(program)
-    if along is None or max(extents) > LONGEST_AXIS or any(_is_unknown(node, values) for node in walk(*along)):
-        return None
-    return tuple(_seen(part, axis, extents[axis], values) for axis, part in enumerate(along))
-
-
-def along_axes(program: Program) -> tuple[Expr, ...] | None:
-    """What a mask says along each axis, which it joins by `and`; None where a part reads several axes, a head or a batch item."""
-    along: list[list[Expr]] = [[] for _ in program.space.extents]
-    if len(along) < 2:
-        return None
-    for part in conjuncts(program.mask):
-        read = {name[1:] for name in names(part)}  # `b` and `h` are no axes
-        if len(read) > 1 or "" in read:
-            return None
-        along[int(next(iter(read), "0"))].append(part)
-    return tuple(conjunction(*parts) for parts in along)
-
-
-def _is_unknown(node: Expr, values: Mapping[Symbol, int]) -> bool:
-    return isinstance(node, Lookup) or (isinstance(node, Symbol) and node not in values)
-
-
-def _seen(condition: Expr, axis: int, extent: int, values: Mapping[Symbol, int]) -> Seen:
-    at = np.arange(extent)
-    found = evaluate(condition, {**values, Var(f"q{axis}"): at[:, None], Var(f"k{axis}"): at[None, :]})
-    return np.broadcast_to(np.asarray(found, bool), (extent, extent))
-
-
 def candidates(axes: Sequence[Seen]) -> Iterator[Boxes]:
     """Boxes of as many tokens as a tile of STANDARD has, with the dilation that each axis has."""
     extents = tuple(len(seen) for seen in axes)
-    dilation = tuple(_dilation(seen) for seen in axes)
+    dilation = tuple(math.gcd(len(seen), dilation_of(seen)) for seen in axes)
     powers = [1 << n for n in range(STANDARD.lanes.bit_length())]
     edges = [[edge for edge in powers if extent % (edge * apart) == 0] for extent, apart in zip(extents, dilation, strict=True)]
     for box in product(*edges):
         if math.prod(box) == STANDARD.lanes == STANDARD.lines:
             yield Boxes(extents, box, dilation)
-
-
-def _dilation(seen: Seen) -> int:
-    """What all distances that are seen are multiples of, as far as the extent is one too."""
-    queries, keys = np.nonzero(seen)
-    return math.gcd(len(seen), int(np.gcd.reduce(queries - keys))) if len(queries) else 1
 
 
 # -- counting ---------------------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ _EXACT = {
 
 
 def _neutral(op: Op, a: Expr, b: Expr) -> Expr | None:
-    """`x + 0`, `x * 1`, `x // 1` and their like; None where nothing applies."""
+    """`x + 0`, `x * 1`, `x // 1`, `x // 0` and their like; None where nothing applies."""
     if b is ZERO and op in (Op.ADD, Op.SUB):
         return a
     if a is ZERO and op is Op.ADD:
@@ -147,6 +147,8 @@ def _neutral(op: Op, a: Expr, b: Expr) -> Expr | None:
         return b
     if op is Op.MUL and (a is ZERO or b is ZERO):
         return ZERO
+    if b is ZERO and op in (Op.FLOORDIV, Op.MOD):
+        return ZERO  # as everywhere: a divisor that is seen to be 0 only now, such as `k - k`, is no error
     if b is ONE and op is Op.MOD:
         return ZERO
     if a is b and op in (Op.MIN, Op.MAX):

@@ -14,7 +14,9 @@ from ..ir.program import Program, Space
 
 @dataclass(frozen=True)
 class FlattenGrid:
-    """Replace coordinates by quotients and remainders of the flat positions.
+    """Replace coordinates by quotients and remainders of the flat positions, and positions made of them by those themselves.
+
+    x // n * n + x % n is x, which no analysis of ranges would find: a table with an entry for each token could not be read safely.
 
     Needs: a bound grid. Keeps: the set of attended pairs of flat, row-major positions. A flat program is left alone.
     """
@@ -30,7 +32,7 @@ class FlattenGrid:
 
 
 def _unravelled(side: str, space: Space) -> dict[Expr, Expr]:
-    found: dict[Expr, Expr] = {}
+    found: dict[Expr, Expr] = {space.position(side): Var(side)}
     inner = 1
     for axis in reversed(range(space.rank)):
         quotient: Expr = Binary(Op.FLOORDIV, Var(side), Const(inner)) if inner > 1 else Var(side)

@@ -17,6 +17,7 @@ from .gpu_resources import BYTES, MOST_DECODED, Problem, fits, grouped, held, mo
 from .live_area import Area, area_of
 
 EDGES = (16, 32, 64, 128)
+ROWS = 1024  # that times are of
 FEWEST_PAIRS = 256  # of a tile of single products
 STEP = 70.0  # clocks of a loop's turn that nothing hides
 LANES = 128  # simple operations a clock
@@ -94,13 +95,13 @@ def ranked(program: Program, problem: Problem, bucket: str) -> tuple[Configurati
 
 
 def clocks(problem: Problem, configuration: Configuration, area: Area) -> float:
-    """Predicted clocks of one multiprocessor for 1024 rows that meet the tiles of `area`."""
+    """Predicted clocks of one multiprocessor for ROWS rows that meet the tiles of `area`."""
     rows, _ = owned(problem, configuration)
     limits, held_at_once = problem.limits, max(1, resources(problem, configuration).programs)
     streams = held_at_once * max(1, configuration.warps // 4)
     once = (2 * limits.latency + rows * sum(problem.dims) * BYTES[problem.dtype] / limits.bytes_per_clock) / held_at_once
     full, partial = (_of_tile(problem, configuration, streams, masked) for masked in (False, True))
-    return area.full * full + area.partial * partial + 1024 / rows * once
+    return area.full * full + area.partial * partial + ROWS / rows * once
 
 
 def _of_tile(problem: Problem, configuration: Configuration, streams: int, masked: bool) -> float:

@@ -125,14 +125,19 @@ def segmented(
     >>> whole = segmented({"text": 2, "image": (4, 4), "pooled": 4}, rules, queries=["text", "image"])
 
     Raises:
-        ValueError: a rule about a pair that is not there, or a pattern on another grid than its segments.
+        ValueError: a rule about a pair that is not there, a pattern on another grid than its segments, a segment twice on one side.
+        TypeError: a rule is neither a truth value nor a pattern, the default no truth value.
     """
     rows, columns = (_laid_out(segments, tuple(segments) if names is None else names) for names in (queries, keys))
     for pair, rule in rules.items():
         if pair not in {(query, key) for query in rows for key in columns}:
             raise ValueError(f"a rule is about {pair!r}\n  write two of {', '.join(segments)}: the query's segment, the key's")
+        if not isinstance(rule, bool | Pattern):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"the rule of {pair!r} is {rule!r}\n  write True, False or a pattern")
         if isinstance(rule, Pattern) and rows[pair[0]].size and columns[pair[1]].size:
             _space(pair, rule, rows[pair[0]], columns[pair[1]])
+    if not isinstance(default, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  (not every caller is typed)
+        raise TypeError(f"`default` is {default!r}\n  write True or False, and a pattern in `rules`")
     arguments: dict[str, Argument] = {}
     parts: list[_Part] = []
     for name, query in rows.items():
@@ -149,6 +154,8 @@ def _laid_out(segments: Mapping[str, int | tuple[int, ...]], names: Sequence[str
     for name in names:
         if name not in segments:
             raise ValueError(f"there is no segment `{name}`\n  write some of {', '.join(segments)}")
+        if name in found:
+            raise ValueError(f"the segment `{name}` stands twice on one side\n  write each at most once, or two segments of one size")
         extents = (0,) if segments[name] == 0 else grid_extents(segments[name])
         found[name] = _Segment(extents, start, math.prod(extents), False)
         start += found[name].size

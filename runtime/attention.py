@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from . import autograd, computation
 from . import operators as operators  # registers them
 from .calls import check_dense_layout
 from .description import described, traced_description
-from .dispatch import below_autograd, in_forward_mode, transformed
+from .dispatch import below_autograd, goes_past_torch, in_forward_mode, transformed
 from .keywords import unknown
-from .ragged import Given, boundaries, lengths_given, number_or_tensor
+from .ragged import Given, boundaries, lengths_given, longest, number_or_tensor
 from .request import check_dense, check_scale
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def varlen_attention(
     *,
     cu_seqlens_q: Tensor,
     cu_seqlens_k: Tensor | None = None,
+    max_seqlen_q: int | None = None,
+    max_seqlen_k: int | None = None,
     scale: float | None = None,
     score: Score | None = None,
     q_offset: int | str | Tensor = 0,
@@ -87,6 +90,9 @@ def varlen_attention(
         query:        [total_q, Hq, D]; key: [total_k, Hkv, D]; value: [total_k, Hkv, Dv].
         cu_seqlens_q: int32[sequences + 1]: first token of each sequence, then total_q.
         cu_seqlens_k: the same for the keys; None where they are the same.
+        max_seqlen_q: no sequence has more query rows. Checked, but not in a graph that is being captured: that runs as many programs for
+                      each sequence as this needs, else as all tokens would, and leaves the rows of a longer sequence past it unwritten.
+        max_seqlen_k: no sequence has more keys, likewise; None where `cu_seqlens_k` is None too: as `max_seqlen_q`.
         q_offset:     an integer, int32[sequences], or "end".
 
     The rest is as in `attention`, `b` in a pattern being the number of the sequence. Returns [total_q, Hq, Dv], and float32[Hq, total_q].
@@ -96,7 +102,9 @@ def varlen_attention(
     offset, offsets = number_or_tensor("q_offset", q_offset)
     cu_q = boundaries("cu_seqlens_q", cu_seqlens_q)
     cu_k = None if cu_seqlens_k is None else boundaries("cu_seqlens_k", cu_seqlens_k)
-    spans = Given([None, None, offsets, cu_q, cu_k], None, None, offset)
+    most_q = longest("max_seqlen_q", max_seqlen_q)
+    most_k = most_q if max_seqlen_k is None and cu_k is None else longest("max_seqlen_k", max_seqlen_k)
+    spans = Given([None, None, offsets, cu_q, cu_k], most_q, most_k, offset)
     out, lse = _call((query, key, value), (pattern, score), spans, (scale, "packed", backend))
     return (out, lse) if return_lse else out
 
@@ -119,10 +127,16 @@ def _call(
         program, tables, integers, reals = traced_description(*meaning)
         return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
     program, tables, integers, reals = described(*meaning)
+    arguments = (query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
+    if goes_past_torch(query, key, value, tables, spans.spans) and type(arguments[-1]) is str:
+        if not _recorded(query, key, value, tables):
+            with below_autograd():
+                return computation.attention(*arguments)
+        return autograd.attention(*arguments)
     if _recorded(query, key, value, tables):
-        return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
+        return _operator(*arguments)
     with below_autograd():
-        return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
+        return _operator(*arguments)
 
 
 _operator: Any = torch.ops.lacuna.attention.default

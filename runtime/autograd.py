@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import computation
 from .advice import advice
 from .backends import default, room_of
 from .calls import Call
-from .dispatch import applied_at_one_level, below_autograd, in_forward_mode
+from .dispatch import applied_at_one_level, below_autograd, goes_past_torch, in_forward_mode
 
 Outputs = tuple[Tensor, Tensor]
 
@@ -26,7 +27,14 @@ def attention(*arguments: Any) -> Outputs:  # noqa: ANN401  (the arguments of an
     if _recorded((call.query, call.key, call.value, *call.tables)):
         _require_backward(call)
         return applied_at_one_level(_Attention, arguments[4:], call.query, call.key, call.value, *call.tables)
+    return computed(*arguments)
+
+
+def computed(*arguments: Any) -> Outputs:  # noqa: ANN401
+    """The operator below autograd."""
     with below_autograd():
+        if goes_past_torch(*arguments[:5]):
+            return computation.attention(*arguments)
         return torch.ops.lacuna.attention.default(*arguments)
 
 
@@ -63,8 +71,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(rest: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *tables: Tensor) -> Outputs:
-        with below_autograd():
-            return torch.ops.lacuna.attention.default(query, key, value, list(tables), *rest)
+        return computed(query, key, value, list(tables), *rest)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:  # noqa: ANN401
@@ -82,18 +89,23 @@ class _Attention(torch.autograd.Function):
         out, lse, query, key, value, *others = ctx.saved_tensors
         tables, spans = others[: ctx.tables], iter(others[ctx.tables :])
         wanted = [index for index in range(ctx.tables) if ctx.needs_input_grad[4 + index]]
-        found: Iterator[Tensor] = iter(
-            torch.ops.lacuna.attention_backward.default(
-                *(grad_out, grad_lse, out, lse, wanted, query, key, value, tables),
-                [next(spans) if given else None for given in ctx.given],
-                *ctx.numbers,
-            )
-        )
+        given = [next(spans) if there else None for there in ctx.given]
+        arguments = (grad_out, grad_lse, out, lse, wanted, query, key, value, tables, given, *ctx.numbers)
+        found: Iterator[Tensor] = iter(_gradients(*arguments))
         return (None, *(next(found) for _ in range(3)), *(next(found) if index in wanted else None for index in range(ctx.tables)))
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: object) -> None:  # noqa: ANN401
         raise NotImplementedError(advice("attention has no forward-mode derivative yet", "`torch.func.vjp` or `loss.backward()`"))
+
+
+def _gradients(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
+    """The operator of the backward pass; its kernel at once where nobody differentiates what it does or is between."""
+    query, key, value, tables, spans = arguments[5:10]
+    if torch.is_grad_enabled() or not goes_past_torch(query, key, value, tables, [*spans, *arguments[:2]]):
+        return torch.ops.lacuna.attention_backward.default(*arguments)
+    with below_autograd():
+        return computation.attention_backward(*arguments)
 
 
 class _Backward(torch.autograd.Function):

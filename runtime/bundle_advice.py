@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from ..ir.expr import Lookup, walk
+from ..ir.program import Program
 from ..passes.binding import bound_values, symbols_needed
 from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
@@ -14,6 +15,7 @@ from .advice import advice
 from .bundle_spec import name_of
 from .cpp_launch import FEW_ROWS
 from .kernels import Variant
+from .token_order import on_grid
 
 LARGEST_TABLE = 4096  # entries that are written into a command
 
@@ -30,8 +32,9 @@ def with_build_line(error: Exception, variant: Variant, launch: Launch) -> Excep
 
 def build_line(variant: Variant, launch: Launch) -> str:
     """A command for a POSIX shell; everything that a user named is quoted."""
+    program = _asked_for(variant)
     dim, value_dim = variant.dims
-    words = ["lacuna", "build", "--program", " ".join(str(variant.program).split()), *_values(variant, launch)]
+    words = ["lacuna", "build", "--program", " ".join(str(program).split()), *_values(variant, launch)]
     words += ["--dtype", variant.dtype, "--head-dim", f"{dim}" if dim == value_dim else f"{dim}x{value_dim}"]
     words += ["--pass", "backward" if variant.family.startswith("backward") else "forward"]
     words += ["--rows", "few" if variant.family == "decode" else "short" if launch.q_len <= 2 * FEW_ROWS else "long"]
@@ -39,10 +42,15 @@ def build_line(variant: Variant, launch: Launch) -> str:
     return shlex.join([*words, "--target", name_of(variant.target), "-o", "DIR"])
 
 
+def _asked_for(variant: Variant) -> Program:
+    """The program of the call: where its tokens were put into an order, the one on the grid, of which a bundle has both."""
+    return variant.program if variant.order is None else on_grid(variant.program, variant.order)
+
+
 def _values(variant: Variant, launch: Launch) -> Iterator[str]:
-    """Values that the schedule is bound to: of parameters, and of the tables that divide."""
+    """Values that the schedule is bound to, of parameters and of the tables that divide; all parameters where they decide an order."""
     program = variant.program
-    for symbol in symbols_needed(program):
+    for symbol in symbols_needed(program) if variant.order is None else program.parameters:
         yield from ("--set", f"{symbol.name}={int(launch.parameters[symbol.name])}")
     if any(isinstance(value, tuple) for value in bound_values(program, launch).values()):
         read = {node.table.name for node in walk(FlattenGrid()(program).mask) if isinstance(node, Lookup)}

@@ -98,10 +98,10 @@ def _finish(folder: Path, kernels: Sequence[Entry]) -> int:
 
     entries: list[Mapping[str, Any]] = []
     for kernel in sorted(kernels, key=lambda each: (each["target"], each["name"])):
-        text = kernel["program"].rstrip("\n") + "\n"
-        name = f"programs/{checksum(text.encode())[:16]}.txt"
-        put(folder, name, text.encode())
-        entries.append({**kernel, "program": name})
+        entry = {**kernel, "program": _program(folder, kernel["program"])}
+        if "order" in kernel:
+            entry["order"] = {**kernel["order"], "grid": _program(folder, kernel["order"]["grid"])}
+        entries.append(entry)
     of_cuda = cuda_header(entries)
     for name, text in {**headers(entries), **({"include/lacuna_cuda.h": of_cuda} if of_cuda else {})}.items():
         put(folder, name, text.encode())
@@ -109,6 +109,14 @@ def _finish(folder: Path, kernels: Sequence[Entry]) -> int:
     files = {name: checksum((folder / name).read_bytes()) for name in names_in(folder)}
     put(folder, FILE, Manifest(files, tuple(entries)).pack())
     return sum((folder / name).stat().st_size for name in names_in(folder))
+
+
+def _program(folder: Path, program: str) -> str:
+    """Write the text of a program; the name of its file."""
+    text = (program.rstrip("\n") + "\n").encode()
+    name = f"programs/{checksum(text)[:16]}.txt"
+    put(folder, name, text)
+    return name
 
 
 # -- other processes --------------------------------------------------------------------------------------------------

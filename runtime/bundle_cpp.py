@@ -13,7 +13,7 @@ from .advice import advice
 from .bundle_files import put
 from .bundle_jobs import Job, Made
 from .chosen_shapes import predicted
-from .cpp_launch import DECODE_BLOCK, render
+from .cpp_launch import BOXES_BLOCK, DECODE_BLOCK, render
 from .kernels import Toolchain, planned
 from .toolchain import Compiler, CompilerMissing, compile_shared, compiler_at, find_compiler
 
@@ -32,9 +32,9 @@ def build(job: Job, folder: Path) -> Made:
     variant = job.variant._replace(block=_block(job))
     plan = planned(variant, variant.launch(job.launch), Toolchain("", render, _nothing, ".so"))
     source = render(plan)
-    from_c = callable_from_c(plan)
+    from_c = callable_from_c(plan) and variant.order is None  # calls in boxes are those of whole grids, which C does not check
     reach = int32_reach(plan.schedule.program, plan.schedule)
-    text = with_face(plan, source, f"lacuna_{job.name}", reach) if from_c else source.text
+    text = with_face(plan, source, f"lacuna_{job.name}", reach, shifted=variant.shifted) if from_c else source.text
     place = f"cpu-{target.name}/{job.name}"
     put(folder, f"sources/{place}.cpp", text.encode())
     binary = folder / f"kernels/{place}.so"
@@ -71,6 +71,8 @@ def compiler_for(target: Target) -> Compiler:
 def _block(job: Job) -> tuple[int, int]:
     if job.variant.family == "decode":
         return DECODE_BLOCK
+    if job.variant.order is not None:
+        return BOXES_BLOCK
     return predicted(job.variant, job.rows)
 
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
@@ -13,14 +14,15 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 
-from ..ir.expr import Kind
+from ..ir.expr import Kind, Symbol
+from ..ir.order import Boxes, Order
 from ..ir.parse import parse_program
 from ..ir.plan import Plan
 from ..ir.program import Program
 from ..ir.source import Source
 from ..ir.target import Target
 from ..ir.verify import verify
-from ..passes.binding import symbols_needed
+from ..passes.binding import bound_values, symbols_needed
 from ..passes.launch import Launch
 from ..passes.residues import residues
 from . import materialise
@@ -28,8 +30,9 @@ from .advice import advice
 from .bundle_spec import KernelSpec, name_of
 from .kernels import Variant
 from .merging import Bindings, resolved
+from .token_order import over_positions, predicted
 
-LENGTH = 256  # tokens of the launch that stands for all others: a kernel holds for every length
+LENGTH = 256  # tokens of the launch that stands for all others, where they are on no grid: a kernel holds for every length
 
 
 class Job(NamedTuple):
@@ -39,6 +42,7 @@ class Job(NamedTuple):
     variant: of C++ its `block` is chosen where it is built.
     launch:  stands for every call.   rows: `long`, `short` or `few`.
     ragged:  build also the one for lengths that differ, where tiles are listed and one kernel does not serve both.
+    grid:    of a kernel with an order of its own, the text of the program on the grid.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Job(NamedTuple):
     launch: Launch
     rows: str
     ragged: bool
+    grid: str = ""
 
     def text(self) -> str:
         """JSON that `Job.of` reads."""
@@ -60,6 +65,7 @@ class Job(NamedTuple):
                 "shifted": launch.shifted,
                 "rows": self.rows,
                 "ragged": self.ragged,
+                "grid": self.grid,
             }
         )
 
@@ -73,10 +79,11 @@ class Job(NamedTuple):
             "dims": tuple(variant["dims"]),
             "block": tuple(variant["block"]),
             "wanted": tuple(variant["wanted"]),
+            "order": None if variant["order"] is None else Order(*(Boxes(*map(tuple, side)) for side in variant["order"])),
         }
         tables = {name: _unpacked(packed) for name, packed in given["tables"].items()}
         launch = Launch(**given["launch"], parameters=given["parameters"], tables=tables, shifted=given["shifted"])
-        return Job(given["name"], Variant(**{**variant, **fixed}), launch, given["rows"], given["ragged"])
+        return Job(given["name"], Variant(**{**variant, **fixed}), launch, given["rows"], given["ragged"], given["grid"])
 
 
 class Made(NamedTuple):
@@ -107,16 +114,32 @@ def _unpacked(text: str) -> np.ndarray:
 
 def jobs_of(specs: tuple[KernelSpec, ...], targets: tuple[Target, ...]) -> list[Job]:
     """The jobs of every kernel for every target, each once, in an order that depends on nothing else."""
-    found: dict[str, Job] = {}
+    found: dict[_Served, Job] = {}
     for spec in specs:
         for target in targets:
             for job in _jobs(spec, target):
-                found.setdefault(job._replace(name="").text(), job)
-    named = _named(found)
-    return [named[key] for key in sorted(named, key=lambda key: (named[key].name, named[key].variant.target))]
+                served = _served(job)
+                same = found.setdefault(served, job)
+                found[served] = same._replace(ragged=same.ragged or job.ragged)
+    return sorted(_named(_alike(found)).values(), key=lambda job: (job.name, job.variant.target))
 
 
-def _named(jobs: Mapping[str, Job]) -> dict[str, Job]:
+_Served = tuple[Variant, str, str]
+"""What calls tell kernels apart by: a variant without its tiles, query rows, and the values that its schedule is bound to."""
+
+
+def _served(job: Job) -> _Served:
+    bound = repr(sorted(bound_values(job.variant.program, job.launch).items()))
+    return job.variant._replace(block=(0, 0), warps=0, stages=0, registers=0), job.rows, bound
+
+
+def _alike(jobs: Mapping[_Served, Job]) -> dict[_Served, Job]:
+    """The same with one choice of tiles for kernels that differ in bound values alone: calls find tiles before values."""
+    first: dict[tuple[Variant, str], Variant] = {}
+    return {served: job._replace(variant=first.setdefault(served[:2], job.variant)) for served, job in jobs.items()}
+
+
+def _named(jobs: Mapping[_Served, Job]) -> dict[_Served, Job]:
     """The same with names of their own: where two kernels of a target would have one name, a digest is added to both."""
     taken: dict[tuple[str, Target], int] = {}
     for job in jobs.values():
@@ -134,6 +157,7 @@ def _name(job: Job) -> str:
     words = [variant.program.name, variant.dtype, f"d{dim}" if dim == value_dim else f"d{dim}v{value_dim}", variant.family]
     words += ["short"] if job.rows == "short" and variant.family == "forward" else []
     words += ["moved"] if variant.shifted and variant.family != "decode" else []
+    words += ["boxes", "x".join(map(str, variant.order.rows.box))] if variant.order else []
     words += ["grad", *variant.wanted] if variant.wanted else []
     return re.sub(r"[^A-Za-z0-9_]", "_", "_".join(words).strip("_"))
 
@@ -156,7 +180,21 @@ def _jobs(spec: KernelSpec, target: Target) -> Iterator[Job]:
                         from .bundle_tiles import with_tiles
 
                         variant = with_tiles(variant, rows, launch)
-                    yield Job("", variant, launch._replace(shifted=variant.shifted), rows, spec.ragged and not of_class)
+                    job = Job("", variant, launch._replace(shifted=variant.shifted), rows, spec.ragged and not of_class)
+                    yield from (job, *_in_boxes(job))
+
+
+def _in_boxes(job: Job) -> Iterator[Job]:
+    """The kernel over boxes of a grid that calls with these parameters would be compiled to, where that is not the row-major one."""
+    variant = job.variant._replace(shifted=False)
+    if variant.target.backend != "cpp" or variant.program.space.rank < 2 or variant.family == "decode" or job.rows != "long":
+        return
+    integers = ((Symbol(name), value) for name, value in sorted(job.launch.parameters.items()) if isinstance(value, int))
+    order = predicted(variant, tuple(integers))
+    if order is not None:
+        launch = job.launch._replace(shifted=False)
+        boxed = variant._replace(program=over_positions(variant.program, order), order=order)
+        yield Job("", boxed, launch, job.rows, ragged=False, grid=str(variant.program))
 
 
 def _variants(spec: KernelSpec, plain: Variant, of_class: bool) -> Iterator[tuple[Variant, str]]:
@@ -191,15 +229,16 @@ def _programs(spec: KernelSpec) -> Iterator[tuple[Program, Launch, bool]]:
 
 
 def _launch(spec: KernelSpec, program: Program, bindings: Bindings) -> Launch:
+    length = math.prod(program.space.extents) if program.space.extents else LENGTH
     tables = (
-        materialise.tables(program, bindings, LENGTH) if not isinstance(spec.pattern, str) else cast("dict[str, torch.Tensor]", bindings)
+        materialise.tables(program, bindings, length) if not isinstance(spec.pattern, str) else cast("dict[str, torch.Tensor]", bindings)
     )
     if isinstance(spec.pattern, str):
         parameters = {symbol.name: cast(int, spec.values.get(symbol.name, 1)) for symbol in program.parameters}
     else:
         parameters = materialise.parameters(program, bindings)
     whole = {name: table.cpu().numpy() for name, table in tables.items() if not table.is_floating_point()}
-    return Launch(LENGTH, LENGTH, heads=spec.heads, batch=spec.batch, parameters=parameters, tables=whole)
+    return Launch(length, length, heads=spec.heads, batch=spec.batch, parameters=parameters, tables=whole)
 
 
 def _text_resolved(spec: KernelSpec) -> tuple[Program, Bindings]:

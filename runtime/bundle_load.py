@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..ir.order import Boxes, Order
 from ..ir.target import Target
 from .advice import advice
-from .bundle_manifest import BundleError, Manifest, read_manifest
-from .bundle_registry import Loaded, Meaning, Sought, Tiling, register, runs_on
+from .bundle_manifest import REMEDY, BundleError, Manifest, read_manifest
+from .bundle_registry import Loaded, Meaning, Sought, Tiling, forget_loaded, nameless, register, runs_on
 from .bundle_spec import name_of, target_named
 
 
@@ -33,7 +34,8 @@ class Bundle:
 def load(folder: str | Path) -> Bundle:
     """Let `lacuna.attention` find the kernels of the bundle in `folder` before it compiles; needs no compiler and no Triton.
 
-    Every file is read and compared with its checksum. What runs is machine code: load what you trust.
+    Every file is read and compared with its checksum. What runs is machine code: load what you trust. A folder that was loaded
+    before is read again.
 
     Raises:
         BundleError: there is no bundle, it is damaged or foreign, or nothing of it runs on this machine.
@@ -44,20 +46,46 @@ def load(folder: str | Path) -> Bundle:
     ours = [entry for entry in manifest.kernels if target_named(entry["target"]) in here]
     if not ours:
         raise _for_others(place, manifest, here)
-    programs = {name: (place / name).read_text(encoding="utf-8") for name in {entry["program"] for entry in ours}}
-    for entry in ours:
-        register(_loaded(entry, place, programs[entry["program"]]))
+    loaded = [_loaded(entry, place) for entry in ours]
+    forget_loaded(place)
+    for each in loaded:
+        register(each)
     _forget_choices()
     elsewhere = sorted({entry["target"] for entry in manifest.kernels} - {entry["target"] for entry in ours})
     return Bundle(place, tuple(entry["name"] for entry in ours), tuple(elsewhere))
 
 
-def _loaded(entry: Mapping[str, Any], folder: Path, program: str) -> Loaded:
-    target = target_named(entry["target"])
-    meaning = Meaning(program.rstrip("\n"), entry["dtype"], _pair(entry["dims"]), entry["family"], tuple(entry["wanted"]))
+def forget_bundles() -> None:
+    """Serve calls without any bundle, as a new process would."""
+    forget_loaded()
+    _forget_choices()
+
+
+def _loaded(entry: Mapping[str, Any], folder: Path) -> Loaded:
+    target, order = target_named(entry["target"]), _order(entry, folder)
+    program, wanted = _program(folder, entry["program"]), tuple(entry["wanted"])
+    meaning = Meaning(program, entry["dtype"], _pair(entry["dims"]), entry["family"], wanted, order)
     cut: dict[str, Any] = {**entry["tiling"], "block": _pair(entry["tiling"]["block"])}
     tiling = Tiling(**cut)
-    return Loaded(entry, folder, entry["rows"], Sought(meaning, target, tiling, entry["shifted"], entry["bound"]))
+    grid = None if order is None else _program(folder, entry["order"]["grid"])
+    return Loaded(entry, folder, entry["rows"], Sought(meaning, target, tiling, entry["shifted"], entry["bound"]), grid)
+
+
+def _program(folder: Path, name: str) -> str:
+    try:
+        return nameless((folder / name).read_text(encoding="utf-8"))
+    except ValueError:
+        raise BundleError(advice(f"`{name}` in the bundle `{folder}` is damaged: it is no text", REMEDY)) from None
+
+
+def _order(entry: Mapping[str, Any], folder: Path) -> Order | None:
+    given: dict[str, Any] | None = entry.get("order")
+    if given is None:
+        return None
+    boxes = Boxes(*(tuple(given[name]) for name in Boxes._fields))
+    if not len(boxes.extents) == len(boxes.box) == len(boxes.dilation) or not boxes.fit:
+        raise BundleError(advice(f"the boxes of `{entry['name']}` in the bundle `{folder}` do not fill their grid", REMEDY))
+    return Order(boxes, boxes)
 
 
 def _pair(given: list[int]) -> tuple[int, int]:
@@ -93,13 +121,14 @@ def _for_others(place: Path, manifest: Manifest, here: frozenset[Target]) -> Bun
 
 
 def _forget_choices() -> None:
-    """What was decided before the bundle was there is decided again: backends, tiles, and calls that were prepared."""
+    """What was decided before the bundle was there is decided again: backends, tiles, kernels, and calls that were prepared."""
     from .backends import room_of
     from .chosen_configurations import forget_configurations
     from .chosen_shapes import forget_shapes
+    from .kernels import forget_kernels
     from .prepared import forget_prepared
     from .token_order import forget_orders
 
     room_of.cache_clear()
-    for forget in (forget_shapes, forget_orders, forget_configurations, forget_prepared):
+    for forget in (forget_kernels, forget_shapes, forget_orders, forget_configurations, forget_prepared):
         forget()

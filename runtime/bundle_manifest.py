@@ -60,7 +60,10 @@ def unpacked(data: bytes, where: str = "the bundle") -> Manifest:
                 "`lacuna build SPEC -o DIR` with this version",
             )
         )
-    fault = next(faults(given, MANIFEST), None)
+    try:
+        fault = next(faults(given, MANIFEST), None)
+    except RecursionError:
+        fault = "it is nested too deeply"
     if fault is not None:
         raise BundleError(advice(f"the manifest of {where} does not keep its schema: {fault}", REMEDY))
     if given.pop("digest") != _digest(given):
@@ -74,6 +77,8 @@ def files_of(kernel: Mapping[str, Any]) -> Iterable[str]:
     """Names of the files that one kernel takes."""
     yield from (kernel[name] for name in ("program", "source", "binary") if name in kernel)
     yield from (each["binary"] for each in kernel.get("binaries", ()))
+    if "order" in kernel:
+        yield kernel["order"]["grid"]
 
 
 def read_manifest(folder: Path) -> Manifest:

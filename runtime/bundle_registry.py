@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..ir.order import Order
 from ..ir.program import Program
 from ..ir.target import SHORT_ROWS, Target
 
@@ -26,13 +27,17 @@ GPU_FALLBACKS: Mapping[str, tuple[str, ...]] = {"sm_86": ("sm_80",), "sm_89": ("
 
 
 class Meaning(NamedTuple):
-    """What a kernel computes, wherever it runs and whatever its tiles."""
+    """What a kernel computes, wherever it runs and whatever its tiles.
+
+    program: its text without its name, which decides nothing.   order: of the tokens that its positions stand for.
+    """
 
     program: str
     dtype: str
     dims: tuple[int, int]
     family: str
     wanted: tuple[str, ...]
+    order: Order | None = None
 
 
 class Tiling(NamedTuple):
@@ -60,31 +65,42 @@ class Loaded:
     """One kernel of a loaded bundle.
 
     entry: of the manifest.   folder: where the bundle lies.   rows: `long`, `short` or `few`.
+    grid:  of a kernel with an order of its own, the program on the grid, as `Meaning` has programs.
     """
 
     entry: Mapping[str, Any]
     folder: Path
     rows: str
     sought: Sought
+    grid: str | None = None
 
 
+_loaded: list[Loaded] = []
 _kernels: dict[Sought, Loaded] = {}
 _tilings: dict[tuple[Meaning, Target, str], Tiling] = {}
+_orders: dict[tuple[Meaning, Target], tuple[Order, ...]] = {}
 _backends: set[str] = set()
 
 
 def register(loaded: Loaded) -> None:
     """Let calls find a kernel; one of a bundle that was loaded earlier stays before it."""
     sought = loaded.sought
+    _loaded.append(loaded)
     _kernels.setdefault(sought, loaded)
     _tilings.setdefault((sought.meaning, sought.target, loaded.rows), sought.tiling)
     _backends.add(sought.target.backend)
+    if loaded.grid is not None and sought.meaning.order is not None:
+        at = sought.meaning._replace(program=loaded.grid, order=None), sought.target
+        _orders[at] = tuple(dict.fromkeys((*_orders.get(at, ()), sought.meaning.order)))
 
 
-def forget_bundles() -> None:
-    """Let calls find nothing, as a new process would."""
-    for kept in (_kernels, _tilings, _backends):
+def forget_loaded(folder: Path | None = None) -> None:
+    """Let calls find nothing of the bundle in `folder`; nothing at all where it is None. `bundle_load` forgets what was made of them."""
+    others = [each for each in _loaded if folder is not None and each.folder != folder]
+    for kept in (_loaded, _kernels, _tilings, _orders, _backends):
         kept.clear()
+    for each in others:
+        register(each)
 
 
 def serves(backend: str) -> bool:
@@ -119,12 +135,26 @@ def block_found(variant: Variant, rows: int) -> tuple[int, int] | None:
     return None if tiling is None else tiling.block
 
 
+def orders_found(variant: Variant, rows: int) -> tuple[Order | None, ...]:
+    """Orders of tokens that loaded kernels have for a program on a grid; None is row-major. Empty where there are no such kernels."""
+    if not _tilings:
+        return ()
+    meaning, bucket = meaning_of(variant), bucket_of(variant, rows)
+    target = next((target for target in runs_on(variant.target) if (meaning, target, bucket) in _tilings), None)
+    return () if target is None else (None, *_orders.get((meaning, target), ()))
+
+
 def tiling_of(variant: Variant) -> Tiling:
     return Tiling(*(getattr(variant, name) for name in Tiling._fields))
 
 
 def meaning_of(variant: Variant) -> Meaning:
-    return Meaning(_text(variant.program), variant.dtype, variant.dims, variant.family, variant.wanted)
+    return Meaning(_text(variant.program), variant.dtype, variant.dims, variant.family, variant.wanted, variant.order)
+
+
+def nameless(program: str) -> str:
+    """The text of a program from after its name on: two programs that differ in their names alone are one."""
+    return program.partition("(")[2].rstrip("\n")
 
 
 def bucket_of(variant: Variant, rows: int) -> str:
@@ -150,7 +180,7 @@ def _text(program: Program) -> str:
     if text is None:
         if len(_texts) >= MOST_TEXTS:
             _texts.clear()
-        text = _texts[program] = str(program).rstrip("\n")
+        text = _texts[program] = nameless(str(program))
     return text
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, cast
 
 from ..ir.pattern import Pattern
 from ..ir.target import Target
 from .advice import advice
+from .module_given import module_given
 from .request import MOST_DIMENSIONS, NAMES
 
 if TYPE_CHECKING:
@@ -123,14 +120,14 @@ def specification(given: Given) -> Specification:
     The file is run: build what you trust.
 
     Raises:
-        ValueError: it lists no kernels.
+        ValueError: it lists no kernels, or fails while it is run.
         FileNotFoundError: there is no such file.
     """
     if isinstance(given, KernelSpec):
         return Specification((given,))
     if not isinstance(given, str | Path):
         return _checked(tuple(given), (), "the call")
-    module = _module(str(given))
+    module = module_given(str(given))
     kernels, targets = getattr(module, "kernels", ()), getattr(module, "targets", ())
     listed = (kernels,) if isinstance(kernels, KernelSpec) else tuple(kernels)
     return _checked(listed, (targets,) if isinstance(targets, str) else tuple(targets), f"`{given}`")
@@ -141,26 +138,3 @@ def _checked(kernels: tuple[object, ...], targets: tuple[str, ...], where: str) 
     if not found or len(found) != len(kernels):
         raise ValueError(advice(f"{where} lists no kernels", "`kernels = [lacuna.KernelSpec(pattern, dtypes=('bf16',)), ...]`"))
     return Specification(found, targets)
-
-
-def _module(name: str) -> ModuleType:
-    path = Path(name)
-    if path.suffix != ".py":
-        if "/" in name:
-            _no_file(path)
-        return importlib.import_module(name)
-    if not path.is_file():
-        _no_file(path)
-    spec = importlib.util.spec_from_file_location(f"lacuna_specification_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and patterns of the file look themselves up
-    spec.loader.exec_module(module)
-    return module
-
-
-def _no_file(path: Path) -> NoReturn:
-    raise FileNotFoundError(
-        advice(f"there is no specification `{path}`", "the path of a Python file that ends in `.py`, or the name of a module")
-    )

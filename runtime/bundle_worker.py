@@ -6,6 +6,7 @@ A process of its own, because deriving schedules and compiling Triton keep an in
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -26,11 +27,11 @@ Entry = dict[str, Any]
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # what a library prints is no answer
-    for line in sys.stdin:
-        answers.write(json.dumps(_answer(line, folder)) + "\n")
-        answers.flush()
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # what a library prints, or a compiler, is no answer
+        for line in sys.stdin:
+            answers.write(json.dumps(_answer(line, folder)) + "\n")
+            answers.flush()
 
 
 def _answer(line: str, folder: Path) -> Entry:
@@ -85,7 +86,14 @@ def _built(job: Job, folder: Path) -> Entry:
         "tables": [{"name": each.name, "dtype": each.dtype, "rank": each.rank, "given": each in given} for each in plan.tables],
         "gradients": manifest["gradients"],
         **made.said,
+        **_order(job),
     }
+
+
+def _order(job: Job) -> Entry:
+    """Where tokens are in boxes, which; the program on the grid, which others find by it."""
+    order = job.variant.order
+    return {} if order is None else {"order": {**order.rows._asdict(), "grid": job.grid}}
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
+from .advice import advice
 from .folder import LEASES, CacheUnwritable, Folder
 from .index_entry import Stored, unpack, unsealed
 from .locks import exclusive
@@ -28,11 +30,16 @@ _KEPT = 0.9  # of the bound, so that not every build has to make room
 _SMALL_BYTES = 4096  # a choice of a tile shape, which may have been measured
 
 
+class CacheUnreadable(OSError):
+    """The cache folder, or a room of it, cannot be listed: what it holds is not known."""
+
+
 class StoredEntry(NamedTuple):
     """One kernel, or one choice, of the cache.
 
     program: its name. target: such as `cpp avx512`. options: `dtype`, `dims`, `block` and further ones.
-    sources: version and state of the package that built it. bytes: of index and artefact.
+    sources: version and state of the package that built it.
+    bytes:   of index and artefact, which counts in each of the entries that have it: kernels of one text are one artefact.
     used:    seconds since 1970, known to the hour. index_file, artefact: names in the folder.
     """
 
@@ -66,6 +73,7 @@ def entries(folder: Folder) -> Iterator[StoredEntry]:
 
     Raises:
         CacheNotPrivate: others can write to the folder.
+        CacheUnreadable: it cannot be listed; so do all below, but for `make_room`.
     """
     sizes = {f"artefacts/{name}": status.st_size for name, status in _files(folder, "artefacts")}
     for name, status in sorted(_files(folder, "index"), key=lambda each: each[1].st_mtime):
@@ -141,10 +149,10 @@ def make_room(folder: Folder, bound: int) -> None:
     Small entries, such as choices of tile shapes, go last: a choice may have taken minutes to measure, and frees nothing.
     One process at a time does this, and nobody waits for it.
     """
-    if size(folder) <= bound:
-        return
-    with contextlib.suppress(CacheUnwritable, TimeoutError), folder.locked("room", 0.0):
-        _make_room(folder, bound * _KEPT)
+    with contextlib.suppress(CacheUnreadable, CacheUnwritable, TimeoutError):
+        if size(folder) > bound:
+            with folder.locked("room", 0.0):
+                _make_room(folder, bound * _KEPT)
 
 
 def _make_room(folder: Folder, wanted: float) -> None:
@@ -212,17 +220,15 @@ def _free_locks(folder: Folder) -> Iterator[str]:
 
 
 def _foreign(folder: Folder) -> Iterator[Damage]:
-    with contextlib.suppress(OSError):
-        for each in os.scandir(folder.root):
-            if each.name not in (*ROOMS, LEASES):
-                yield Damage(each.name, "nothing of this name belongs here")
+    for each in _listed(folder.root):
+        if each.name not in (*ROOMS, LEASES):
+            yield Damage(each.name, "nothing of this name belongs here")
     for room in ROOMS:
-        with contextlib.suppress(OSError):
-            for each in os.scandir(folder.root / room):
-                if not _is_ours(f"{room}/{each.name}"):
-                    yield Damage(f"{room}/{each.name}", "nothing of this name belongs here")
-                elif room != "scratch" and not each.is_file(follow_symlinks=False):
-                    yield Damage(f"{room}/{each.name}", "is no file")
+        for each in _listed(folder.root / room):
+            if not _is_ours(f"{room}/{each.name}"):
+                yield Damage(f"{room}/{each.name}", "nothing of this name belongs here")
+            elif room != "scratch" and not each.is_file(follow_symlinks=False):
+                yield Damage(f"{room}/{each.name}", "is no file")
 
 
 def _ours(folder: Folder, room: str) -> list[str]:
@@ -237,12 +243,23 @@ def _is_ours(name: str) -> bool:
 def _files(folder: Folder, room: str) -> list[tuple[str, os.stat_result]]:
     """Names and states of the files of a room; one that goes meanwhile is left out."""
     found: list[tuple[str, os.stat_result]] = []
-    with contextlib.suppress(OSError):
-        for each in os.scandir(folder.root / room):
-            with contextlib.suppress(OSError):
-                if each.is_file(follow_symlinks=False):
-                    found.append((each.name, each.stat(follow_symlinks=False)))
+    for each in _listed(folder.root / room):
+        with contextlib.suppress(OSError):
+            if each.is_file(follow_symlinks=False):
+                found.append((each.name, each.stat(follow_symlinks=False)))
     return found
+
+
+def _listed(path: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds: nothing where it is not there yet."""
+    try:
+        with os.scandir(path) as found:
+            return list(found)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        what = f"the cache folder `{path}` cannot be read: {error.strerror or error}"
+        raise CacheUnreadable(advice(what, "LACUNA_CACHE_DIR=/a/folder/of/your/own, or make this one readable")) from error
 
 
 def _stored(folder: Folder, name: str) -> Stored | str:

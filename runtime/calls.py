@@ -27,7 +27,7 @@ class Call(NamedTuple):
     query, key, value: in the layout of the call; packed sequences are [total, heads, D].
     tables, integers, reals, program: as `Description` has them.
     spans:  empty, or integer tensors or None: q_len, kv_len, q_offset, cu_seqlens_q, cu_seqlens_k.
-    q_len, kv_len: numbers that go for all batch items, or None.
+    q_len, kv_len: numbers that go for all batch items, or None. Packed sequences: how many tokens none has more of, or None.
     q_offset: a number; None is "end", unless `spans` has a tensor.
     backend: empty where nobody chose one.
     """
@@ -116,7 +116,7 @@ class Call(NamedTuple):
         q_lens, k_lens, offsets, cu_q, cu_k = self.spans or NO_SPANS
         q_offset = offsets if offsets is not None else "end" if self.q_offset is None else self.q_offset
         if self.layout == "packed":
-            return packed_lengths(query, key, q_offset, cu_q, cu_k)
+            return packed_lengths((query.shape[2], key.shape[2]), (cu_q, cu_k), (self.q_len, self.kv_len), q_offset, query.device)
         if self.leaves_lengths:
             given = (self.q_len if q_lens is None else q_lens, self.kv_len if k_lens is None else k_lens)
             return lengths_on_gpu(query, key, q_offset, *given)

@@ -7,6 +7,8 @@ import functools
 from ctypes import c_double, c_int32, c_int64, c_void_p
 from pathlib import Path
 
+from .advice import advice
+
 Triple = c_int64 * 3
 
 
@@ -65,4 +67,11 @@ class CppKernel:
 
 @functools.cache
 def _library(path: str) -> ctypes.CDLL:
-    return ctypes.CDLL(path)
+    """Raises:
+    OSError: it cannot be loaded: it was made for another system, or a library that it needs is not there.
+    """
+    try:
+        return ctypes.CDLL(path)
+    except OSError as error:
+        remedy = "`apt install libgomp1` or the like" if "libgomp" in str(error) else "`lacuna build SPEC -o DIR` for this system"
+        raise OSError(advice(f"the kernel `{path}` cannot be loaded: {error}", remedy)) from None

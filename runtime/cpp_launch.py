@@ -11,8 +11,6 @@ import numpy as np
 from torch import Tensor
 
 from ..ir.expr import Kind
-from ..ir.order import Order
-from ..ir.program import Program
 from ..ir.source import Source
 from ..ir.target import Target
 from . import bundle_registry
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 
 FEW_ROWS = 16
 DECODE_BLOCK = (FEW_ROWS, 64)
+BOXES_BLOCK = (64, 64)  # as many tokens as a box of an order has
 
 
 def variant_of(request: Request, target: Target) -> Variant:
@@ -36,17 +35,10 @@ def variant_of(request: Request, target: Target) -> Variant:
     dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
     if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
         return Variant(request.program, target, dtype, dims, DECODE_BLOCK, shifted=True, family="decode")
-    variant = Variant(request.program, target, dtype, dims, (64, 64), moved)
-    if request.order is not None:  # which is made for this shape
-        return variant._replace(program=_boxed(request.program, request.order), order=request.order, grid=request.program)
+    variant = Variant(request.program, target, dtype, dims, BOXES_BLOCK, moved, order=request.order)
+    if request.order is not None:
+        return variant  # an order is made for this shape
     return variant._replace(block=chosen(variant, request.q_len))
-
-
-@functools.lru_cache(maxsize=1024)
-def _boxed(program: Program, order: Order) -> Program:
-    from ..passes.box_order import boxed  # few patterns need it, and every start would load it
-
-    return boxed(program, order)
 
 
 @functools.cache

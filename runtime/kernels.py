@@ -46,7 +46,6 @@ class Variant(NamedTuple):
     together: query heads whose rows share a tile of a forward kernel; each has `block[0]` of its rows.
     warps, stages, registers: of a Triton program, as in `ir.configuration`; 0 of others.
     order:   of the tokens that the positions of the program stand for, where that is not their order in memory.
-    grid:    the program before it was put in that order.
     """
 
     program: Program
@@ -62,7 +61,6 @@ class Variant(NamedTuple):
     stages: int = 0
     registers: int = 0
     order: Order | None = None
-    grid: Program | None = None
 
     def launch(self, launch: Launch) -> Launch:
         """The launch as the kernel's schedule knows it."""
@@ -132,7 +130,7 @@ def kernel_of(variant: Variant, launch: Launch, toolchain: Toolchain) -> Kernel:
 
 
 def forget_kernels() -> None:
-    """Drop every kernel of this process, as a new one would start."""
+    """Drop every kernel of this process; `launches.forget_launches` drops also what refers to them."""
     _kernels.clear()
 
 
@@ -196,13 +194,14 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
     """The schedule of a prepared program; of a backward variant, tiles of keys come first."""
     from ..passes.derive import derive_prepared
 
-    if variant.order is not None and variant.grid is not None:
-        from ..passes.axes import by_axis
+    backward = variant.family == "backward"
+    if variant.order is not None:
+        from ..passes.by_axis import by_axis  # few patterns need it
 
-        found = by_axis(prepared, variant.grid, variant.order, launch, backward=variant.family == "backward")
+        found = by_axis(prepared, variant.program, variant.order, launch, backward=backward)
         if found is not None:
             return found
-    if variant.family == "backward":
+    if backward:
         return transposed_schedule(prepared, variant.block, launch)
     return derive_prepared(prepared, variant.block, launch, bind_lengths=False, together=variant.together).schedule
 

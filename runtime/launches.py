@@ -18,7 +18,7 @@ from ..passes.launch import Launch
 from ..passes.proofs import check_lookups, fits_int32
 from . import materialise
 from .device_numbers import Unread, capturing, numbers_of, pin
-from .kernels import RAGGED, Kernel, Toolchain, Variant, kernel_of, with_ragged_tables
+from .kernels import RAGGED, Kernel, Toolchain, Variant, forget_kernels, kernel_of, with_ragged_tables
 from .request import Request
 from .terms import term_arrays
 
@@ -76,6 +76,12 @@ def values_of(request: Request, variant: Variant, toolchain: Toolchain) -> Value
     if found.values.tables and capturing(request.query.device):
         pin(found)
     return found.values
+
+
+def forget_launches() -> None:
+    """Drop every kernel of this process and what its launches read: the next one asks the cache, as that of a new process would."""
+    _remembered.clear()
+    forget_kernels()
 
 
 def state_of(tensor: object) -> object:

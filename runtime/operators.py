@@ -9,41 +9,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from . import autograd, batching
-from .backends import room_of
 from .calls import Call, lse_dtype
+from .computation import attention, attention_backward
 from .description import bindings_of, program_of
 from .dispatch import without
-from .prepared import prepared, remember
 from .request import DTYPES
 from .table_checks import check_bound_tensors
-
-if TYPE_CHECKING:
-    from .gradients import Gradients, Saved
 
 CALL = (
     "Tensor query, Tensor key, Tensor value, Tensor[] tables, Tensor?[] spans, SymInt? q_len, SymInt? kv_len, SymInt? q_offset, "
     "SymInt[] integers, float[] reals, str program, float? scale, str layout, str backend"
 )
 """See `Call`."""
-
-
-def attention(*arguments: object) -> tuple[Tensor, Tensor]:
-    """Output and log-sum-exp in the layout of the call, contiguous."""
-    call = Call(*arguments)  # pyright: ignore[reportArgumentType]  (the schema has checked them)
-    known = prepared(call)
-    if known is not None:
-        return known(call)
-    request = call.request()
-    room = room_of(call.backend or None, request.query.device.type)
-    out, lse = room.run(request)
-    remember(call, request, room)
-    return request.as_given(out, lse)
 
 
 def _attention_shapes(*arguments: object) -> tuple[Tensor, Tensor]:
@@ -53,37 +35,6 @@ def _attention_shapes(*arguments: object) -> tuple[Tensor, Tensor]:
     check_bound_tensors(program, bindings_of(program, call.tables, call.integers, call.reals), query.device)
     out, lse = call.output_shapes()
     return call.query.new_empty(out), call.query.new_empty(lse, dtype=lse_dtype(call.query))
-
-
-def attention_backward(
-    grad_out: Tensor | None, grad_lse: Tensor | None, out: Tensor, lse: Tensor, wanted: Sequence[int], *arguments: object
-) -> list[Tensor]:
-    """Gradients of query, key, value and of the tables number `wanted`, laid out like what they are gradients of."""
-    call = Call(*arguments)  # pyright: ignore[reportArgumentType]
-    request = call.request()
-    names = [request.program.tables[index].name for index in wanted]
-    run_backward = room_of(call.backend or None, request.query.device.type).run_backward
-    found: Gradients = run_backward(request, _saved(call, (out, lse), (grad_out, grad_lse)), frozenset(names))
-    gradients = [*(call.as_given(each) for each in (found.query, found.key, found.value)), *(found.tables[name] for name in names)]
-    likes = (call.query, call.key, call.value, *(call.tables[index] for index in wanted))
-    return [_laid_out_like(like, gradient) for like, gradient in zip(likes, gradients, strict=True)]
-
-
-def _saved(call: Call, outputs: tuple[Tensor, Tensor], gradients: tuple[Tensor | None, Tensor | None]) -> Saved:
-    from .gradients import Saved  # only training needs it
-
-    out, lse = outputs
-    grad_out, grad_lse = gradients
-    of_out = torch.zeros_like(out) if grad_out is None else grad_out if grad_out.stride(-1) == 1 else grad_out.contiguous()
-    packed = call.layout == "packed"
-    of_lse = grad_lse.unsqueeze(0) if packed and grad_lse is not None else grad_lse
-    return Saved(call.as_requested(out), lse.unsqueeze(0) if packed else lse, call.as_requested(of_out), of_lse)
-
-
-def _laid_out_like(like: Tensor, gradient: Tensor) -> Tensor:
-    """`gradient` with the strides that `torch.empty_like(like)` has, which a compiler may rely on."""
-    room = torch.empty_like(like)
-    return gradient if gradient.stride() == room.stride() else room.copy_(gradient)
 
 
 def _backward_shapes(

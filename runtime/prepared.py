@@ -6,13 +6,14 @@ What is remembered is what every check and every proof of a call depends on; a t
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from types import ModuleType
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from .backward_calls import BackwardCall
 from .calls import Call, lse_dtype
 from .device_numbers import capturing, pin
 from .request import Request
@@ -20,6 +21,7 @@ from .request import Request
 REMEMBERED = 256
 ALIGNMENT_BYTES = 16  # what kernels are made for
 Launch = Callable[[Sequence[Tensor | None]], None]
+BackwardLaunch = Callable[[Sequence[Tensor | None], Sequence[Tensor]], list[Tensor]]
 
 
 class Prepared(NamedTuple):
@@ -45,14 +47,49 @@ class Prepared(NamedTuple):
         return out, lse
 
 
+class PreparedBackward(NamedTuple):
+    """launch: gradients of query, key, value and of some tables, from the tensors of `BackwardCall.tensors`.
+
+    tables: numbers of those, as `launch` takes them.      places: where their gradients are in what it gives, as they are asked for.
+    """
+
+    launch: BackwardLaunch
+    tables: tuple[int, ...]
+    places: tuple[int, ...]
+    read: tuple[weakref.ref[Tensor], ...]
+    lengths: bool = False
+
+    def __call__(self, backward: BackwardCall) -> list[Tensor]:
+        call = backward.call
+        tensors = (call.query, call.key, call.value, backward.out, backward.lse, backward.grad_out, backward.grad_lse)
+        if self.lengths:
+            tensors = (*tensors, *call.spans[:3])
+        if not self.tables:
+            return self.launch(tensors, ())
+        found = self.launch(tensors, [call.tables[number] for number in self.tables])
+        return [*found[:3], *(found[place] for place in self.places)]
+
+
+AnyPrepared = TypeVar("AnyPrepared", Prepared, PreparedBackward)
 _prepared: dict[Hashable, Prepared] = {}
+_backwards: dict[Hashable, PreparedBackward] = {}
 
 
 def prepared(call: Call) -> Prepared | None:
     """What an earlier call like this one left."""
-    known = _key(call)
-    found = None if known is None else _prepared.get(known)
-    if found is None or any(reference() is None for reference in found.read):  # another tensor may have its identity by now
+    return _found(_prepared, _key(call), call)
+
+
+def prepared_backward(backward: BackwardCall) -> PreparedBackward | None:
+    """What an earlier backward pass like this one left."""
+    return _found(_backwards, _backward_key(backward), backward.call)
+
+
+def _found(among: Mapping[Hashable, AnyPrepared], known: Hashable | None, call: Call) -> AnyPrepared | None:
+    found = None if known is None else among.get(known)
+    if found is None:
+        return None
+    if found.read and any(reference() is None for reference in found.read):  # another tensor may have its identity by now
         return None
     if (call.tables or call.spans) and capturing(call.query.device):
         if call.layout == "packed":  # what was found out of boundaries holds now, not whenever the graph runs
@@ -64,24 +101,52 @@ def prepared(call: Call) -> Prepared | None:
 def forget_prepared() -> None:
     """Prepare every call anew, as a new process would."""
     _prepared.clear()
+    _backwards.clear()
 
 
 def remember(call: Call, request: Request, room: ModuleType) -> None:
     """Keep what the next call like this one can skip, where the backend offers it."""
     known = _key(call)
     prepare = getattr(room, "prepare", None)
-    in_place = _strided(request, call) and _lengths_in_place(request, call)
-    if call.layout == "packed" and capturing(request.query.device):
-        return  # its memory is the graph's
-    if prepare is None or known is None or not in_place:
+    if prepare is None or known is None or not _in_place(request, call):
         return
     launch = cast("Launch | None", prepare(request))
-    if launch is None:
+    if launch is not None:
+        made = Prepared(launch, *call.output_shapes(), lse_dtype(call.query), _read(request, call), bool(request.left))
+        _keep(_prepared, known, made)
+
+
+def remember_backward(backward: BackwardCall, request: Request, room: ModuleType) -> None:
+    """As `remember`."""
+    call, known = backward.call, _backward_key(backward)
+    prepare = getattr(room, "prepare_backward", None)
+    if prepare is None or known is None or not _in_place(request, call):
         return
-    if len(_prepared) >= REMEMBERED:
-        _prepared.clear()
-    read = tuple(weakref.ref(each) for each in (*call.tables, *(() if request.left else call.spans)) if each is not None)
-    _prepared[known] = Prepared(launch, *call.output_shapes(), lse_dtype(call.query), read, bool(request.left))
+    names = [table.name for table in request.program.tables]
+    tables = sorted(backward.wanted, key=lambda number: names[number])
+    gradients = tuple(call.as_requested(each) for each in backward.room())
+    launch = cast("BackwardLaunch | None", prepare(request, backward.saved(), gradients, [names[number] for number in tables]))
+    if launch is not None:
+        places = tuple(3 + tables.index(number) for number in backward.wanted)
+        _keep(_backwards, known, PreparedBackward(launch, tuple(tables), places, _read(request, call), bool(request.left)))
+
+
+def _keep(among: dict[Hashable, AnyPrepared], known: Hashable, made: AnyPrepared) -> None:
+    if len(among) >= REMEMBERED:
+        among.clear()
+    among[known] = made
+
+
+def _read(request: Request, call: Call) -> tuple[weakref.ref[Tensor], ...]:
+    """Tensors that were looked at."""
+    return tuple(weakref.ref(each) for each in (*call.tables, *(() if request.left else call.spans)) if each is not None)
+
+
+def _in_place(request: Request, call: Call) -> bool:
+    """Whether kernels read the caller's own memory, whenever they run."""
+    if call.layout == "packed" and capturing(request.query.device):
+        return False  # its memory is the graph's
+    return _strided(request, call) and _lengths_in_place(request, call)
 
 
 def _strided(request: Request, call: Call) -> bool:
@@ -128,6 +193,20 @@ def _key(call: Call) -> Hashable | None:
         tuple(call.integers),
         tuple(call.reals),
         call[10:],
+    )
+
+
+def _backward_key(backward: BackwardCall) -> Hashable | None:
+    known = _key(backward.call)
+    if known is None:
+        return None
+    out, lse, grad_out, grad_lse = backward[1:5]
+    return (
+        known,
+        (out.shape, lse.shape, grad_out.shape, out.stride(), grad_out.stride(), out.dtype, grad_out.dtype),
+        None if grad_lse is None else grad_lse.shape,
+        (out.data_ptr() | grad_out.data_ptr()) % ALIGNMENT_BYTES == 0,
+        tuple(backward.wanted),
     )
 
 

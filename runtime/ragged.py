@@ -82,6 +82,19 @@ def boundaries(name: str, given: object) -> Tensor:
     return given
 
 
+def longest(name: str, given: object) -> int | None:
+    """How many tokens no sequence has more of.
+
+    Raises:
+        TypeError, ValueError: this is no such number.
+    """
+    if given is not None and (not isinstance(given, int | torch.SymInt) or isinstance(given, bool)):
+        raise TypeError(advice(f"`{name}` is {described(given)}", "an integer, which the host knows: the longest sequence"))
+    if isinstance(given, int) and given < 0:
+        raise ValueError(advice(f"`{name}` is {given}, and lengths are not negative", "the length of the longest sequence"))
+    return cast("int | None", given)
+
+
 def lengths(query: Tensor, key: Tensor, q_offset: object, q_len: object, kv_len: object) -> Lengths:
     """The lengths of a call of `attention`, with query and key as [batch, heads, tokens, D].
 
@@ -145,47 +158,55 @@ def _left(name: str, given: object, query: Tensor, room: int | None) -> int | Te
     return tensor.detach().contiguous()
 
 
-def packed_lengths(query: Tensor, key: Tensor, q_offset: object, cu_seqlens_q: object, cu_seqlens_k: object) -> Lengths:
-    """The lengths of a call of `varlen_attention`, with query and key as [1, heads, total, D].
+Pair = tuple[int, int]
+"""Of queries and of keys."""
 
-    cu_seqlens: integer[sequences + 1], first token of each sequence, then the total; `cu_seqlens_k` None is `cu_seqlens_q`.
 
-    Raises: as `lengths`; also ValueError where the boundaries decrease or do not cover the tensor.
+def packed_lengths(
+    totals: Pair, bounds: tuple[object, object], most: tuple[int | None, int | None], q_offset: object, device: torch.device
+) -> Lengths:
+    """The lengths of a call of `varlen_attention` whose tensors hold `totals` tokens.
+
+    bounds: integer[sequences + 1] each, first token of each sequence, then the total; None for the keys is as for the queries.
+    most:   tokens that no sequence has more of, or None.
+
+    Raises: as `lengths`; also ValueError where the boundaries decrease or do not cover the tensor, or a sequence is longer than `most`.
     """
-    if capturing(query.device):
-        return _captured(query, key, q_offset, cu_seqlens_q, cu_seqlens_k)
-    q_start, q_lens = _boundaries("cu_seqlens_q", cu_seqlens_q, query.shape[2])
-    if cu_seqlens_k is None and query.shape[2] == key.shape[2]:
+    if capturing(device):
+        return _captured(totals, bounds, most, q_offset)
+    q_start, q_lens = _boundaries("cu_seqlens_q", bounds[0], totals[0])
+    if bounds[1] is None and totals[0] == totals[1]:
         k_start, k_lens = q_start, q_lens
-    elif cu_seqlens_k is None:
-        raise ValueError(
-            advice(f"query holds {query.shape[2]} tokens, key {key.shape[2]}, and their sequences differ", "`cu_seqlens_k=...`")
-        )
+    elif bounds[1] is None:
+        raise ValueError(advice(f"query holds {totals[0]} tokens, key {totals[1]}, and their sequences differ", "`cu_seqlens_k=...`"))
     else:
-        k_start, k_lens = _boundaries("cu_seqlens_k", cu_seqlens_k, key.shape[2])
+        k_start, k_lens = _boundaries("cu_seqlens_k", bounds[1], totals[1])
     batch = q_lens.shape[0]
     if k_lens.shape[0] != batch:
         raise ValueError(advice(f"`cu_seqlens_q` has {batch} sequences, `cu_seqlens_k` {k_lens.shape[0]}", "one of each for each sequence"))
-    longest = (int(q_lens.max()), int(k_lens.max()), batch) if batch else (0, 0, 0)
-    return _placed(Ragged(q_start, q_lens, k_start, k_lens), longest, q_offset, query.device)
+    found = (int(q_lens.max()), int(k_lens.max())) if batch else (0, 0)
+    for name, each, limit in zip(("max_seqlen_q", "max_seqlen_k"), found, most, strict=True):
+        if limit is not None and each > limit:
+            raise ValueError(advice(f"`{name}` is {limit}, and a sequence has {each} tokens", f"`{name}={each}`"))
+    return _placed(Ragged(q_start, q_lens, k_start, k_lens), (*found, batch), q_offset, device)
 
 
-def _captured(query: Tensor, key: Tensor, q_offset: object, cu_seqlens_q: object, cu_seqlens_k: object) -> Lengths:
+def _captured(totals: Pair, bounds: tuple[object, object], most: tuple[int | None, int | None], q_offset: object) -> Lengths:
     """As `packed_lengths`, as steps of the graph: whatever the boundaries are when it runs, no sequence leaves the tensors."""
-    q_start, q_lens = _held(boundaries("cu_seqlens_q", cu_seqlens_q), query.shape[2])
-    given = cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k
-    k_start, k_lens = _held(boundaries("cu_seqlens_k", given), key.shape[2])
+    rows, keys = (total if limit is None else min(limit, total) for total, limit in zip(totals, most, strict=True))
+    q_start, q_lens = _held(boundaries("cu_seqlens_q", bounds[0]), totals[0], rows)
+    k_start, k_lens = _held(boundaries("cu_seqlens_k", bounds[0] if bounds[1] is None else bounds[1]), totals[1], keys)
     ragged, left = Ragged(q_start, q_lens, k_start, k_lens), frozenset(("q_start", "q_lens", "k_start", "k_lens"))
     if isinstance(q_offset, int):
-        return Lengths(query.shape[2], key.shape[2], q_offset, q_offset + query.shape[2], key.shape[2], ragged, left=left)
+        return Lengths(rows, keys, q_offset, q_offset + rows, keys, ragged, left=left)
     offsets = k_lens - q_lens if isinstance(q_offset, str) else cast(Tensor, q_offset).to(torch.int64)
-    return Lengths(query.shape[2], key.shape[2], 0, query.shape[2], key.shape[2], ragged._replace(offsets=offsets), left=left)
+    return Lengths(rows, keys, 0, max(rows, keys), keys, ragged._replace(offsets=offsets), left=left)
 
 
-def _held(bounds: Tensor, total: int) -> tuple[Tensor, Tensor]:
-    """First token and length of each sequence, inside a tensor of `total` tokens."""
+def _held(bounds: Tensor, total: int, most: int) -> tuple[Tensor, Tensor]:
+    """First token and length, at most `most`, of each sequence, inside a tensor of `total` tokens."""
     rising = bounds.to(torch.int64).clamp(0, total).cummax(0).values
-    return rising[:-1], rising.diff()
+    return rising[:-1], rising.diff().clamp(max=most)
 
 
 def _boundaries(name: str, given: object, total: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from .request import Request
 
 if TYPE_CHECKING:
     from ..passes.residues import Residues
-    from .gradients import Backward, Gradients, Saved
+    from .gradients import Saved
 
 
 class ResidueClass(NamedTuple):
@@ -47,22 +47,6 @@ class ResidueClass(NamedTuple):
             grad_out=self.of_rows(of_all.grad_out),
             grad_lse=grad_lse,
         )
-
-
-def by_class(request: Request, saved: Saved, tables: frozenset[str], run_backward: Backward) -> Gradients:
-    """The gradients of a request from those of its classes; tables get the sum over the classes, in their order."""
-    from .gradients import Gradients  # only training needs it
-
-    classes = residue_classes(request)
-    if len(classes) == 1:
-        return run_backward(request, saved, tables)
-    query, key, value = (torch.empty_like(each) for each in (request.query, request.key, request.value))
-    parts = [run_backward(each.request, each.saved(saved), tables) for each in classes]
-    for each, part in zip(classes, parts, strict=True):
-        each.of_rows(query).copy_(part.query)
-        each.of_keys(key).copy_(part.key)
-        each.of_keys(value).copy_(part.value)
-    return Gradients(query, key, value, {name: total([part.tables[name] for part in parts]) for name in tables})
 
 
 def total(parts: Sequence[Tensor]) -> Tensor:

@@ -54,17 +54,22 @@ def settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def _refuse(name: str, value: str, allowed: str) -> ValueError:
-    return ValueError(f"the environment variable `{name}` is `{value}`, which it does not allow.\n  write {allowed}, or unset it")
+    return ValueError(f"the environment variable `{name}` is `{value:.400}`, which it does not allow.\n  write {allowed}, or unset it")
 
 
 def _folder(name: str, given: Mapping[str, str], *, relative: bool = False) -> Path | None:
     value = given.get(name, "")
     if not value:
         return None
-    path = Path(value).expanduser()
+    try:
+        path = Path(value).expanduser()
+        file = path.exists() and not path.is_dir()
+    except (OSError, RuntimeError) as error:  # a name too long, a folder that may not be entered, `~nobody`
+        why = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise _refuse(name, value, f"the path of a folder (of this one the system says: {why})") from error
     if not (relative or path.is_absolute()):
         raise _refuse(name, value, "an absolute path")
-    if path.exists() and not path.is_dir():
+    if file:
         raise _refuse(name, value, "the path of a folder (this is a file)")
     return path
 
@@ -91,7 +96,7 @@ def _count(name: str, given: Mapping[str, str], most: int) -> int | None:
     value = given.get(name, "")
     if not value:
         return None
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= most):
+    if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) or not 1 <= int(value) <= most:
         raise _refuse(name, value, f"a whole number from 1 to {most}")
     return int(value)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import TYPE_CHECKING
 
 from ..codegen.cpp_targets import VECTOR_BYTES
 from ..ir.expr import Symbol
 from ..ir.order import Boxes, Order
+from ..ir.program import Program
 from ..ir.target import SHORT_ROWS
 from . import materialise
-from .bundle_registry import block_found
+from .bundle_registry import orders_found
 from .choices import MEASURED, Choice, Question, keep, keep_predicted, kept
 from .cpp_launch import target_here, variant_of
 from .request import Request
@@ -31,22 +34,22 @@ def ordered(request: Request, family: str = "forward") -> Request:
 
 
 def in_order(request: Request, order: Order | None) -> Request:
-    return request if order is None else request._replace(order=order)
+    return request if order is None else request._replace(program=over_positions(request.program, order), order=order)
 
 
 def _is_plain(request: Request) -> bool:
     """Whether tokens are those of the grid, all of them, on both sides."""
-    whole = request.fills_tensors and request.offset == 0 and request.q_len == request.k_len
-    return whole and request.q_len > SHORT_ROWS
+    tokens = math.prod(request.program.space.extents)
+    whole = request.fills_tensors and request.offset == 0 and request.q_len == request.k_len == tokens
+    return whole and tokens > SHORT_ROWS
 
 
 def order_of(request: Request, family: str) -> Order | None:
     """The order in use for a pass."""
     variant, values = _asked(request, family)
     if (variant, values) not in _chosen:
-        # a bundle was built for row-major tokens, perhaps for a machine that can build nothing else
-        served = block_found(variant, request.q_len) is not None
-        _chosen[variant, values] = None if served else _kept(variant, values)
+        shipped = orders_found(variant, request.q_len)  # a machine with a bundle can perhaps build nothing else
+        _chosen[variant, values] = _best_of(shipped, variant, values) if shipped else _kept(variant, values)
     return _chosen[variant, values]
 
 
@@ -65,7 +68,7 @@ def orders_considered(request: Request, family: str) -> tuple[Order | None, ...]
     """What the model ranks, the best first; None is row-major. Nothing where it has no say."""
     if request.program.space.rank < 2 or not _is_plain(request):
         return ()
-    return tuple(None if each.boxes is None else Order(each.boxes, each.boxes) for each in _considered(*_asked(request, family)))
+    return tuple(_order(each.boxes) for each in _considered(*_asked(request, family)))
 
 
 def _asked(request: Request, family: str) -> tuple[Variant, Values]:
@@ -79,6 +82,21 @@ def forget_orders() -> None:
     _chosen.clear()
 
 
+def predicted(variant: Variant, values: Values) -> Order | None:
+    """The order that the model takes; None is row-major."""
+    return _order(next((each.boxes for each in _considered(variant, values)), None))
+
+
+def _best_of(offered: tuple[Order | None, ...], variant: Variant, values: Values) -> Order | None:
+    """The one of some orders that the model likes best; None is row-major and one of them."""
+    boxes = tuple(order.rows for order in offered if order is not None)
+    return _order(next((each.boxes for each in _considered(variant, values, boxes)), None)) if boxes else None
+
+
+def _order(boxes: Boxes | None) -> Order | None:
+    return None if boxes is None else Order(boxes, boxes)
+
+
 def _kept(variant: Variant, values: Values) -> Order | None:
     try:
         question = _question(variant, values)
@@ -87,8 +105,7 @@ def _kept(variant: Variant, values: Values) -> Order | None:
     found = kept(question)
     if found is not None:
         return _order_of(found.numbers, variant.program.space.extents)
-    boxes = next((each.boxes for each in _considered(variant, values)), None)
-    order = None if boxes is None else Order(boxes, boxes)
+    order = predicted(variant, values)
     keep_predicted(question, _numbers(order))
     return order
 
@@ -110,10 +127,28 @@ def _order_of(numbers: tuple[int, ...], extents: tuple[int, ...]) -> Order | Non
     return Order(boxes, boxes) if boxes.fit else None
 
 
-def _considered(variant: Variant, values: Values) -> tuple[Considered, ...]:
+def _considered(variant: Variant, values: Values, offered: tuple[Boxes, ...] | None = None) -> tuple[Considered, ...]:
     from ..passes.box_order import considered  # what the cache holds is not predicted again
     from ..passes.tile_shape import Problem
 
     real_bytes = 8 if variant.dtype == "f64" else 4
     lanes = VECTOR_BYTES[variant.target.name] // real_bytes
-    return considered(variant.program, values, Problem(variant.program.space.extents, sum(variant.dims), real_bytes, lanes))
+    return considered(variant.program, values, Problem(variant.program.space.extents, sum(variant.dims), real_bytes, lanes), offered)
+
+
+@functools.lru_cache(maxsize=1024)
+def over_positions(program: Program, order: Order) -> Program:
+    """The program over positions of an order, which `on_grid` undoes."""
+    from ..passes.box_order import boxed
+
+    found = boxed(program, order)
+    _grids[found, order] = program
+    return found
+
+
+def on_grid(program: Program, order: Order) -> Program:
+    """The program that `over_positions` took."""
+    return _grids[program, order]
+
+
+_grids: dict[tuple[Program, Order], Program] = {}

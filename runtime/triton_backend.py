@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,12 +14,15 @@ from .gpu import Gpu, gpu_of
 from .gradients import Gradients, Saved
 from .kernels import Kernel
 from .request import Request
-from .residue_classes import by_class, residue_classes
+from .residue_classes import residue_classes
 from .triton_call import Call
 from .triton_decode import Split
 from .triton_gpu import GpuKernel, Ready
-from .triton_kernel import Start
-from .triton_launch import call_of, loaded, target_of, toolchain, values_for, variant_of
+from .triton_launch import SPANS, call_of, loaded, sources_of_lengths, target_of, toolchain, values_for, variant_of
+
+if TYPE_CHECKING:
+    from .triton_backward import Room
+    from .triton_prepared_backward import PreparedBackward
 
 __all__ = ["run", "run_backward", "toolchain"]
 
@@ -41,7 +44,7 @@ def nothing_to_do(request: Request) -> bool:
 
 def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Gradients:
     """Gradients of query, key, value and of `tables`."""
-    return by_class(request, saved, tables, triton_backward.run_backward)
+    return triton_backward.run_backward(request, saved, tables)
 
 
 def _run(request: Request, outputs: tuple[Tensor, Tensor]) -> None:
@@ -78,13 +81,11 @@ class Prepared(NamedTuple):
     """Everything that a call starts, but for addresses and the stream.
 
     room: entries of the memory between two kernels, and their type; none where there are none.
-    kept: what launches point to beside the tensors of a call.
     """
 
     gpu: Gpu
     steps: tuple[Ready, ...]
     room: tuple[int, torch.dtype, torch.device] | None
-    kept: object
 
     def __call__(self, tensors: Sequence[Tensor | None]) -> None:
         """Start it. tensors: query, key, value, output and log-sum-exp, shaped and laid out as they were, in the layout of the call; then
@@ -131,26 +132,28 @@ def prepare(request: Request) -> Prepared | Each | None:
     return parts[0] if len(parts) == 1 else Each(parts)
 
 
+def prepare_backward(request: Request, saved: Saved, room: Room, tables: Sequence[str]) -> PreparedBackward | None:
+    """What it takes to carry out backward passes that differ in addresses only; see `prepared_backward`."""
+    from .triton_prepared_backward import prepared_backward  # only training needs it
+
+    return prepared_backward(request, saved, room, tables)
+
+
 def _prepared(request: Request, outputs: tuple[Tensor, Tensor], whole: Sequence[Tensor]) -> Prepared:
     built, call = _call(request, outputs)
     kernel, gpu = loaded(built), gpu_of(request.query.device)
     assert gpu is not None
     assert isinstance(kernel, GpuKernel)
-    sources: dict[str, tuple[int, Tensor]] = dict(zip(("query", "key", "value", "out", "lse"), enumerate(whole), strict=True))
-    own = [(name, getattr(request.ragged, name)) for name in ("q_lens", "k_lens", "offsets")] if request.left else []
-    sources |= {name: (len(whole) + number, tensor) for number, (name, tensor) in enumerate(own) if name in request.left}
+    sources = dict(zip(("query", "key", "value", "out", "lse"), enumerate(whole), strict=True))
+    sources |= sources_of_lengths(request, len(whole))
     if not _few_rows(built):
         steps = triton_call.starts(kernel, call)
-        return Prepared(gpu, tuple(_ready(kernel, step, sources, call) for step in steps), None, call)
+        return Prepared(gpu, tuple(kernel.ready_for(step, gpu, sources) for step in steps), None)
     split = _split(built, call)
     room = triton_decode.room_of(call, split)
     if room is not None:
-        last = len(whole) + len(own)
+        last = len(whole) + (len(SPANS) if request.left else 0)
         sources |= {"sums": (last, room), "weights": (last, room)}
     steps = triton_decode.starts(kernel, call, split, room)
     size = None if room is None else (room.numel(), room.dtype, room.device)
-    return Prepared(gpu, tuple(_ready(kernel, step, sources, call) for step in steps), size, call)
-
-
-def _ready(kernel: GpuKernel, step: Start, sources: Mapping[str, tuple[int, Tensor]], call: Call) -> Ready:
-    return kernel.ready(step, call.query.device).moved_by(step.given, sources)
+    return Prepared(gpu, tuple(kernel.ready_for(step, gpu, sources) for step in steps), size)

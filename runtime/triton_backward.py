@@ -5,9 +5,9 @@ No two programs write the same number, so that the same call gives the same bits
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from .chosen_configurations import configured
 from .gradients import Gradients, Saved
 from .kernels import Variant
 from .request import NAMES, Request
+from .residue_classes import residue_classes
 from .triton_call import Call, shared_arguments, turns, turns_of_queries
 from .triton_kernel import Kernel, Start, start, strides_by_axis, strides_in_units
 from .triton_launch import call_of, loaded, target_of, values_for
@@ -26,23 +27,58 @@ MOST_PAIR_BYTES = 2**28
 
 def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Gradients:
     """Gradients of query, key, value and of `tables`."""
-    work = _Work.of(request, saved, tables)
-    if request.query.numel() == 0 or request.key.numel() == 0 or request.value.numel() == 0 or request.batch == 0:
-        for each in (work.query, work.key, work.value):
+    room = torch.empty_like(request.query), torch.empty_like(request.key), torch.empty_like(request.value)
+    totals = {name: zeros_of(_table(request, name)) for name in sorted(tables)}
+    if nothing_to_do(request):
+        for each in room:
             each.zero_()
     else:
-        _descend_queries(work)
-        _descend_keys(work)
-    sums = {name: total.view(work.table(name).shape).to(work.table(name).dtype) for name, total in work.totals.items()}
-    return Gradients(work.query, work.key, work.value, sums)
+        for work in works(request, saved, room, totals):
+            for step in steps(work):
+                start(step.kernel, step.what, request.query.device)
+                step.slots.add_to(totals)
+        clear(unseen_keys(request, room))
+    return Gradients(*room, {name: summed(_table(request, name), total) for name, total in totals.items()})
+
+
+def nothing_to_do(request: Request) -> bool:
+    """Whether a tensor is empty, so that no gradient is anything but 0."""
+    return request.query.numel() == 0 or request.key.numel() == 0 or request.value.numel() == 0 or request.batch == 0
+
+
+def unseen_keys(request: Request, room: Room) -> tuple[Tensor, ...]:
+    """What no kernel writes: gradients past the keys of a call that sees fewer than there are."""
+    if request.ragged.k_start is not None or request.k_len >= request.key.shape[2]:
+        return ()
+    return tuple(each[:, :, request.k_len :] for each in room[1:])
+
+
+def clear(tensors: Sequence[Tensor]) -> None:
+    for each in tensors:
+        each.zero_()
+
+
+def zeros_of(table: Tensor) -> Tensor:
+    """Room for the sums of a table: f64[entries]."""
+    return torch.zeros(table.numel(), dtype=torch.float64, device=table.device)
+
+
+def summed(table: Tensor, total: Tensor) -> Tensor:
+    """The gradient of a table."""
+    return total.view(table.shape).to(table.dtype)
+
+
+Room = tuple[Tensor, Tensor, Tensor]
+"""For gradients of query, key and value: shapes and dtypes of the request's tensors."""
 
 
 @dataclass(frozen=True)
-class _Work:
-    """A request, what its forward pass left, and room for its gradients.
+class Work:
+    """A residue class of a request, what its forward pass left, and room for its gradients.
 
     lse, delta, grad_lse: f32 (f64 for f64), contiguous, all of one shape.
     query, key, value: gradients, in the dtype of the request.   totals: f64[entries] of each table that is wanted.
+    rows: which rows of the whole request these are.
     """
 
     request: Request
@@ -54,24 +90,12 @@ class _Work:
     key: Tensor
     value: Tensor
     totals: Mapping[str, Tensor]
+    rows: slice
 
-    @staticmethod
-    def of(request: Request, saved: Saved, tables: frozenset[str]) -> _Work:
-        lse = saved.lse.contiguous()
-        return _Work(
-            request,
-            saved,
-            lse,
-            torch.empty_like(lse),
-            None if saved.grad_lse is None else saved.grad_lse.contiguous(),
-            torch.empty_like(request.query),
-            torch.empty_like(request.key),
-            torch.empty_like(request.value),
-            {name: _zeros(request, name) for name in sorted(tables)},
-        )
-
-    def table(self, name: str) -> Tensor:
-        return _table(self.request, name)
+    @property
+    def is_all(self) -> bool:
+        """Whether there is no other class."""
+        return self.rows == slice(None)
 
     def launch_of(self, family: str) -> tuple[Kernel, Call]:
         request = self.request
@@ -80,15 +104,20 @@ class _Work:
         return loaded(values.kernel), call
 
 
+def works(request: Request, saved: Saved, room: Room, totals: Mapping[str, Tensor]) -> Iterator[Work]:
+    """One for each residue class; together they fill `room`."""
+    query, key, value = room
+    for each in residue_classes(request):
+        mine = each.saved(saved)
+        lse, grad_lse = mine.lse.contiguous(), None if mine.grad_lse is None else mine.grad_lse.contiguous()
+        parts = each.of_rows(query), each.of_keys(key), each.of_keys(value)
+        yield Work(each.request, mine, lse, torch.empty_like(lse), grad_lse, *parts, totals, each.rows)
+
+
 def _table(request: Request, name: str) -> Tensor:
     table = request.bindings[name]
     assert isinstance(table, Tensor)  # `check_bound_tensors` has seen it
     return table
-
-
-def _zeros(request: Request, name: str) -> Tensor:
-    table = _table(request, name)
-    return torch.zeros(table.numel(), dtype=torch.float64, device=table.device)
 
 
 def _variant_of(request: Request, family: str, wanted: tuple[str, ...]) -> Variant:
@@ -98,11 +127,25 @@ def _variant_of(request: Request, family: str, wanted: tuple[str, ...]) -> Varia
     return configured(Variant(request.program, target, dtype, dims, (0, 0), moved, family, wanted), request)
 
 
+class Step(NamedTuple):
+    """One launch, and the numbers that it leaves for tables."""
+
+    kernel: Kernel
+    what: Start
+    slots: Slots
+
+
+def steps(work: Work) -> Iterator[Step]:
+    """What is started for a residue class, in this order."""
+    yield from _of_queries(work)
+    yield _of_keys(work)
+
+
 # -- queries ----------------------------------------------------------------------------------------------------------
 
 
-def _descend_queries(work: _Work) -> None:
-    """Fill the gradient of the queries and `delta`."""
+def _of_queries(work: Work) -> Iterator[Step]:
+    """Fills the gradient of the queries and `delta`."""
     request = work.request
     kernel, call = work.launch_of("backward_queries")
     tiles = -(-request.q_len // kernel.signature.block_q)
@@ -127,9 +170,8 @@ def _descend_queries(work: _Work) -> None:
     }
     at_once = _at_once(kernel, request)
     for first in range(0, programs, at_once):
-        slots = _Slots.of_queries(kernel, work, (tiles, min(at_once, programs - first)))
-        start(kernel, Start(slots.programs, {**given, **slots.given, "first_place": first}), request.query.device)
-        slots.add_to(work.totals)
+        slots = Slots.of_queries(kernel, work, (tiles, min(at_once, programs - first)))
+        yield Step(kernel, Start(slots.programs, {**given, **slots.given, "first_place": first}), slots)
 
 
 def _strides_of_rows(lse: Tensor) -> dict[str, int]:
@@ -148,8 +190,8 @@ def _at_once(kernel: Kernel, request: Request) -> int:
 # -- keys and values --------------------------------------------------------------------------------------------------
 
 
-def _descend_keys(work: _Work) -> None:
-    """Fill the gradients of keys and values; `delta` is there."""
+def _of_keys(work: Work) -> Step:
+    """Fills the gradients of keys and values; `delta` is there."""
     request = work.request
     kernel, call = work.launch_of("backward")
     shared = request.kv_batch == 1 and request.ragged.k_start is None
@@ -158,7 +200,7 @@ def _descend_keys(work: _Work) -> None:
     rows_bytes = request.q_len * (request.head_dim + request.value_dim) * request.query.element_size()
     half = {"q": request.query, "k": request.key, "v": request.value, "rise": work.saved.grad_out}
     unit, strides = strides_in_units({**half, "grad_key": work.key, "grad_value": work.value})
-    slots = _Slots.of_keys(kernel, work)
+    slots = Slots.of_keys(kernel, work)
     given: dict[str, Any] = {
         "query": request.query,
         "key": request.key,
@@ -179,18 +221,14 @@ def _descend_keys(work: _Work) -> None:
     }
     given["first_offset"] = given.pop("offset")
     tiles = -(-request.k_len // kernel.signature.block_q)
-    start(kernel, Start(tiles * planes, given), request.query.device)
-    slots.add_to(work.totals)
-    if request.ragged.k_start is None:  # a call may see fewer keys than there are
-        for each in (work.key, work.value):
-            each[:, :, request.k_len :].zero_()
+    return Step(kernel, Start(tiles * planes, given), slots)
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Slots:
+class Slots:
     """Numbers that a launch writes, and the entries of tables that they belong to.
 
     parts: name of the table, numbers, entries i64 of the same shape; where nothing is written, 0 and entry 0.
@@ -201,7 +239,7 @@ class _Slots:
     strides: Mapping[str, int]
 
     @staticmethod
-    def of_queries(kernel: Kernel, work: _Work, extent: tuple[int, int]) -> _Slots:
+    def of_queries(kernel: Kernel, work: Work, extent: tuple[int, int]) -> Slots:
         """extent: tiles of queries, and programs of the launch."""
         tiles, programs = extent
         request = work.request
@@ -211,10 +249,10 @@ class _Slots:
             PAIRS: (programs * kernel.signature.block_q, request.k_len),
         }
         strides = {f"sum{n}_row": request.k_len for n, (_, over) in enumerate(kernel.sums) if over == PAIRS}
-        return _Slots(programs, tuple(_part(name, shapes[over], work) for name, over in kernel.sums), strides)
+        return Slots(programs, tuple(_part(name, shapes[over], work) for name, over in kernel.sums), strides)
 
     @staticmethod
-    def of_keys(kernel: Kernel, work: _Work) -> _Slots:
+    def of_keys(kernel: Kernel, work: Work) -> Slots:
         request = work.request
         packed = request.ragged.k_start is not None
         shape = (1 if packed else request.batch, request.heads, request.key.shape[2])
@@ -222,7 +260,7 @@ class _Slots:
         batch = 0 if packed else request.heads * tokens
         numbers = [n for n, (_, over) in enumerate(kernel.sums) if over == KEYS]
         strides = {name: stride for n in numbers for name, stride in ((f"sum{n}_batch", batch), (f"sum{n}_head", tokens))}
-        return _Slots(0, tuple(_part(name, shape, work) for name, _ in kernel.sums), strides)
+        return Slots(0, tuple(_part(name, shape, work) for name, _ in kernel.sums), strides)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -232,17 +270,22 @@ class _Slots:
         return {**tensors, **self.strides}
 
     def add_to(self, totals: Mapping[str, Tensor]) -> None:
-        """Add every number to its entry, in a fixed order."""
+        """Add every number to its entry."""
         for name, numbers, entries in self.parts:
-            total, flat, what = totals[name], entries.flatten(), numbers.double().flatten()
-            if total.numel() == 0:
-                continue
-            if total.is_cuda:
-                total.index_put_((flat,), what, accumulate=True)  # sorts first; `index_add_` would be atomic there
-            else:
-                total.index_add_(0, flat, what)  # one after another
+            add(totals[name], numbers, entries)
 
 
-def _part(name: str, shape: tuple[int, ...], work: _Work) -> tuple[str, Tensor, Tensor]:
+def add(total: Tensor, numbers: Tensor, entries: Tensor) -> None:
+    """Add every number to its entry of `total`, in a fixed order."""
+    if total.numel() == 0:
+        return
+    flat, what = entries.flatten(), numbers.double().flatten()
+    if total.is_cuda:
+        total.index_put_((flat,), what, accumulate=True)  # sorts first; `index_add_` would be atomic there
+    else:
+        total.index_add_(0, flat, what)  # one after another
+
+
+def _part(name: str, shape: tuple[int, ...], work: Work) -> tuple[str, Tensor, Tensor]:
     numbers = torch.zeros(shape, dtype=work.lse.dtype, device=work.lse.device)
     return name, numbers, torch.zeros(shape, dtype=torch.int64, device=work.lse.device)

@@ -40,6 +40,10 @@ OPEN = ("q_start", "q_lens", "k_start", "k_lens", "offsets")
 """Pointers whose entries may be 32 or 64 bits wide: what a caller gave goes to the kernel as it is."""
 
 
+Sources = Mapping[str, tuple[int, Tensor]]
+"""By name of an argument, number and memory of the tensor that it lies in, of those whose address differs between calls."""
+
+
 class Moving(NamedTuple):
     """An address that differs between calls: which word of argument memory, and how many bytes past the start of tensor `source`."""
 
@@ -49,12 +53,16 @@ class Moving(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A launch but for its stream, and for the addresses that differ between calls."""
+    """A launch but for its stream, and for the addresses that differ between calls.
+
+    kept: tensors at the addresses that do not.
+    """
 
     gpu: Gpu
     function: int
     frame: Frame
     moving: tuple[Moving, ...] = ()
+    kept: tuple[Tensor, ...] = ()
 
     def __call__(self, stream: int, starts: Sequence[int] = ()) -> None:
         """Start it on a stream of the current device. starts: addresses of the tensors that `moving` counts."""
@@ -68,14 +76,15 @@ class Ready(NamedTuple):
                 words[frame.word["global scratch"]] = scratch.data_ptr()
             self.gpu.driver.launch(self.function, frame, stream)
 
-    def moved_by(self, given: Given, sources: Mapping[str, tuple[int, Tensor]]) -> Ready:
-        """With addresses that follow those of `sources`: by name of an argument, number and memory of the tensor that it lies in."""
+    def moved_by(self, given: Given, sources: Sources) -> Ready:
+        """With addresses that follow those of `sources`."""
         moving: list[Moving] = []
         for name, (source, whole) in sources.items():
             word, tensor = self.frame.word.get(name), given.get(name)
             if word is not None and isinstance(tensor, Tensor):
                 moving.append(Moving(word, source, tensor.data_ptr() - whole.data_ptr()))
-        return self._replace(moving=tuple(moving))
+        kept = tuple(each for name, each in given.items() if isinstance(each, Tensor) and name not in sources)
+        return self._replace(moving=tuple(moving), kept=kept)
 
 
 @contextlib.contextmanager
@@ -133,6 +142,10 @@ class GpuKernel:
         binary = self.binary(specialisation(start.given), merge=start.merge)
         function = gpu.driver.function(binary, gpu.index)
         return Ready(gpu, function, Frame(binary.layout, start.programs, packed(binary.layout, start.given)))
+
+    def ready_for(self, start: Start, gpu: Gpu, sources: Sources) -> Ready:
+        """A launch with everything but its stream and the addresses of `sources`."""
+        return self.ready(start, gpu.device).moved_by(start.given, sources)
 
     def binary(self, special: Specialisation, *, merge: bool = False) -> Binary:
         """Of memory, of the cache, or of the compiler."""

@@ -24,7 +24,7 @@ from .kernels import Kernel, Toolchain, Variant
 from .launches import Values, values_of
 from .request import NAMES, Request
 from .triton_call import Call
-from .triton_gpu import GpuKernel
+from .triton_gpu import GpuKernel, Sources
 from .triton_kernel import Kernel as TritonKernel
 from .triton_kernel import Signature, arguments_named, load
 
@@ -71,6 +71,15 @@ def call_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) ->
         narrow=values.narrow,
         tf32=bool(torch.backends.cuda.matmul.allow_tf32),
     )
+
+
+SPANS = ("q_lens", "k_lens", "offsets")
+
+
+def sources_of_lengths(request: Request, first: int) -> Sources:
+    """Lengths and offsets that stay on the GPU, where they come as tensors number `first` and the two after it."""
+    given = enumerate((getattr(request.ragged, name) for name in SPANS), first)
+    return {name: each for name, each in zip(SPANS, given, strict=True) if name in request.left}
 
 
 # -- building ---------------------------------------------------------------------------------------------------------

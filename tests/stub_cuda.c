@@ -1,4 +1,5 @@
-/* Stands in for libcuda.so.1: writes what it is asked to stdout. LACUNA_STUB_ARGUMENTS: how many arguments the kernel takes. */
+/* Stands in for libcuda.so.1: writes what it is asked to stdout. LACUNA_STUB_ARGUMENTS: how many arguments the kernel takes.
+   A launch on stream 0xbad fails. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,7 @@ int cuMemFreeAsync(uint64_t memory, void *stream) {
 int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *stream,
                    void **arguments, void **extra) {
   printf("launch %p %u %u %u %u %u %u %u %p %d\n", function, x, y, z, bx, by, bz, shared, stream, extra != NULL);
+  if (stream == (void *)0xbad) return 1;
   const char *sizes = getenv("LACUNA_STUB_ARGUMENTS");
   for (int n = 0; sizes[n]; ++n) {
     uint64_t value = 0;

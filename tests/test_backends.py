@@ -94,6 +94,17 @@ def test_packed_sequences_see_only_themselves(backend: str) -> None:
         reference.assert_close(lse[:, start:stop].unsqueeze(0), exact_lse, 1e-5)
 
 
+def test_a_score_on_a_grid_reads_a_table_with_an_entry_for_each_token() -> None:
+    """63 tokens on rows of 8: the last row is one short, and the table ends where the tokens do."""
+    query, key, bias = torch.randn(1, 1, 63, 8), torch.randn(1, 1, 63, 8), torch.randn(1, 63)
+    given = problems.near(r=1).on(8, 8)
+    scored = attention(query, key, key, given, score=problems.biased(bias=bias), backend="eager")
+    row, column = torch.arange(63) // 8, torch.arange(63) % 8
+    mask = ((row[:, None] - row).abs() <= 1) & ((column[:, None] - column).abs() <= 1)
+    exact, _ = reference.attention(query, key, key, mask, score=lambda s: s + bias.to(s.dtype))
+    reference.assert_close(scored, exact, 1e-5)
+
+
 def test_nan_and_infinite_scores_propagate_and_empty_rows_are_zero() -> None:
     query = torch.randn(1, 1, 40, 8)
     key = query.clone()

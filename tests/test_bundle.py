@@ -17,6 +17,7 @@ import pytest
 import torch
 from lacuna.runtime import bundle_registry
 from lacuna.runtime.bundle_build import BuildFailed, Built, build
+from lacuna.runtime.bundle_load import forget_bundles
 from lacuna.runtime.bundle_spec import KernelSpec
 
 WITHOUT_COMPILER = Path(__file__).parent / "without_compiler.py"
@@ -71,7 +72,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> First:
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     yield
-    bundle_registry.forget_bundles()
+    forget_bundles()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -188,7 +189,7 @@ def test_specifications_are_checked(tmp_path: Path) -> None:
         KernelSpec("program @a(q < Lq, k < Lk) { mask = true score = s normalise = softmax }", alibi(slopes=torch.zeros(1)))
     with pytest.raises(ValueError, match="there is no target 'sm_1'"):
         build(KernelSpec(), tmp_path / "out", targets=["sm_1"])
-    with pytest.raises(FileNotFoundError, match="there is no specification"):
+    with pytest.raises(FileNotFoundError, match="there is no Python file"):
         build(tmp_path / "none.py", tmp_path / "out")
     (tmp_path / "empty.py").write_text("kernels = []")
     with pytest.raises(ValueError, match="lists no kernels"):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -91,6 +92,35 @@ def test_a_call_that_does_not_fit_is_refused_before_anything_is_read(example: Pa
     assert function(ctypes.byref(call)) == NO_TERMS
     call.heads, call.kv_heads = 3, 2
     assert function(ctypes.byref(call)) == BAD_CALL
+    call.heads, call.kv_heads, call.offset = 1, 1, 1
+    assert function(ctypes.byref(call)) == BAD_CALL  # the kernel is for offset 0
+    call.offset, call.offsets = 0, ctypes.addressof(numbers)
+    assert function(ctypes.byref(call)) == BAD_CALL
+
+
+@lacuna.score
+def scaled(s: Any, *, by: Any) -> Any:
+    return s * by
+
+
+def test_a_decoding_kernel_takes_every_offset_and_no_more_rows_than_it_is_for(tmp_path: Path) -> None:
+    spec = KernelSpec(None, scaled(by=2.0), dtypes=("f32",), head_dims=(8,), passes=("forward",), rows=("few",))
+    made = build(spec, tmp_path / "bundle", processes=1)
+    (shared,) = (made.folder / "kernels").rglob("*.so")
+    (name,) = re.findall(r"int32_t (lacuna_\w+)\(", (made.folder / "include" / "lacuna.h").read_text())
+    function = getattr(ctypes.CDLL(str(shared)), name)
+    rows, keys, out = np.ones((16, 8), np.float32), np.ones((20, 8), np.float32), np.zeros((16, 8), np.float32)
+    call = Call(size=ctypes.sizeof(Call), version=1, batch=1, heads=1, kv_heads=1, kv_batch=1, q_len=16, k_len=20, offset=4, scale=1.0)
+    call.q, call.k, call.v, call.out = (each.ctypes.data for each in (rows, keys, keys, out))
+    for strides in (call.q_strides, call.k_strides, call.v_strides, call.out_strides):
+        strides[:] = (160, 160, 8)
+    assert function(ctypes.byref(call)) == BAD_CALL  # no reals
+    call.reals = ctypes.addressof(ctypes.c_double(2.0))
+    call.q_len = 17
+    assert function(ctypes.byref(call)) == BAD_CALL
+    call.q_len = 16
+    assert function(ctypes.byref(call)) == 0
+    assert np.allclose(out, 1)
 
 
 def test_the_header_compiles_as_c_and_as_cpp(example: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import pytest
 from lacuna.runtime import bundle_registry
 from lacuna.runtime.bundle_build import build
 from lacuna.runtime.bundle_files import checksum, is_name, names_in
+from lacuna.runtime.bundle_load import forget_bundles
 from lacuna.runtime.bundle_manifest import BundleError, Manifest, unpacked
 from lacuna.runtime.bundle_spec import KernelSpec
+from lacuna.runtime.cpp_call import CppKernel
 
 PROVE_FLIPS, QUICK_FLIPS = 2000, 150
 
@@ -35,7 +38,7 @@ def bundle(sound: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     yield
-    bundle_registry.forget_bundles()
+    forget_bundles()
 
 
 def rewritten(bundle: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -77,8 +80,6 @@ def test_every_flipped_byte_and_every_cut_is_seen(bundle: Path) -> None:
     names = names_in(bundle)
     for _ in range(PROVE_FLIPS if PROFILE == "prove" else QUICK_FLIPS):
         path = bundle / chance.choice(names)
-        if path.name == "manifest.schema.json":
-            continue
         before = path.read_bytes()
         at = chance.randrange(len(before))
         damaged = before[:at] if chance.random() < 0.3 else before[:at] + bytes([before[at] ^ 1 << chance.randrange(8)]) + before[at + 1 :]
@@ -151,6 +152,50 @@ def test_a_kernel_without_a_checksum_is_refused(bundle: Path) -> None:
     rewritten(bundle, lambda given: given.update(files={}))
     with pytest.raises(BundleError, match="it has no checksum of `programs/"):
         lacuna.load(bundle)
+
+
+def test_boxes_that_do_not_fill_their_grid_are_refused(bundle: Path) -> None:
+    def change(given: dict[str, Any]) -> None:
+        (kernel,) = given["kernels"]
+        kernel["order"] = {"grid": kernel["program"], "extents": [8, 8], "box": [3, 2], "dilation": [1, 1]}
+
+    rewritten(bundle, change)
+    with pytest.raises(BundleError, match=r"the boxes of `causal_f32_d8_decode` in the bundle .* do not fill their grid"):
+        lacuna.load(bundle)
+
+
+def test_a_folder_that_is_loaded_again_is_read_again(bundle: Path) -> None:
+    lacuna.load(bundle)
+    rewritten(bundle, lambda given: given["kernels"][0].update(name="rebuilt"))
+    lacuna.load(bundle)
+    assert [each.entry["name"] for each in bundle_registry._kernels.values()] == ["rebuilt"]  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_kernel_that_the_system_cannot_load_says_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "needed.c").write_text("int needed(void) { return 1; }\n")
+    (tmp_path / "kernel.c").write_text("int needed(void); int kernel(void) { return needed(); }\n")
+    for command in (["needed.c", "-o", "libgomp-other.so"], ["kernel.c", "-o", "kernel.so", "-L.", "-l:libgomp-other.so"]):
+        subprocess.run(["cc", "-shared", "-fPIC", *command], cwd=tmp_path, check=True)
+    (tmp_path / "libgomp-other.so").unlink()
+    with pytest.raises(OSError, match=r"the kernel `.*kernel\.so` cannot be loaded: libgomp-other.*\n  write `apt install libgomp1`"):
+        CppKernel(tmp_path / "kernel.so", "kernel")
+
+
+def test_a_program_that_is_no_text_is_refused(bundle: Path) -> None:
+    (program,) = (bundle / "programs").iterdir()
+    program.write_bytes(b"\xff\xfe")
+    rewritten(bundle, lambda given: given["files"].update({f"programs/{program.name}": checksum(b"\xff\xfe")}))
+    with pytest.raises(BundleError, match="is damaged: it is no text"):
+        lacuna.load(bundle)
+
+
+@pytest.mark.parametrize("depth", [200, 450, 900])
+def test_a_manifest_that_is_nested_deeply_is_refused_like_any_other(bundle: Path, depth: int) -> None:
+    text = (bundle / "manifest.json").read_text()
+    nested = text.replace('"gradients": []', '"launch": {"a": ' + "[" * depth + "]" * depth + '}, "gradients": []')
+    assert nested != text
+    with pytest.raises(BundleError):
+        unpacked(nested.encode())
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"\xff\xfe", b"[" * 100_000, b"nul", b'{"format": NaN}'])

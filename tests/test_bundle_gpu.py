@@ -16,9 +16,9 @@ from typing import Any
 import lacuna
 import pytest
 import torch
-from lacuna.runtime import bundle_registry
 from lacuna.runtime.binary import Layout
 from lacuna.runtime.bundle_build import build
+from lacuna.runtime.bundle_load import forget_bundles
 from lacuna.runtime.gpu import claimed
 from lacuna.runtime.recording import Launched, Recording
 
@@ -52,7 +52,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     build(folder / "spec.py", folder / "built", processes=1)
     shutil.move(folder / "built", folder / "bundle")
     yield folder / "bundle"
-    bundle_registry.forget_bundles()
+    forget_bundles()
 
 
 def entry_of(bundle: Path) -> dict[str, Any]:
@@ -96,6 +96,7 @@ def test_neither_triton_nor_a_compiler_is_needed(bundle: Path, tmp_path: Path) -
 import sys
 sys.path.insert(0, {str(HERE)!r})
 import without_compiler, torch, lacuna
+from lacuna.runtime.bundle_load import forget_bundles
 from lacuna.runtime.gpu import claimed
 from lacuna.runtime.recording import Recording
 with claimed("sm_90", Recording()) as driver, torch.no_grad():
@@ -138,7 +139,14 @@ int main(int count, char **arguments) {{
   int32_t status = {name}_load(&kernel, arguments[1], 90);
   if (count < 3 && status == LACUNA_OK) status = {name}_launch(&kernel, &call, (void *)0x99);
   printf("status %d\\n", status);
-  call.q = (void *)0x1001;
+  status = {name}_launch(&kernel, &call, (void *)0xbad);
+  printf("failed %d %d\\n", status == LACUNA_CUDA_REFUSED, kernel.error);
+  printf("again %d\\n", {name}_launch(&kernel, &call, (void *)0x99));
+  call.offset = 1;
+  printf("offset %d\\n", {name}_launch(&kernel, &call, NULL) == LACUNA_BAD_CALL);
+  call.offset = 0, call.tables = NULL;
+  printf("no tables %d\\n", {name}_launch(&kernel, &call, NULL) == LACUNA_BAD_CALL);
+  call.tables = tables, call.q = (void *)0x1001;
   printf("unaligned %d\\n", {name}_launch(&kernel, &call, NULL) == LACUNA_CUDA_UNALIGNED);
   call.q = (void *)0x1000, call.k_len = (int64_t)1 << 40;
   printf("too large %d\\n", {name}_launch(&kernel, &call, NULL) == LACUNA_CUDA_TOO_LARGE);
@@ -162,10 +170,11 @@ def test_the_c_header_packs_a_launch_as_python_does(bundle: Path, tmp_path: Path
     environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "LACUNA_STUB_ARGUMENTS": sizes}
     done = subprocess.run([tmp_path / "main", bundle], env=environment, check=True, capture_output=True, text=True)
     said = done.stdout.splitlines()
+    first = said[: said.index("status 0")]
     assert said[:2] == ["load 7f454c46", f"function {layout.entry}"]
     assert f"launch 0x20 {python.programs} 1 1 {layout.threads} 1 1 {layout.shared_bytes} 0x99 0" in said
     found = dict(
-        zip((slot.name for slot in layout.slots), (int(line.split()[1]) for line in said if line.startswith("argument")), strict=True)
+        zip((slot.name for slot in layout.slots), (int(line.split()[1]) for line in first if line.startswith("argument")), strict=True)
     )
     places = {"query": 0x1000, "key": 0x2000, "value": 0x3000, "out": 0x4000, "lse": 0x5000, "table_slopes": 0x6000}
     for slot in layout.slots:
@@ -178,4 +187,7 @@ def test_the_c_header_packs_a_launch_as_python_does(bundle: Path, tmp_path: Path
     if layout.scratch_bytes:
         assert f"allocate {layout.scratch_bytes * python.programs} 0x99" in said
         assert "release 7000 0x99" in said
-    assert said[-5:] == ["status 0", "unaligned 1", "too large 1", "other abi 1", "no binary 1"]
+    asked = ("load", "function", "attribute", "launch", "argument", "allocate", "release")
+    answers = [line for line in said if line.split()[0] not in asked]
+    refused = ["offset 1", "no tables 1", "unaligned 1", "too large 1", "other abi 1", "no binary 1"]
+    assert answers == ["status 0", "failed 1 1", "again 0", *refused]

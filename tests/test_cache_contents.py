@@ -6,14 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from lacuna.runtime import locks
 from lacuna.runtime.cache import Cache, Key, Manifest
-from lacuna.runtime.cache_contents import Damage, clear, entries, make_room, size, verify
+from lacuna.runtime.cache_contents import CacheUnreadable, Damage, clear, entries, make_room, size, verify
 from lacuna.runtime.folder import CacheNotPrivate, Folder
 
 KEY = Key("program @near(q < Lq, k < Lk) { ... }", "cpp avx2", "g++", (("dtype", "f32"),), "0.1.0+aa")
@@ -245,3 +246,34 @@ def test_without_locks_on_open_files_the_last_day_counts_as_in_use(cache: Cache,
     assert cache.load(key(1)) is not None
     make_room(cache.folder, 0)
     assert [old.exists(), young.exists()] == [False, True]
+
+
+# -- what is not what it seems ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("room", ["index", "artefacts", "toolchain"])
+def test_a_room_that_cannot_be_listed_is_no_empty_room(room: str, cache: Cache) -> None:
+    cache.get_or_build(KEY, build("kernel"))
+    (cache.folder.root / room).rename(cache.folder.root.parent / "aside") if room != "toolchain" else None
+    (cache.folder.root / room).symlink_to(room)  # which cannot be opened, not even by root
+    with pytest.raises(CacheUnreadable, match=f"`.*/{room}` cannot be read: .*\n  write LACUNA_CACHE_DIR="):
+        verify(cache.folder)
+    with pytest.raises(CacheUnreadable):
+        clear(cache.folder)
+    make_room(cache.folder, 0)  # nobody asked: a build goes on without
+
+
+def test_a_folder_below_a_file_is_no_whole_cache(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    below = Folder(tmp_path / "file" / "cache")
+    for ask in (size, verify, clear, entries):
+        with pytest.raises(CacheUnreadable, match="Not a directory"):
+            list(cast("Callable[[Folder], Iterable[object]]", ask)(below))
+
+
+def test_an_artefact_of_two_entries_counts_in_each(cache: Cache) -> None:
+    for number in range(2):
+        cache.get_or_build(key(number), build("one text" * BIG))
+    found = list(entries(cache.folder))
+    assert len({each.artefact for each in found}) == 1
+    assert sum(each.bytes for each in found) == size(cache.folder) + len("one text" * BIG)

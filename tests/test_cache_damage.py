@@ -15,7 +15,7 @@ import pytest
 import torch
 from lacuna import attention, pattern
 from lacuna.ir.trace import Traced
-from lacuna.runtime import chosen_shapes, cpp_launch, index_entry, kernels, launches, prepared, toolchain
+from lacuna.runtime import chosen_shapes, cpp_launch, index_entry, launches, prepared, toolchain
 from lacuna.runtime.cache import BuildForbidden
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, toolchain.CANDIDATES)), reason="no C++ compiler on PATH")
@@ -34,10 +34,9 @@ WANTED = (QUERY @ KEY.mT / 4).masked_fill(~SEEN, -torch.inf).softmax(-1) @ VALUE
 
 def answer() -> torch.Tensor:
     """The answer of a process that has just started."""
-    for forget in (prepared.forget_prepared, kernels.forget_kernels, chosen_shapes.forget_shapes, toolchain.forget):
+    for forget in (prepared.forget_prepared, launches.forget_launches, chosen_shapes.forget_shapes, toolchain.forget):
         forget()
     cpp_launch._loaded.clear()  # pyright: ignore[reportPrivateUsage] (what a new process lacks)
-    launches._remembered.clear()  # pyright: ignore[reportPrivateUsage] (likewise)
     rooms = {name: module for name, module in sys.modules.items() if name.startswith("lacuna.runtime.")}
     rooms.pop("lacuna.runtime.version")  # a file that is edited meanwhile would change every key
     for module in rooms.values():

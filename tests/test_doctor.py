@@ -175,6 +175,23 @@ def test_a_bad_setting_is_named_and_hides_nothing_else(monkeypatch: pytest.Monke
     assert os.environ["LACUNA_THREADS"] == "many"
 
 
+@pytest.mark.parametrize("value", ["~nobody-of-this-name/x", "/" + "a" * 300 + "/b", "relative"])
+def test_a_cache_folder_that_cannot_be_is_a_bad_setting(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LACUNA_CACHE_DIR", value)
+    problem = {each.name: each.problem for each in settings_found()}["LACUNA_CACHE_DIR"]
+    assert "which it does not allow. write" in (problem or "")
+    assert cache_state().state.startswith("the environment variable `LACUNA_CACHE_DIR` is")
+
+
+def test_a_cache_folder_that_cannot_be_looked_into_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "index").symlink_to("index")
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("LACUNA_CACHE_DIR", str(tmp_path))
+    found = cache_state()
+    assert not found.usable
+    assert "cannot be read" in found.state
+
+
 @pytest.mark.parametrize(
     ("release", "command"),
     [

@@ -20,7 +20,7 @@ def test_every_public_name_has_a_home() -> None:
 
 
 def test_an_unknown_public_name_is_answered_with_those_there_are() -> None:
-    with pytest.raises(AttributeError, match=r"module `lacuna` has no attribute `atention`\.\n  write one of attention, compile"):
+    with pytest.raises(AttributeError, match=r"module `lacuna` has no attribute `atention`\.\n  write one of KernelSpec, attention, build"):
         lacuna.atention  # type: ignore[attr-defined]  # noqa: B018
 
 

@@ -56,6 +56,11 @@ def divided(q, k, *, zero, sizes):
     return (q // (k - zero) <= 1) & (k % sizes[q % 3] < 2)
 
 
+@pattern
+def scaled(h, q, k, *, ids):
+    return (ids[q] * 4 == ids[k] * 4) | (k < (h << 31))
+
+
 def ints(*values: Any) -> torch.Tensor:  # noqa: ANN401 (nested lists)
     return torch.tensor(list(values), dtype=torch.int32)
 
@@ -105,6 +110,15 @@ def test_arithmetic_of_a_mask_mod_is_that_of_the_program(mask) -> None:
     positions = torch.arange(length, dtype=torch.int32)
     here, zero = to_block_mask(mask, length).mask_mod, torch.tensor(0)
     assert torch.equal(here(zero, zero, positions[:, None], positions[None, :]), dense(mask, length)[0, 0])
+
+
+def test_entries_of_tables_and_heads_leave_32_bits_too() -> None:
+    mask = scaled(ids=ints(0, 2**30, 2**31 - 1, 7, 0, 2**30))
+    positions = torch.arange(6, dtype=torch.int32)
+    here = to_block_mask(mask, 6, heads=2).mask_mod
+    found = [here(ints(0)[0], head, positions[:, None], positions[None, :]) for head in ints(0, 1)]
+    assert torch.equal(torch.stack(found), dense(mask, 6, heads=2)[0])
+    assert torch.equal(dense(from_bsr(to_bsr(mask, 6, block=(4, 4), elements=True)), 6)[0, 0], found[0])
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------

@@ -387,6 +387,7 @@ def test_heads_of_s2_cover_the_context_only_if_they_reach_every_residue() -> Non
         (lambda: patterns.hierarchical_local_guided(1, (64, 64), (32, 32), window=15), "one token of `low` stands for \\(2, 2\\)"),
         (lambda: patterns.segmented({"a": 2}, {("a", "b"): True}), r"a rule is about \('a', 'b'\)\n  write two of a"),
         (lambda: patterns.segmented({"a": 2}, {}, queries=["b"]), "there is no segment `b`\n  write some of a"),
+        (lambda: patterns.segmented({"a": 2}, {}, queries=["a", "a"]), "the segment `a` stands twice on one side\n  write each"),
         (lambda: patterns.segmented({"a": 0}, {}), "a sequence has no tokens"),
         (lambda: patterns.segmented({"a": (4, 4)}, {("a", "a"): patterns.gna((4, 5), 3)}), "is on a grid, and a segment has the extents"),
         (lambda: patterns.segmented({"a": 16}, {("a", "a"): patterns.gna((4, 4), 3)}), r"has the extents \(16,\)"),
@@ -394,4 +395,16 @@ def test_heads_of_s2_cover_the_context_only_if_they_reach_every_residue() -> Non
 )
 def test_parameters_without_a_meaning_are_refused(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: patterns.segmented({"a": 2}, {("a", "a"): 0}), r"the rule of \('a', 'a'\) is 0\n  write True, False or a pattern"),
+        (lambda: patterns.segmented({"a": 2}, {}, default=None), "`default` is None\n  write True or False"),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_what_is_no_rule_is_not_taken_for_one(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         call()

@@ -17,6 +17,7 @@ from lacuna.ir.pattern import pattern
 from lacuna.ir.score import Score, combined, score
 from lacuna.ir.trace import Traced, TracedTable
 from lacuna.ir.verify import verify
+from lacuna.passes.flatten_grid import FlattenGrid
 
 
 @score
@@ -127,6 +128,14 @@ def test_a_flat_score_joins_a_grid_row_major() -> None:
     program, _ = combined(near.on(4, 6), alibi(slopes=SLOPES))
     assert str(program.score) == "s + slopes[h] * float(k0 * 6 + k1 - (q0 * 6 + q1))"
     verify(program)
+
+
+@pytest.mark.parametrize("extents", [(4, 6), (3, 1, 5)])
+def test_a_flat_score_on_a_grid_reads_at_flat_positions_again(extents: tuple[int, ...]) -> None:
+    """Neither quotients nor remainders are left, so that a table of as many entries as there are tokens is seen to cover them."""
+    near = pattern(rank=len(extents))(lambda q, k: q[0] == k[0])
+    program, _ = combined(near.on(*extents), alibi(slopes=SLOPES))
+    assert str(FlattenGrid()(program).score) == "s + slopes[h] * float(k - q)"
 
 
 def test_a_score_of_a_grid_takes_coordinates() -> None:

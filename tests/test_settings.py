@@ -44,6 +44,8 @@ def test_the_environment_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -
         ("LACUNA_THREADS", "-1", "from 1 to 4096"),
         ("LACUNA_THREADS", "two", "from 1 to 4096"),
         ("LACUNA_THREADS", "4097", "from 1 to 4096"),
+        ("LACUNA_CACHE_DIR", "~nobody-of-this-name/x", "the path of a folder .*: Could not determine home directory"),
+        ("LACUNA_CACHE_DIR", f"/{'a' * 300}/b", "the path of a folder .*: File name too long"),
         ("LACUNA_CACHE_SIZE", "-1", "a number of bytes such as .* `512M`"),
         ("LACUNA_CACHE_SIZE", "1.5G", "a number of bytes"),
         ("LACUNA_CACHE_SIZE", "5m", "a number of bytes"),
@@ -53,3 +55,8 @@ def test_the_environment_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -
 def test_a_value_outside_the_allowed_ones_is_refused_by_name(name: str, value: str, allowed: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}` is `{value}`.*\n  write .*{allowed}"):
         settings({name: value})
+
+
+def test_a_value_of_any_length_is_refused_in_few_words() -> None:
+    with pytest.raises(ValueError, match=r"`LACUNA_THREADS` is `9{400}`, .*\n  write a whole number from 1 to 4096"):
+        settings({"LACUNA_THREADS": "9" * 5000})

@@ -235,6 +235,7 @@ def test_grids_are_part_of_the_text(space: Space) -> None:
         ("[*, *]", "[* *]", "expected `,`, found `*`"),
         ("}\n", "} 3", "line 5, column 3: expected the end, found `3`"),
         (") {", ") on 64 x ? {", "a grid has at most 64 axes, all known or all `?`"),
+        (") {", f") on {' x '.join(65 * '2')} {{", "a grid has at most 64 axes, all known or all `?`"),
     ],
 )
 def test_malformed_programs_are_refused_where_they_go_wrong(old: str, new: str, complaint: str) -> None:
@@ -251,7 +252,9 @@ def schedule() -> Schedule:
     band = Piece(Const(0), Binary(Op.ADD, I, Const(1)), 2, Binary(Op.LE, Lookup(low, (Const(0), Const(0), I)), J))
     given = Piece(Lookup(pointer, (I,)), Lookup(pointer, (Binary(Op.ADD, I, Const(1)),)), through=listed)
     bound = Piece(Const(0), Symbol("length"))
-    return Schedule(program, 128, 64, (band, given), (), (), (band, bound), (term,), False, False, "bound", "box 8 x 16", counters=Counters(boxes=3))
+    return Schedule(
+        program, 128, 64, (band, given), (), (), (band, bound), (term,), False, False, "bound", "box 8 x 16", counters=Counters(boxes=3)
+    )
 
 
 def test_a_schedule_reads_back_without_its_counters() -> None:
@@ -272,6 +275,9 @@ def test_the_text_of_a_schedule(golden: Callable[[str, str], None]) -> None:
     [
         ("block_q = 128", "block_q = 0", "`block_q` must be an integer from 1 to 2**31 - 1, found `0`"),
         ("block_q = 128", "block_q = -1", "`block_q` must be an integer from 1 to 2**31 - 1, found `-`"),
+        ("block_q = 128", "block_q = 2147483648", "`block_q` must be an integer from 1 to 2**31 - 1, found `2147483648`"),
+        ("i + 1, 2)", "i + 1, 0)", "expected a step from 1 to 2**31 - 1, found `0`"),
+        ("i + 1, 2)", "i + 1, 2147483648)", "expected a step from 1 to 2**31 - 1, found `2147483648`"),
         ("exact = false", "exact = 0", "`exact` must be true or false, found `0`"),
         ('route = "bound"', "route = bound", "`route` must be a string in double quotes, found `bound`"),
         ("through tiles", "through rows", "no table `rows` is declared"),

@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from lacuna import patterns
 from lacuna.ir.expr import Q
 from lacuna.ir.order import Boxes, Order
-from lacuna.passes.axes import by_axis
-from lacuna.passes.box_order import best_order, boxed, candidates, class_conditions, in_boxes, seen_along
+from lacuna.passes.axes import seen_along
+from lacuna.passes.box_order import best_order, boxed, candidates, in_boxes
+from lacuna.passes.by_axis import by_axis
+from lacuna.passes.class_conditions import class_conditions
 from lacuna.passes.derive import derive
 from lacuna.passes.evaluate import evaluate
 from lacuna.passes.launch import Launch
@@ -60,14 +62,15 @@ def test_every_token_has_one_position_and_a_run_of_positions_is_a_box(boxes: Box
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[Any, Order]:
     rows = draw(some_boxes().filter(lambda boxes: 2 <= len(boxes.extents) <= 3 and math.prod(boxes.extents) <= 300))
-    keys = Boxes(
-        rows.extents,
-        tuple(draw(st.sampled_from([n for n in (1, 2, 3, 4) if extent % n == 0])) for extent in rows.extents),
-        (1,) * len(rows.extents),
+    edges = tuple(draw(st.sampled_from([n for n in (1, 2, 3, 4) if extent % n == 0])) for extent in rows.extents)
+    apart = tuple(
+        draw(st.sampled_from([n for n in (1, 2, 3) if extent % (n * edge) == 0])) for extent, edge in zip(rows.extents, edges, strict=True)
     )
-    axis = [draw(st.integers(1, extent)) for extent in rows.extents]
+    keys = Boxes(rows.extents, edges, apart)
+    dilation = tuple(draw(st.integers(1, min(3, extent))) for extent in rows.extents)
+    window = tuple(draw(st.integers(1, extent // each)) for extent, each in zip(rows.extents, dilation, strict=True))
     causal = tuple(draw(st.booleans()) for _ in rows.extents)
-    return patterns.gna(rows.extents, tuple(axis), causal=causal), Order(rows, keys)
+    return patterns.gna(rows.extents, window, 1, dilation, causal), Order(rows, keys)
 
 
 @settings(max_examples=200 if PROVE else 12)
@@ -107,7 +110,7 @@ def test_a_schedule_made_axis_by_axis_is_exact_forward_and_backward(problem: tup
     launch = Launch(total, total)
     prepared = prepare(boxed(pattern.program, order), launch, shifted=False)
     for backward in (False, True):
-        found = by_axis(prepared, pattern.program, order, launch, backward=backward)
+        found = by_axis(prepared, boxed(pattern.program, order), order, launch, backward=backward)
         assert found is not None
         assert found.exact
         seen = dense[rows][:, keys].T if backward else dense[rows][:, keys]
@@ -125,7 +128,7 @@ def unlike_classes(q: Any, k: Any) -> Any:
 
 
 def test_residue_classes_that_differ_are_not_taken_one_after_the_other() -> None:
-    assert class_conditions(unlike_classes.on(64, 64).program, Boxes((64, 64), (8, 8), (2, 1))) is None
+    assert class_conditions(unlike_classes.on(64, 64).program, Boxes((64, 64), (8, 8), (2, 1)), {}) is None
     order = order_of(unlike_classes.on(64, 64))
     assert order is None or order.rows.dilation == (1, 1)
 
@@ -242,7 +245,7 @@ def test_a_choice_is_kept_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(attention(query, key, value, pattern, backend="cpp"), first)
 
 
-@pytest.mark.parametrize("options", [{"q_offset": 64}, {"q_len": 1000}, {"kv_len": torch.tensor([1024], dtype=torch.int32)}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"q_offset": 64}, {"q_len": 1000}, {"kv_len": torch.tensor([1024], dtype=torch.int32)}], ids=str)
 def test_parts_of_a_grid_are_met_row_by_row(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from lacuna.runtime import token_order
 
@@ -251,8 +254,8 @@ def test_parts_of_a_grid_are_met_row_by_row(options: dict[str, Any], monkeypatch
 
     monkeypatch.setattr(token_order, "order_of", refuse)
     rows = 960 if "q_offset" in options else 1024
-    query = torch.randn(1, 1, rows, 16)
-    key, value = (torch.randn(1, 1, 1024, 16) for _ in range(2))
+    query = torch.randn(1, 1, rows if options else 1000, 16)
+    key, value = (torch.randn(1, 1, 1024 if options else 1000, 16) for _ in range(2))
     pattern = patterns.gna((32, 32), 9)
     out = attention(query, key, value, pattern, backend="cpp", **options)
     assert torch.allclose(out, attention(query, key, value, pattern, backend="eager", **options), atol=1e-5)

@@ -24,6 +24,7 @@ from lacuna.runtime.triton_call import arguments
 from lacuna.runtime.triton_gpu import specialisation
 from triton_kernels import WINDOW, Options, Shape, attend, backward_plan, call_of, given, loaded, plan
 
+PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 CAPPED = """program @capped(q < Lq, k < Lk; cap: f64, slopes: f32[*], doc: i32[*]) {
   mask = k <= q and doc[q] == doc[k]
   score = cap * tanh((s + slopes[h] * float(k - q)) / cap)
@@ -42,7 +43,10 @@ def sized(text: str, dim: int, dtype: str = "bf16") -> Plan:
     return replace(plan(text, (block_q, block_k), (dim, dim), dtype), num_warps=warps, num_stages=stages)
 
 
-@pytest.mark.parametrize("dim", [64, 128])
+BETWEEN = tuple((dim, target) for dim in (80, 96, 160, 192) for target in ("sm_80", "sm_90")) if PROVE else ((80, "sm_90"), (192, "sm_80"))
+
+
+@pytest.mark.parametrize("dim", [64, 128] if PROVE else [128])
 @pytest.mark.parametrize("target", ["sm_80", "sm_90"])
 def test_a_window_takes_no_more_registers_than_there_are(tmp_path: Path, dim: int, target: str) -> None:
     window = sized(WINDOW, dim)
@@ -54,7 +58,9 @@ def test_a_window_takes_no_more_registers_than_there_are(tmp_path: Path, dim: in
     assert ("wgmma.mma_async" in made.assembly) == (target == "sm_90")
 
 
-@pytest.mark.parametrize(("target", "instruction"), [("sm_100", "tcgen05.mma"), ("gfx942", "v_mfma"), ("gfx950", "v_mfma")])
+@pytest.mark.parametrize(
+    ("target", "instruction"), [("sm_100", "tcgen05.mma"), ("gfx942", "v_mfma"), ("gfx950", "v_mfma")][: 3 if PROVE else 2]
+)
 def test_newer_and_other_gpus_multiply_matrices_too(tmp_path: Path, target: str, instruction: str) -> None:
     window = sized(WINDOW, 128)
     made = cross_compile(loaded(window, tmp_path, interpret=False), window, target)
@@ -63,7 +69,7 @@ def test_newer_and_other_gpus_multiply_matrices_too(tmp_path: Path, target: str,
     assert made.code
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", TARGETS if PROVE else ["sm_80", "gfx942"])
 def test_scores_tables_lengths_and_wide_indices_compile_everywhere(tmp_path: Path, target: str) -> None:
     low, listed = Table("low", "i64", 3), Table("listed", "i32", 1)
     condition = Binary(Op.LE, Lookup(low, (B, Const(0), I)), J)
@@ -82,8 +88,7 @@ def test_wide_floats_compile(tmp_path: Path, dtype: str) -> None:
     assert "tf32" not in made.assembly
 
 
-@pytest.mark.parametrize("dim", [80, 96, 160, 192])
-@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize(("dim", "target"), BETWEEN)
 def test_dimensions_between_powers_of_two_do_not_spill_and_take_less(tmp_path: Path, dim: int, target: str) -> None:
     block, whole = ((128, 64), 128) if dim < 128 else ((64, 32), 256)
     plans = [replace(plan(WINDOW, block, (each, each), "bf16"), target=Target("triton", target), num_warps=8) for each in (dim, whole)]
@@ -98,8 +103,8 @@ BACKWARD = {"backward_queries": (128, 64), "backward": (32, 128)}
 MOST_SHARED = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "gfx942": 64 * 1024, "gfx950": 160 * 1024}
 
 
-@pytest.mark.parametrize("target", MOST_SHARED)
-@pytest.mark.parametrize("dim", [64, 128])
+@pytest.mark.parametrize("target", MOST_SHARED if PROVE else ["sm_100"])  # of the others tests/test_configured_binaries.py has one each
+@pytest.mark.parametrize("dim", [64, 128] if PROVE else [128])
 @pytest.mark.parametrize("family", BACKWARD)
 def test_backward_kernels_fit_and_multiply_matrices(
     tmp_path: Path, family: str, dim: int, target: str, record_property: Callable[[str, object], None]
@@ -112,7 +117,7 @@ def test_backward_kernels_fit_and_multiply_matrices(
     assert "atom" not in made.assembly
 
 
-@pytest.mark.parametrize("target", MOST_SHARED)
+@pytest.mark.parametrize("target", MOST_SHARED if PROVE else ["sm_80", "gfx942"])
 @pytest.mark.parametrize("family", BACKWARD)
 def test_gradients_of_tables_compile_everywhere(tmp_path: Path, family: str, target: str) -> None:
     tables = "slopes: f32[*], bias: f16[*, *], level: f32[*]"
@@ -144,9 +149,6 @@ def test_an_interpreted_launch_leaves_the_compiler_alone(tmp_path: Path) -> None
 
 
 # -- one compilation --------------------------------------------------------------------------------------------------
-
-
-PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 
 
 def test_windows_lengths_and_offsets_share_one_compilation(tmp_path: Path) -> None:

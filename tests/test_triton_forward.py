@@ -210,6 +210,15 @@ def test_a_condition_on_the_tile_skips_it(tmp_path: Path) -> None:
     check(given(schedule), tmp_path, shape, ~(second & ((tile < 2) | (tile == 7))), options)
 
 
+def test_conditions_hold_for_any_of_the_64_tiles_that_are_looked_at_together(tmp_path: Path) -> None:
+    """A word of 64 bits for each 64 tiles: their lowest and highest, those beside its middle, and the last word, which is part empty."""
+    wanted = Table("wanted", "i64", 1)
+    schedule = every_tile(TRUE, Piece(Const(0), Const(150), where=Binary(Op.EQ, Lookup(wanted, (J,)), Const(1))))
+    shape, met = Shape(20, 150 * 16), [0, 31, 32, 63, 64, 95, 97, 127, 149]
+    options = Options(tables={"wanted": torch.isin(torch.arange(150), torch.tensor(met)).long()})
+    check(given(schedule), tmp_path, shape, torch.isin(keys(shape) // 16, torch.tensor(met)) & (rows(shape) >= 0), options)
+
+
 def test_tiles_come_from_a_list(tmp_path: Path) -> None:
     listed, start = Table("listed", "i32", 1), Table("start", "i64", 1)
     piece = Piece(Lookup(start, (I,)), Lookup(start, (Binary(Op.ADD, I, Const(1)),)), through=listed)

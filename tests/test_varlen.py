@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import random
 from itertools import pairwise
+from unittest.mock import Mock
 
+import claimed_gpu
 import lacuna
 import pytest
 import random_problems as problems
 import reference
 import torch
+from lacuna.runtime import prepared, ragged
+from lacuna.runtime.gpu import claimed
 from torch import Tensor
 
 PREFIX = torch.tensor([0, 9, 3, 40, 2])
@@ -63,3 +67,47 @@ def test_what_lies_in_other_sequences_does_not_matter(backend: str) -> None:
     assert isinstance(one, Tensor)
     assert isinstance(other, Tensor)
     assert torch.equal(one[30:70], other[30:70])
+
+
+# -- the longest sequence ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["eager", "cpp", "triton"])
+def test_the_longest_sequence_may_be_said_and_is_checked(backend: str) -> None:
+    packed, cu = torch.randn(30, 2, 16), bounds([11, 0, 19])
+
+    def call(**most: object) -> Tensor:
+        return lacuna.varlen_attention(packed, packed, packed, problems.causal, cu_seqlens_q=cu, backend=backend, **most)  # pyright: ignore[reportArgumentType, reportReturnType]
+
+    plain = call()
+    assert torch.equal(call(max_seqlen_q=19), plain)
+    assert torch.equal(call(max_seqlen_q=30, cu_seqlens_k=cu, max_seqlen_k=1000), plain)
+    with pytest.raises(ValueError, match=r"`max_seqlen_q` is 18, and a sequence has 19 tokens\.\n  write `max_seqlen_q=19`"):
+        call(max_seqlen_q=18)
+    with pytest.raises(ValueError, match="`max_seqlen_k` is 3, and a sequence has 19 tokens"):
+        call(max_seqlen_q=19, max_seqlen_k=3)
+    with pytest.raises(ValueError, match="`max_seqlen_k` is -1, and lengths are not negative"):
+        call(max_seqlen_k=-1)
+    with pytest.raises(TypeError, match=r"`max_seqlen_q` is 4\.0, a float\.\n  write an integer, which the host knows"):
+        call(max_seqlen_q=4.0)
+
+
+@pytest.mark.parametrize("most", [None, 19, 12])
+def test_a_capture_starts_as_many_programs_as_the_longest_sequence_needs(most: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies past a length that was said is cut off, and no other sequence is touched."""
+    packed, cu = torch.randn(200, 1, 16), bounds([11, 170, 19]) if most == 12 else bounds([11, 0, 19])
+    with claimed_gpu.uncompiled(), claimed("sm_90", claimed_gpu.Simulated()) as driver:
+        for module in (ragged, prepared):
+            monkeypatch.setattr(module, "capturing", Mock(return_value=True))
+        with torch.no_grad():
+            out = lacuna.varlen_attention(packed, packed, packed, problems.causal, cu_seqlens_q=cu, max_seqlen_q=most, backend="triton")
+        assert isinstance(out, Tensor)
+    (launched,) = driver.launches
+    room = 200 if most is None else most
+    assert launched.arguments["q_len"] == launched.arguments["k_len"] == room
+    assert (launched.programs == 3) == (most is not None)
+    for first, length in ((0, 11), (11, 12)) if most == 12 else ((0, 11), (11, 19)):
+        rows = slice(first, first + length)
+        part = packed[rows].transpose(0, 1)[None]
+        exact, _ = reference.attention(part, part, part, torch.ones(length, length, dtype=torch.bool).tril())
+        reference.assert_close(out[rows].transpose(0, 1)[None], exact, 1e-5)

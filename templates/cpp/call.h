@@ -5,7 +5,8 @@ enum lacuna_status {
   LACUNA_NO_MEMORY = 1,        /* a thread could not have its workspace */
   LACUNA_OTHER_ABI = 2,        /* `version` is not LACUNA_ABI, or `size` is less than this kernel's structure */
   LACUNA_OTHER_PROCESSOR = 3,  /* this processor lacks an instruction that the kernel is made of */
-  LACUNA_BAD_CALL = 4,         /* a null tensor, a negative length, or heads that are no multiple of kv_heads */
+  LACUNA_BAD_CALL = 4,         /* a null tensor or array, a negative length, heads that are no multiple of kv_heads, or an offset
+                                  or more rows than the kernel is for */
   LACUNA_NO_TERMS = 5          /* `terms` is null, and the kernel has a function ..._terms that fills it */
 };
 

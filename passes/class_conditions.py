@@ -1,0 +1,61 @@
+"""What a mask on a grid says within one residue class of each axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..ir.expr import Binary, Const, Expr, K, Kind, Op, Q, Symbol, Var, conjunction, conjuncts, substitute, walk
+from ..ir.order import Boxes
+from ..ir.program import Program
+from .axes import conditions_along
+from .canonicalise import simplified
+from .intervals import WIDE, spans
+from .range_table import Span
+
+
+def class_conditions(program: Program, boxes: Boxes, values: Mapping[Symbol, int]) -> tuple[Expr, ...] | None:
+    """What a mask says along each axis between tokens of one residue class, over their places `q` and `k` in it.
+
+    None where the mask is no product of axes, or where it also joins tokens of different classes, or classes unlike each other.
+    """
+    along = conditions_along(program, values)
+    if along is None:
+        return None
+    sizes = zip(boxes.extents, boxes.dilation, strict=True)
+    found = [_of_class(part, axis, extent // apart, apart) for axis, (part, (extent, apart)) in enumerate(zip(along, sizes, strict=True))]
+    return None if None in found else tuple(each for each in found if each is not None)
+
+
+def _of_class(part: Expr, axis: int, length: int, apart: int) -> Expr | None:
+    """length: tokens of a class."""
+    q, k = Var(f"q{axis}"), Var(f"k{axis}")
+    if apart == 1:
+        return substitute(part, {q: Q, k: K})
+    of_q, of_k = Symbol("residue of q"), Symbol("residue of k")
+    place: dict[Expr, Expr] = {}
+    for whole, within, residue in ((q, Q, of_q), (k, K, of_k)):
+        place[whole] = Binary(Op.ADD, Binary(Op.MUL, within, Const(apart)), residue)
+        place |= {Binary(Op.FLOORDIV, whole, Const(apart)): within, Binary(Op.MOD, whole, Const(apart)): residue}
+    ranges: dict[Expr, int] = {Q: length, K: length, of_q: apart, of_k: apart}
+    parts = list(conjuncts(_with_known_values(simplified(substitute(part, place)), ranges)))
+    same = (Binary(Op.EQ, of_k, of_q), Binary(Op.EQ, of_q, of_k))
+    rest = conjunction(*(each for each in parts if each not in same))
+    joins_others = len(parts) == sum(each not in same for each in parts)
+    return None if joins_others or {of_q, of_k} & set(walk(rest)) else rest
+
+
+def _with_known_values(expr: Expr, counts: Mapping[Expr, int]) -> Expr:
+    """`expr` with every node that can have one value only replaced by it. counts: what ranges over 0, 1, ... below that."""
+    anything = Span(np.asarray(-WIDE), np.asarray(WIDE))
+    environment = {node: anything for node in walk(expr) if isinstance(node, Symbol | Var)}
+    environment |= {node: Span(np.asarray(0), np.asarray(count - 1)) for node, count in counts.items()}
+    known: dict[Expr, Expr] = {}
+
+    def observe(node: Expr, found: Span) -> None:
+        if node.kind is Kind.INT and not isinstance(node, Const) and found.low == found.high:
+            known[node] = Const(int(found.low))
+
+    spans(expr, environment, {}, observe)
+    return simplified(substitute(expr, known))
