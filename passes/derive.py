@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -42,7 +42,7 @@ from .opaque import Abstraction, Joint, abstracted, linear_form
 from .pieces import Reading, member, overlaps, pieces
 from .pipeline import Observer
 from .prepare import Prepared, prepare
-from .refine import refined
+from .refine import Refinement, refined
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,15 @@ def derive_prepared(
     budget: int = BUDGET,
     bind_lengths: bool = True,
     together: int = 1,
+    lists: Callable[[], Refinement] | None = None,
 ) -> Derivation:
     """`derive` of a program that went through the standard passes.
 
     bind_lengths: try a closed form of these lengths and parameters alone before refining; a kernel would be compiled anew for each.
+    lists:        a cheaper way to what refining finds.
     """
-    task = _Task(prepared, *block, launch, budget, together)
+    budget = budget if lists is None else min(budget, SMALL_BUDGET)
+    task = _Task(prepared, *block, launch, budget, together, lists=lists)
     for route in (_symbolic, _bound) if bind_lengths else (_symbolic,):
         try:
             return route(task)
@@ -116,6 +119,7 @@ class _Task:
     budget: int
     together: int = 1
     ended: tuple[str, ...] = ()
+    lists: Callable[[], Refinement] | None = None
 
 
 def _symbolic(task: _Task) -> Derivation:
@@ -236,7 +240,8 @@ def _at_ends(term: Term, task: _Task) -> tuple[Expr, Expr]:
 def _refined(task: _Task) -> Derivation:
     launch = task.launch
     assert launch is not None
-    found = refined(replace(task.prepared.program, mask=task.prepared.mask), task.block_q, task.block_k, launch, task.together)
+    program = replace(task.prepared.program, mask=task.prepared.mask)
+    found = task.lists() if task.lists else refined(program, task.block_q, task.block_k, launch, task.together)
     partial_start, full_start = Table("partial_start", "i32", 3), Table("full_start", "i32", 3)
     loops = tuple(
         (

@@ -99,7 +99,7 @@ def refined(program: Program, block_q: int, block_k: int, launch: Launch, togeth
     per_batch, per_head = "b" in names(program.mask), "h" in names(program.mask)
     evaluation = Evaluation(program.mask, launch)
     q_tiles, k_tiles = -(-launch.q_len // block_q), -(-launch.k_len // block_k)
-    lists = {"partial": _Lists(), "full": _Lists()}
+    lists = {"partial": Lists(), "full": Lists()}
     shape = (launch.batch if per_batch else 1, launch.heads if per_head else 1)
     for b in range(shape[0]):
         alone = [_Tiles(evaluation, (block_q, block_k), (b, h)).classes() for h in range(shape[1])]
@@ -125,7 +125,7 @@ def shared(of_heads: list[dict[str, tuple[Array, Array]]], k_tiles: int) -> dict
     return {name: (each // max(k_tiles, 1), each % max(k_tiles, 1)) for name, each in (("partial", partial), ("full", full))}
 
 
-class _Lists:
+class Lists:
     """Rows of key tiles, gathered one (b, h) after the other."""
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from .launch import Launch
 
 if TYPE_CHECKING:
     from .prepare import Prepared
+    from .refine import Refinement
 
 
 def transposed(program: Program) -> Program:
@@ -30,13 +32,15 @@ def transposed_launch(launch: Launch) -> Launch:
     return launch._replace(q_len=launch.k_len, k_len=launch.q_len, ragged=ragged)
 
 
-def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch) -> Schedule:
+def transposed_schedule(
+    prepared: Prepared, block: tuple[int, int], launch: Launch, lists: Callable[[], Refinement] | None = None
+) -> Schedule:
     """Which query tiles each key tile meets, for a prepared program that is not transposed yet.
 
-    block: edges of query and key tiles, as the forward schedule has them. launch: not transposed either.
+    block: edges of query and key tiles, as the forward schedule has them. launch: not transposed either. lists: of the transposed program.
     """
     from .derive import derive_prepared  # with it comes the set library, which a warm start does without
 
     mask = transposed(replace(prepared.program, mask=prepared.mask)).mask
     turned = replace(prepared, program=transposed(prepared.program), mask=mask)
-    return derive_prepared(turned, (block[1], block[0]), transposed_launch(launch), bind_lengths=False).schedule
+    return derive_prepared(turned, (block[1], block[0]), transposed_launch(launch), bind_lengths=False, lists=lists).schedule
