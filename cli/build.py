@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "lacuna build patterns.sliding_window --set window=256 --dtype f32 --rows few --pass forward -o window-bundle",
-    "lacuna build --program 'program @now(q < Lq, k < Lk) { mask = k <= q score = s normalise = softmax }' --rows few --pass forward -o t",
+    "lacuna build --program 'program @now(q < Lq, k < Lk) { mask = k <= q score = s normalise = softmax }'"
+    " --rows few --pass forward -o t --json",
 )
 
 Specification = Annotated[

@@ -125,10 +125,10 @@ def _forget_choices() -> None:
     from .backends import room_of
     from .chosen_configurations import forget_configurations
     from .chosen_shapes import forget_shapes
-    from .kernels import forget_kernels
+    from .launches import forget_launches
     from .prepared import forget_prepared
     from .token_order import forget_orders
 
     room_of.cache_clear()
-    for forget in (forget_kernels, forget_shapes, forget_orders, forget_configurations, forget_prepared):
+    for forget in (forget_launches, forget_shapes, forget_orders, forget_configurations, forget_prepared):
         forget()

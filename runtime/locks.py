@@ -47,10 +47,11 @@ def exclusive(path: Path, longest_seconds: float) -> Generator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()  # those who wait find that the name is gone, and make it anew
-        _building.discard(handle)
-        os.close(handle)
+        if handle in _building:  # else this is a child, forked meanwhile: the lock is its parent's
+            with contextlib.suppress(OSError):
+                path.unlink()  # those who wait find that the name is gone, and make it anew
+            _building.discard(handle)
+            os.close(handle)
 
 
 def _acquired(path: Path, deadline: float) -> int | None:

@@ -79,11 +79,22 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def without_compiler(bundle: Path, what: str, cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run one part of without_compiler.py with nothing on PATH and an import system that refuses what builds kernels."""
+def without_compiler(bundle: Path, cache: Path, *what: str) -> subprocess.CompletedProcess[str]:
+    """Run parts of without_compiler.py with nothing on PATH and an import system that refuses what builds kernels."""
     known = {"PATH": "/nowhere", "PYTHONPATH": os.pathsep.join(sys.path), "LACUNA_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(WITHOUT_COMPILER), str(bundle), what]
-    return subprocess.run(command, env={**known, **environment}, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(WITHOUT_COMPILER), str(bundle), *what]
+    return subprocess.run(command, env=known, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(built: First, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What a process says that has a copy of the bundle and nothing to build with; it leaves no cache behind."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(built.folder, folder / "moved")
+    done = without_compiler(folder / "moved", folder / "cache", "serve", "miss", "forbidden")
+    assert done.returncode == 0, done.stderr
+    assert not (folder / "cache").exists()
+    return done.stdout.splitlines()
 
 
 def test_builds_in_two_folders_and_processes_are_the_same_bytes(built: First, tmp_path: Path) -> None:
@@ -104,21 +115,13 @@ def test_no_file_says_where_it_was_built(built: First) -> None:
         assert not [place for place in places if place.encode() in data], name
 
 
-def test_a_moved_bundle_serves_both_passes_with_torch_alone(built: First, tmp_path: Path) -> None:
-    moved = tmp_path / "moved" / "bundle"
-    shutil.copytree(built.folder, moved)
-    done = without_compiler(moved, "serve", tmp_path / "cache")
-    assert done.returncode == 0, done.stderr
-    assert "window forward and backward: right\n" in done.stdout
-    assert "offset, few rows, ragged: right\n" in done.stdout
-    assert not (tmp_path / "cache").exists()
+def test_a_moved_bundle_serves_both_passes_with_torch_alone(elsewhere: list[str]) -> None:
+    assert elsewhere[1:3] == ["window forward and backward: right", "offset, few rows, ragged: right"]
 
 
-@pytest.mark.parametrize("jit", ["0", "1"])
-def test_a_miss_names_the_build_line_that_fills_it(built: First, tmp_path: Path, jit: str) -> None:
-    done = without_compiler(built.folder, "miss", tmp_path / "cache", LACUNA_JIT=jit)
-    assert done.returncode == 0, done.stderr
-    _, message, line = done.stdout.splitlines()[:3]
+@pytest.mark.parametrize("jit", [True, False])
+def test_a_miss_names_the_build_line_that_fills_it(elsewhere: list[str], tmp_path: Path, jit: bool) -> None:
+    message, line = elsewhere[3:5] if jit else elsewhere[5:7]
     assert "no loaded bundle holds this kernel (forward of `_causal`, f32, D 16, Dv 16, for cpu:" in message
     assert line.startswith("  write `lacuna build --program 'program @_causal(q < Lq, k < Lk)")
     if not PROVE:
@@ -128,7 +131,7 @@ def test_a_miss_names_the_build_line_that_fills_it(built: First, tmp_path: Path,
     words = subprocess.run(["sh", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True).stdout.split("\0")[1:-1]
     arguments = [str(filled) if word == "DIR" else word for word in words]
     subprocess.run([sys.executable, "-m", "lacuna", *arguments], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    assert "served" in without_compiler(filled, "miss", tmp_path / "cache", LACUNA_JIT=jit).stdout
+    assert "served" in without_compiler(filled, tmp_path / "cache", "miss" if jit else "forbidden").stdout
 
 
 def test_a_forbidden_compilation_names_the_build_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +153,22 @@ def test_a_loaded_kernel_shows_the_text_it_was_made_from(built: First) -> None:
     assert repr(bundle) == f"<bundle {str(built.folder)!r}: {built.made.kernels} kernels>"
     loaded = next(iter(bundle_registry._kernels.values()))  # pyright: ignore[reportPrivateUsage]
     assert (loaded.folder / loaded.entry["source"]).read_text().startswith("// every, f32")
+
+
+def test_kernels_of_a_bundle_are_forgotten_with_it(built: First, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LACUNA_JIT", "0")
+    monkeypatch.setenv("LACUNA_CACHE_DIR", str(tmp_path))
+    query = torch.zeros(1, 1, 5, 16)
+
+    @lacuna.pattern
+    def of_another_name(q: Any, k: Any, *, stride: Any) -> Any:
+        return (k <= q) & ((q - k) // stride % 2 == 0)
+
+    lacuna.load(built.folder)
+    lacuna.attention(query, query, query, of_another_name(stride=3))
+    forget_bundles()
+    with pytest.raises(RuntimeError, match="no loaded bundle holds this kernel"):
+        lacuna.attention(query, query, query, of_another_name(stride=3))
 
 
 def test_a_program_that_cannot_be_built_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

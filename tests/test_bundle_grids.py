@@ -24,6 +24,7 @@ from lacuna.runtime.bundle_load import forget_bundles
 from lacuna.runtime.bundle_registry import Loaded, Sought, meaning_of, tiling_of
 from lacuna.runtime.bundle_spec import KernelSpec
 from lacuna.runtime.cpp_launch import target_here
+from lacuna.runtime.launches import forget_launches
 
 PROVE = PROFILE == "prove"
 D = 8
@@ -78,11 +79,11 @@ def nothing_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 def served(pattern: Any, tokens: int, wanted: torch.Tensor, *, gradients: bool) -> list[tuple[str, Order | None]]:
     """Family and order of the kernels that a call takes, whose results are checked."""
-    kernels.forget_kernels()
+    forget_launches()
     torch.manual_seed(1)
-    tensors = [torch.randn(1, 2, tokens, D, requires_grad=gradients) for _ in range(3)]
-    found = lacuna.attention(*tensors, pattern, backend="cpp")
-    plain = torch.softmax((tensors[0] @ tensors[1].mT / D**0.5).masked_fill(~wanted, -torch.inf), -1) @ tensors[2]
+    query, key, value = tensors = [torch.randn(1, 2, tokens, D, requires_grad=gradients) for _ in range(3)]
+    found = lacuna.attention(query, key, value, pattern, backend="cpp")
+    plain = torch.softmax((query @ key.mT / D**0.5).masked_fill(~wanted, -torch.inf), -1) @ value
     assert isinstance(found, torch.Tensor)
     assert (found - plain).abs().max() < 1e-5
     if gradients:
@@ -127,9 +128,9 @@ def test_other_distances_take_the_better_of_both_kernels(bundle: Made, r: int) -
 
 def test_a_part_of_a_grid_is_served_row_by_row(bundle: Made) -> None:
     lacuna.load(bundle.folder)
-    tensors = [torch.randn(1, 1, rows, D) for rows in (900, 1024, 1024)]
-    found = lacuna.attention(*tensors, near(r=3).on(32, 32), backend="cpp")
-    plain = torch.softmax((tensors[0] @ tensors[1].mT / D**0.5).masked_fill(~sees((32, 32), 3)[:900], -torch.inf), -1) @ tensors[2]
+    query, key, value = (torch.randn(1, 1, rows, D) for rows in (900, 1024, 1024))
+    found = lacuna.attention(query, key, value, near(r=3).on(32, 32), backend="cpp")
+    plain = torch.softmax((query @ key.mT / D**0.5).masked_fill(~sees((32, 32), 3)[:900], -torch.inf), -1) @ value
     assert isinstance(found, torch.Tensor)
     assert (found - plain).abs().max() < 1e-5
     assert [variant.order for variant, _ in kernels._kernels] == [None]  # pyright: ignore[reportPrivateUsage]

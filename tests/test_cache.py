@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from lacuna.runtime import cache as cache_module
 from lacuna.runtime import index_entry
 from lacuna.runtime.cache import BuildForbidden, Cache, Key, Manifest, open_cache
 from lacuna.runtime.folder import CacheNotPrivate, Folder
+from lacuna.runtime.locks import exclusive
 
 KEY = Key("program @causal ...", "cpp avx512", "g++ 12", (("dtype", "f32"), ("head_dim", "64")))
 MANIFEST = {"entry": "causal_f32", "threads": [1, 2], "scale": 0.125}
@@ -228,6 +230,24 @@ def test_what_a_killed_builder_left_is_swept_after_a_day(cache: Cache) -> None:
     os.utime(old, (yesterday, yesterday))
     cache.get_or_build(KEY, Builder())
     assert (old.exists(), young.exists()) == (False, True)
+
+
+def test_a_child_forked_by_a_builder_leaves_its_lock_alone(tmp_path: Path) -> None:
+    class InChild(Exception):
+        pass
+
+    lock = tmp_path / "key.lock"
+    try:
+        with exclusive(lock, 0.0), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python's newer versions, that other threads are not forked
+            if (child := os.fork()) == 0:
+                raise InChild
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            with pytest.raises(TimeoutError), exclusive(lock, 0.0):
+                pytest.fail("two hold one lock")
+    except InChild:
+        os._exit(0)
+    assert not lock.exists()
 
 
 def test_waiting_too_long_for_another_builder_names_its_lock(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -401,7 +401,7 @@ def test_parameters_without_a_meaning_are_refused(call: Callable[[], object], me
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: patterns.segmented({"a": 2}, {("a", "a"): 0}), r"the rule of \('a', 'a'\) is 0\n  write True, False or a pattern"),
+        (lambda: patterns.segmented({"a": 2}, {("a", "a"): 0}), r"the rule of \('a', 'a'\) is 0\n  write True, False or a pattern"),  # pyright: ignore[reportArgumentType]
         (lambda: patterns.segmented({"a": 2}, {}, default=None), "`default` is None\n  write True or False"),  # pyright: ignore[reportArgumentType]
     ],
 )

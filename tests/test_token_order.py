@@ -73,7 +73,7 @@ def problems(draw: st.DrawFn) -> tuple[Any, Order]:
     return patterns.gna(rows.extents, window, 1, dilation, causal), Order(rows, keys)
 
 
-@settings(max_examples=200 if PROVE else 12)
+@settings(max_examples=200 if PROVE else 6)
 @given(problems())
 def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem: tuple[Any, Order]) -> None:
     pattern, order = problem
@@ -82,7 +82,7 @@ def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem:
     where = [np.broadcast_to(evaluate(boxes.token(Q), {Q: np.arange(total)}), (total,)) for boxes in order]
     expected = dense[where[0]][:, where[1]]
     launch = Launch(total, total)
-    found = derive(boxed(pattern.program, order), 8, 8, launch)
+    found = derive(boxed(pattern.program, order), 8, 8, launch, budget=30_000)
     assert found.schedule.exact
     assert (tiles(found.schedule, launch, found.arrays) == brute_force.classes(expected, 8, 8)).all()
 
@@ -133,6 +133,21 @@ def test_residue_classes_that_differ_are_not_taken_one_after_the_other() -> None
     assert order is None or order.rows.dilation == (1, 1)
 
 
+@pytest.mark.parametrize("family", ["forward", "backward"])
+def test_a_dilated_grid_is_built_without_refinement(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes seconds there, at every first call of a process."""
+    from lacuna.passes import derive as derivation
+    from lacuna.runtime.cpp_launch import target_here, toolchain_of
+    from lacuna.runtime.kernels import Variant, planned
+
+    monkeypatch.setattr(derivation, "refined", None)
+    pattern = patterns.gna((64, 64), 13, 1, 2)
+    order = order_of(pattern)
+    assert order is not None
+    variant = Variant(boxed(pattern.program, order), target_here(), "f32", (8, 8), (64, 64), False, family=family, order=order)
+    assert planned(variant, Launch(4096, 4096), toolchain_of(variant.target)).schedule.route == "axes"
+
+
 CASES = [
     ((16, 32), (5, 5), 1, 1, (False, False)),
     ((64, 32), (13, 9), 1, (4, 2), (False, True)),
@@ -141,7 +156,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64] if PROVE else [torch.float32], ids=str)
 @pytest.mark.parametrize(("extents", "window", "stride", "dilation", "causal"), CASES if PROVE else CASES[2:3], ids=str)
 def test_kernels_read_and_write_tensors_through_an_order(
     extents: Any, window: Any, stride: Any, dilation: Any, causal: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
@@ -166,12 +181,13 @@ def test_kernels_read_and_write_tensors_through_an_order(
         assert (flat - ordered).abs().max() <= allowed * max(1.0, float(flat.abs().max().detach()))
 
 
-def test_a_call_in_boxes_is_within_the_tolerance_of_the_oracle() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16] if PROVE else [torch.bfloat16], ids=str)
+def test_a_call_in_boxes_is_within_the_tolerance_of_the_oracle(dtype: torch.dtype) -> None:
     import reference
 
     torch.manual_seed(1)
     pattern = patterns.gna((64, 32), 13)
-    query, key, value = (torch.randn(1, 2, 2048, 32) for _ in range(3))
+    query, key, value = (torch.randn(1, 2, 2048, 32).to(dtype) for _ in range(3))
     assert order_of(pattern) is not None
     out, lse = attention(query, key, value, pattern, backend="cpp", return_lse=True)
     mask = lacuna.dense(pattern, 2048)
@@ -271,7 +287,8 @@ def test_tune_times_orders_and_keeps_the_fastest(backward: bool, monkeypatch: py
 
     def named(self: Any, tiles: Any) -> Any:
         run = run_of(self, tiles)
-        run()
+        if PROVE or str(tiles) in seconds:  # each compiles a kernel or three
+            run()
         made[run] = str(tiles)
         return run
 

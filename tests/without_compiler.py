@@ -5,6 +5,7 @@
 # pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -90,7 +91,13 @@ def miss() -> None:
         print("served")
 
 
+def forbidden() -> None:
+    os.environ["LACUNA_JIT"] = "0"
+    miss()
+
+
 if __name__ == "__main__":
     print(lacuna.load(sys.argv[1]))
     torch.manual_seed(1)
-    {"serve": serve, "miss": miss}[sys.argv[2]]()
+    for what in sys.argv[2:]:
+        {"serve": serve, "miss": miss, "forbidden": forbidden}[what]()
