@@ -22,7 +22,7 @@ class Case:
     """A pattern and a score, and the same for the peers.
 
     mask_mod:  (b, h, q, k) -> bool, None where everything is seen; `score_mod`: (score, b, h, q, k) -> score.
-    bias:      what the score adds, [H, L, L], for SDPA; None where it adds nothing. `capped`: SDPA has no counterpart of the score.
+    bias:      makes what the score adds, [H, L, L], for SDPA; None where it adds nothing. `capped`: SDPA has no counterpart of the score.
     causal:    SDPA has a path of its own for this mask.
     """
 
@@ -31,7 +31,7 @@ class Case:
     mask_mod: Mod | None
     score: object = None
     score_mod: Mod | None = None
-    bias: Tensor | None = None
+    bias: Callable[[], Tensor] | None = None
     capped: bool = False
     causal: bool = False
 
@@ -110,7 +110,7 @@ def cases(length: int, heads: int) -> list[Case]:
             lambda b, h, q, k: (k <= q) & (q - k < 1024),
             score=alibi(slopes=slopes),
             score_mod=lambda s, b, h, q, k: s + slopes[h] * (k - q),
-            bias=slopes[:, None, None] * (position - position[:, None]),
+            bias=lambda: slopes[:, None, None] * (position - position[:, None]),
         ),
         Case(
             "soft cap + causal",
