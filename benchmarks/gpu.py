@@ -10,6 +10,8 @@ here.
 Needs what the tests need: pytest and hypothesis. FLOPs are counted in attended pairs: 4 D forward, 14 D forward and backward.
 """
 
+# What JSON holds has no types.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
 import argparse

@@ -1,7 +1,7 @@
 """What must be right on a GPU before anything is timed there: every family and form of kernel, graphs; and what launches cost the host."""
 
 # torch's annotations are partial, and those of tests are not looked for.
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownLambdaType=false
 # pyright: reportMissingImports=false
 from __future__ import annotations
 

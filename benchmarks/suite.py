@@ -56,9 +56,9 @@ def soft_cap(s):
 
 
 @lacuna.pattern(rank=2)
-def near(q, k, *, window, extent):
+def near(q, k, *, window, rows, columns):
     inside = True
-    for axis in range(2):
+    for axis, extent in enumerate((rows, columns)):
         start = lacuna.minimum(lacuna.maximum(q[axis] - window // 2, 0), extent - window)
         inside = inside & (start <= k[axis]) & (k[axis] < start + window)
     return inside
@@ -70,8 +70,9 @@ def shifted(position, window: int, extent: int):
 
 
 def cases(length: int, heads: int) -> list[Case]:
-    """Dense attention and thirteen patterns at `length` tokens, a multiple of 1024 and a square."""
-    edge = math.isqrt(length)
+    """Dense attention and thirteen patterns at `length` tokens, a power of two from 256 on."""
+    rows = 2 ** (int(math.log2(length)) // 2)
+    columns = length // rows
     document = torch.arange(length) // (length // 8)
     slopes = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)
     position = torch.arange(length)
@@ -99,9 +100,9 @@ def cases(length: int, heads: int) -> list[Case]:
         Case("sink 4 + window 256", patterns.sink_window(4, 256), lambda b, h, q, k: (k <= q) & ((k < 4) | (q - k < 256))),
         Case("neighborhood 1-D, 257", patterns.neighborhood(257), lambda b, h, q, k: inside(q, k, 257, length)),
         Case(
-            f"neighborhood {edge} x {edge}, 13",
-            near(window=13, extent=edge).on(edge, edge),
-            lambda b, h, q, k: inside(q // edge, k // edge, 13, edge) & inside(q % edge, k % edge, 13, edge),
+            f"neighborhood {rows} x {columns}, 13",
+            near(window=13, rows=rows, columns=columns).on(rows, columns),
+            lambda b, h, q, k: inside(q // columns, k // columns, 13, rows) & inside(q % columns, k % columns, 13, columns),
         ),
         Case("block-causal 64", patterns.block_causal(64), lambda b, h, q, k: k // 64 <= q // 64),
         Case(
