@@ -64,7 +64,7 @@ class Problem:
         self.density = mask.float().mean().item()
         self.mask: Tensor | None = None if case.mask_mod is None else mask[None]  # SDPA takes its fast path for two or four axes only
         if case.bias is not None:
-            self.mask = case.bias.masked_fill(~mask, -math.inf).to(dtype)[None]
+            self.mask = case.bias().masked_fill(~mask, -math.inf).to(dtype)[None]
 
     def ours(self, tensors: list[Tensor]) -> Tensor:
         return attention(*tensors, self.case.pattern, score=self.case.score)

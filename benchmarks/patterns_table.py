@@ -13,6 +13,9 @@ import lacuna
 import torch
 from lacuna import patterns
 from lacuna.ir.pattern import Pattern
+from lacuna.passes.box_counts import met
+from lacuna.runtime.inspect import Explanation
+from lacuna.runtime.simulate import grid_of
 
 TARGET = Path(__file__).parent.parent / "patterns" / "README.md"
 BLOCK = 64
@@ -24,9 +27,10 @@ HEAD = f"""# The static patterns
 
 Written by `python benchmarks/patterns_table.py`; `tests/test_patterns_table.py` holds it to what the code does. The rows are the
 systems whose mask depends on positions alone. *Checked by* is a test in `tests/` that writes the definition out in plain integers and
-shares no code with the pattern. *Order* is the order of tokens that tiles are made of: `flat` is row-major, residue classes are problems
-of their own. *Efficiency* is live pairs over visited pairs, padding counted, of the problem in the second column in tiles of
-{BLOCK} x {BLOCK} tokens, of head 0: what it lacks to 1 is work thrown away.
+shares no code with the pattern. *Order* is the order of tokens that C++ kernels make tiles of: row-major, boxes (and how far their tokens
+are apart, where that is not 1), or residue classes as problems of their own. *Efficiency* is live pairs over visited pairs, padding
+counted, of the problem in the second column in tiles of {BLOCK} x {BLOCK} tokens in that order, of head 0: what it lacks to 1 is work
+thrown away.
 
 | row | function and problem | seen where | checked by | keys | density | order | efficiency |
 | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -57,12 +61,19 @@ class Row:
     def pattern(self) -> Pattern:
         return getattr(patterns, self.function)(*self.arguments, **self.named)
 
+    def _order(self, told: Explanation) -> tuple[str, int]:
+        """The order that C++ kernels take, and the tiles that they visit in it."""
+        boxes = told.orders[0].boxes if told.orders else None
+        if boxes is not None:
+            return f"boxes of {boxes}", met(grid_of(self.pattern), boxes.box, boxes.box)
+        classes, (_, partial, full) = told.residues or (0, told.classes)
+        return f"{classes} residue classes" if classes else "row-major", partial + full
+
     def __str__(self) -> str:
         """The line of the table."""
         told = lacuna.explain(self.pattern, self.tokens, self.keys, block=(BLOCK, BLOCK), heads=self.heads)
-        classes, (_, partial, full) = told.residues or (0, told.classes)
-        efficiency = told.live_pairs / ((partial + full) * BLOCK * BLOCK)
-        order = f"{classes} residue classes" if classes else "flat"
+        order, tiles = self._order(told)
+        efficiency = told.live_pairs / (tiles * BLOCK * BLOCK)
         written = [_written(each) for each in self.arguments] + [f"{name}={_written(value)}" for name, value in self.named.items()]
         cells = (self.name, f"`{self.function}({', '.join(written)})`", self.where, f"`{self.oracle}`")
         return f"| {' | '.join(cells)} | {self.keys or self.tokens} | {told.density:.3f} | {order} | {efficiency:.2f} |"

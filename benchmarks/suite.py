@@ -22,7 +22,7 @@ class Case:
     """A pattern and a score, and the same for the peers.
 
     mask_mod:  (b, h, q, k) -> bool, None where everything is seen; `score_mod`: (score, b, h, q, k) -> score.
-    bias:      what the score adds, [H, L, L], for SDPA; None where it adds nothing. `capped`: SDPA has no counterpart of the score.
+    bias:      makes what the score adds, [H, L, L], for SDPA; None where it adds nothing. `capped`: SDPA has no counterpart of the score.
     causal:    SDPA has a path of its own for this mask.
     """
 
@@ -31,7 +31,7 @@ class Case:
     mask_mod: Mod | None
     score: object = None
     score_mod: Mod | None = None
-    bias: Tensor | None = None
+    bias: Callable[[], Tensor] | None = None
     capped: bool = False
     causal: bool = False
 
@@ -56,9 +56,9 @@ def soft_cap(s):
 
 
 @lacuna.pattern(rank=2)
-def near(q, k, *, window, extent):
+def near(q, k, *, window, rows, columns):
     inside = True
-    for axis in range(2):
+    for axis, extent in enumerate((rows, columns)):
         start = lacuna.minimum(lacuna.maximum(q[axis] - window // 2, 0), extent - window)
         inside = inside & (start <= k[axis]) & (k[axis] < start + window)
     return inside
@@ -70,8 +70,9 @@ def shifted(position, window: int, extent: int):
 
 
 def cases(length: int, heads: int) -> list[Case]:
-    """Dense attention and thirteen patterns at `length` tokens, a multiple of 1024 and a square."""
-    edge = math.isqrt(length)
+    """Dense attention and thirteen patterns at `length` tokens, a power of two from 256 on."""
+    rows = 2 ** (int(math.log2(length)) // 2)
+    columns = length // rows
     document = torch.arange(length) // (length // 8)
     slopes = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)
     position = torch.arange(length)
@@ -99,9 +100,9 @@ def cases(length: int, heads: int) -> list[Case]:
         Case("sink 4 + window 256", patterns.sink_window(4, 256), lambda b, h, q, k: (k <= q) & ((k < 4) | (q - k < 256))),
         Case("neighborhood 1-D, 257", patterns.neighborhood(257), lambda b, h, q, k: inside(q, k, 257, length)),
         Case(
-            f"neighborhood {edge} x {edge}, 13",
-            near(window=13, extent=edge).on(edge, edge),
-            lambda b, h, q, k: inside(q // edge, k // edge, 13, edge) & inside(q % edge, k % edge, 13, edge),
+            f"neighborhood {rows} x {columns}, 13",
+            near(window=13, rows=rows, columns=columns).on(rows, columns),
+            lambda b, h, q, k: inside(q // columns, k // columns, 13, rows) & inside(q % columns, k % columns, 13, columns),
         ),
         Case("block-causal 64", patterns.block_causal(64), lambda b, h, q, k: k // 64 <= q // 64),
         Case(
@@ -110,7 +111,7 @@ def cases(length: int, heads: int) -> list[Case]:
             lambda b, h, q, k: (k <= q) & (q - k < 1024),
             score=alibi(slopes=slopes),
             score_mod=lambda s, b, h, q, k: s + slopes[h] * (k - q),
-            bias=slopes[:, None, None] * (position - position[:, None]),
+            bias=lambda: slopes[:, None, None] * (position - position[:, None]),
         ),
         Case(
             "soft cap + causal",

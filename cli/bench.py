@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .comparison import Comparison, Problem, Row
 
 EXAMPLES = (
-    "lacuna bench patterns.sliding_window --set window=64 --q-len 512 --rounds 3",
-    "lacuna bench patterns.causal --q-len 512 --backend eager --forward --json",
+    "lacuna bench patterns.sliding_window --set window=64 --q-len 512 --rounds 3 --forward",
+    "lacuna bench patterns.causal --q-len 512 --backend eager --rounds 3 --json",
 )
 TORCH_NAMES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "float64": "f64"}
 

@@ -159,21 +159,22 @@ def _long_line(evaluation: Evaluation, extent: int) -> Line | None:
     """Runs of an axis whose pairs are too many to look at: rectangles are halved until they are seen, or not, throughout."""
     zero = np.zeros(1, np.int64)
     stack = [Boxes(zero, zero + extent - 1, zero, zero + extent - 1)]
-    start, stop, count = np.full(extent, extent), np.zeros(extent, np.int64), np.zeros(extent + 1, np.int64)
+    start, stop, count = np.full(extent, extent), np.zeros(extent, np.int64), np.zeros(extent, np.int64)
     while stack:
         boxes = stack.pop()
         can_true, can_false = evaluation.of(boxes, 0, 0)
-        for q0, q1, k0, k1 in zip(*(side[can_true & ~can_false] for side in (boxes.q0, boxes.q1, boxes.k0, boxes.k1)), strict=True):
-            rows = slice(q0, q1 + 1)
-            start[rows], stop[rows] = np.minimum(start[rows], k0), np.maximum(stop[rows], k1 + 1)
-            count[q0] += k1 - k0 + 1
-            count[q1 + 1] -= k1 - k0 + 1
+        sure = boxes[can_true & ~can_false]
+        height, width = sure.q1 - sure.q0 + 1, sure.k1 - sure.k0 + 1
+        rows = np.repeat(sure.q0 + height - height.cumsum(), height) + np.arange(height.sum())
+        np.minimum.at(start, rows, np.repeat(sure.k0, height))
+        np.maximum.at(stop, rows, np.repeat(sure.k1 + 1, height))
+        np.add.at(count, rows, np.repeat(width, height))
         undecided = boxes[can_true & can_false]
         if len(undecided):
             stack.extend(undecided.halved(1, 1)[0].chunks())
         if evaluation.boxes > MOST_RECTANGLES:
             return None
-    one = bool((count.cumsum()[:-1] == stop - start).all())
+    one = bool((count == stop - start).all())
     return Line(extent, (start, stop)) if one and touching(start, stop) else None
 
 

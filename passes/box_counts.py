@@ -249,11 +249,20 @@ def _product(tables: Sequence[Array], boxes: Array) -> Array:
     return reduce(np.multiply, [table[boxes[:, axis]] for axis, table in enumerate(tables)])
 
 
+def met(grid: Grid, queries: Edges, keys: Edges) -> int:
+    """Pairs of a box of queries and a box of keys that meet."""
+    along = zip(grid.axes, queries, np.array(keys)[:, None], strict=True)
+    return math.prod(int(axis.total(lambda line, q=q, k=k: line.some(q).met(k))[0]) for axis, q, k in along)
+
+
 # -- row-major --------------------------------------------------------------------------------------------------------
 
 
-def row_major(grid: Grid, cost: TileCost) -> Tiling:
+def row_major(grid: Grid, costs: Sequence[TileCost]) -> list[Tiling]:
     """Tiles of tokens as they lie in memory."""
-    visited, full = row_major_tiles(grid.axes, (cost.queries, cost.keys))
-    time = cost.partial * visited - (cost.partial - cost.full) * full + cost.row * -(-grid.tokens // cost.queries)
-    return grid.tiling("row-major", cost, (None, None), (visited, full, time))
+    found: list[Tiling] = []
+    counted = row_major_tiles(grid.axes, [(cost.queries, cost.keys) for cost in costs])
+    for cost, (visited, full) in zip(costs, counted, strict=True):
+        time = cost.partial * visited - (cost.partial - cost.full) * full + cost.row * -(-grid.tokens // cost.queries)
+        found.append(grid.tiling("row-major", cost, (None, None), (visited, full, time)))
+    return found

@@ -15,17 +15,21 @@ Interval = tuple[Array, Array]
 """Start and stop of runs of keys: i64[runs] each."""
 
 
-def row_major_tiles(axes: Sequence[Axis], tile: tuple[int, int]) -> tuple[int, int]:
-    """Visited and full tiles of `tile` tokens. A full one lies inside the grid on the side of keys."""
-    inner = _whole_tiles(axes, tile)
-    outside = math.prod(axis.flat.live for axis in axes[:inner])
-    if inner == len(axes) - 1:
-        line, edges = axes[-1].flat, np.array([tile[1]])
-        return outside * int(line.some(tile[0]).met(edges)[0]), outside * int(line.every(tile[0]).filled(edges)[0])
-    lines = [axis.flat for axis in axes[inner:]]
-    tokens = math.prod(line.length for line in lines)
-    counted = [_of_tile(lines, (first, min(first + tile[0], tokens)), tile[1]) for first in range(0, tokens, tile[0])]
-    return outside * sum(visited for visited, _ in counted), outside * sum(full for _, full in counted)
+def row_major_tiles(axes: Sequence[Axis], tiles: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Visited and full tiles, for tiles of each size in tokens. A full one lies inside the grid on the side of keys."""
+    rows: dict[int, _Rows] = {}
+    found: list[tuple[int, int]] = []
+    for tile in tiles:
+        inner = _whole_tiles(axes, tile)
+        outside = math.prod(axis.flat.live for axis in axes[:inner])
+        if inner == len(axes) - 1:
+            line, edges = axes[-1].flat, np.array([tile[1]])
+            visited, full = int(line.some(tile[0]).met(edges)[0]), int(line.every(tile[0]).filled(edges)[0])
+        else:
+            at = rows.setdefault(inner, _Rows([axis.flat for axis in axes[inner:]]))
+            visited, full = (sum(each) for each in zip(*at.tiles(tile), strict=True))
+        found.append((outside * visited, outside * full))
+    return found
 
 
 def _whole_tiles(axes: Sequence[Axis], tile: tuple[int, int]) -> int:
@@ -37,31 +41,53 @@ def _whole_tiles(axes: Sequence[Axis], tile: tuple[int, int]) -> int:
     return 0
 
 
-def _of_tile(lines: Sequence[Line], rows: tuple[int, int], edge: int) -> tuple[int, int]:
-    """Visited and full tiles of `edge` keys, of the queries from one token to another."""
-    tiles = -(-math.prod(line.length for line in lines) // edge)
-    met, covered, parts = np.zeros(tiles + 1, np.int64), np.zeros(tiles, np.int64), 0
-    for outer, columns in _parts(lines, rows):
-        some, every = (_runs(lines[-1], columns, joined_by_all) for joined_by_all in (False, True))
-        met += _changes(_spread(outer, some), edge, tiles)
-        covered += _overlaps(_spread(outer, every), edge, tiles)
-        parts += 1
-    return int(np.count_nonzero(met.cumsum()[:-1])), int(np.count_nonzero(covered == parts * edge))
+class _Rows:
+    """The rows of a grid of two or more lines, innermost last; what each sees is looked at once."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.lines = lines
+        self.width = lines[-1].length
+        self.outside = [line.length for line in lines[:-1]]
+        self.tokens = self.width * math.prod(self.outside)
+        self._keys: dict[int, Array] = {}
+        self._runs: dict[tuple[int, int, bool], Interval] = {}
+
+    def tiles(self, tile: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        """Visited and full tiles of each tile of queries."""
+        for first in range(0, self.tokens, tile[0]):
+            yield self._of_tile(first, min(first + tile[0], self.tokens), tile[1])
+
+    def _of_tile(self, first: int, stop: int, edge: int) -> tuple[int, int]:
+        tiles = -(-self.tokens // edge)
+        met, covered, parts = np.zeros(tiles + 1, np.int64), np.zeros(tiles, np.int64), 0
+        for row in range(first // self.width, (stop - 1) // self.width + 1):
+            columns = max(first - row * self.width, 0), min(stop - row * self.width, self.width)
+            keys = self._seen_from(row)
+            met += _changes(_spread(keys, self._columns(*columns, joined_by_all=False)), edge, tiles)
+            covered += _overlaps(_spread(keys, self._columns(*columns, joined_by_all=True)), edge, tiles)
+            parts += 1
+        return int(np.count_nonzero(met.cumsum()[:-1])), int(np.count_nonzero(covered == parts * edge))
+
+    def _seen_from(self, row: int) -> Array:
+        """The first keys of the rows of the grid that the queries of a row see."""
+        if row not in self._keys:
+            keys = np.zeros(1, np.int64)
+            for line, at in zip(self.lines, np.unravel_index(row, self.outside), strict=False):
+                start, stop = _runs(line, (int(at), int(at) + 1), joined_by_all=False)
+                seen = np.concatenate([np.arange(a, b) for a, b in zip(start, stop, strict=True)] or [np.zeros(0, np.int64)])
+                keys = (keys[:, None] * line.length + seen).ravel()
+            self._keys[row] = keys * self.width
+        return self._keys[row]
+
+    def _columns(self, first: int, stop: int, *, joined_by_all: bool) -> Interval:
+        """Runs of a row that the queries from one column to another see."""
+        key = first, stop, joined_by_all
+        if key not in self._runs:
+            self._runs[key] = _runs(self.lines[-1], (first, stop), joined_by_all=joined_by_all)
+        return self._runs[key]
 
 
-def _parts(lines: Sequence[Line], rows: tuple[int, int]) -> Iterator[tuple[Array, tuple[int, int]]]:
-    """Of each row of the grid that queries lie in: the first keys of the rows that it sees, and which columns the queries are."""
-    width, outside = lines[-1].length, [line.length for line in lines[:-1]]
-    for row in range(rows[0] // width, (rows[1] - 1) // width + 1):
-        keys = np.zeros(1, np.int64)
-        for line, at in zip(lines, np.unravel_index(row, outside), strict=False):
-            start, stop = _runs(line, (int(at), int(at) + 1), joined_by_all=False)
-            seen = np.concatenate([np.arange(a, b) for a, b in zip(start, stop, strict=True)] or [np.zeros(0, np.int64)])
-            keys = (keys[:, None] * line.length + seen).ravel()
-        yield keys * width, (max(rows[0] - row * width, 0), min(rows[1] - row * width, width))
-
-
-def _runs(line: Line, queries: tuple[int, int], joined_by_all: bool) -> Interval:
+def _runs(line: Line, queries: tuple[int, int], *, joined_by_all: bool) -> Interval:
     """Runs of keys that a query, or all of them, see on a line."""
     rows = slice(*queries)
     if line.rows is None:

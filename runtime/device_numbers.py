@@ -28,6 +28,11 @@ def on_gpu(tensor: Tensor) -> bool:
     return not tensor.is_cpu or "cpu" in CLAIMED
 
 
+def is_gpu(device: torch.device) -> bool:
+    """Whether tensors there are on a GPU."""
+    return device.type != "cpu" or "cpu" in CLAIMED
+
+
 def capturing(device: torch.device) -> bool:
     """Whether torch's current stream is being captured in a graph, so that nothing runs and nothing can be read."""
     return device.type == "cuda" and torch.cuda.is_current_stream_capturing()

@@ -54,7 +54,7 @@ def _unwatched() -> bool:
         or in_forward_mode()
         or transformed()
         or torch._C._is_any_autocast_enabled()
-        or torch._C._get_tracing_state() is not None
+        or torch._C._get_tracing_state() is not None  # pyright: ignore[reportUnnecessaryComparison]  (torch's annotation leaves None out)
         or torch.compiler.is_compiling()
     )
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .advice import advice
-from .device_numbers import capturing, moved, numbers_of, on_gpu
+from .device_numbers import capturing, is_gpu, moved, numbers_of, on_gpu
 from .request import UNIFORM, Ragged
 
 INTEGERS = frozenset({torch.int32, torch.int64})
@@ -184,11 +184,13 @@ def packed_lengths(
     batch = q_lens.shape[0]
     if k_lens.shape[0] != batch:
         raise ValueError(advice(f"`cu_seqlens_q` has {batch} sequences, `cu_seqlens_k` {k_lens.shape[0]}", "one of each for each sequence"))
-    found = (int(q_lens.max()), int(k_lens.max())) if batch else (0, 0)
-    for name, each, limit in zip(("max_seqlen_q", "max_seqlen_k"), found, most, strict=True):
+    rows, keys = (int(q_lens.max()), int(k_lens.max())) if batch else (0, 0)
+    for name, each, limit in zip(("max_seqlen_q", "max_seqlen_k"), (rows, keys), most, strict=True):
         if limit is not None and each > limit:
             raise ValueError(advice(f"`{name}` is {limit}, and a sequence has {each} tokens", f"`{name}={each}`"))
-    return _placed(Ragged(q_start, q_lens, k_start, k_lens), (*found, batch), q_offset, device)
+    if is_gpu(device):  # a graph that is captured after this call needs the same kernel
+        rows, keys = (each if limit is None else min(limit, total) for each, limit, total in zip((rows, keys), most, totals, strict=True))
+    return _placed(Ragged(q_start, q_lens, k_start, k_lens), (rows, keys, batch), q_offset, device)
 
 
 def _captured(totals: Pair, bounds: tuple[object, object], most: tuple[int | None, int | None], q_offset: object) -> Lengths:

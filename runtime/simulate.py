@@ -123,11 +123,14 @@ def simulate(
     from ..passes.tile_costs import CPU, tile_costs
 
     _require(device, dtype, head_dim)
-    grid = _grid(pattern, length, padded)
+    grid = grid_of(pattern, length, padded)
     extents = tuple(axis.extent for axis in grid.axes)
     costs = tile_costs(device, dtype, head_dim, extents)
     counter = Counter(grid, costs)
-    tilings = tuple(each for cost in costs for each in (*counter.aligned(cost), *counter.unaligned(cost), row_major(grid, cost)))
+    plain = row_major(grid, costs)
+    tilings = tuple(
+        each for cost, last in zip(costs, plain, strict=True) for each in (*counter.aligned(cost), *counter.unaligned(cost), last)
+    )
     near = _neighborhood(pattern, grid)
     return Simulation(
         pattern=repr(pattern),
@@ -171,8 +174,8 @@ def _require(device: str, dtype: str, head_dim: int) -> None:
         raise ValueError(advice(f"`head_dim` is {head_dim}", f"a number from 1 to {LARGEST_HEAD}"))
 
 
-def _grid(pattern: Pattern, length: int | None, padded: bool) -> Grid:
-    """The axes of a pattern, by what its program says."""
+def grid_of(pattern: Pattern, length: int | None = None, padded: bool = True) -> Grid:
+    """The axes of a pattern, by what its program says. Raises: as `simulate`."""
     from ..passes.axes import LONGEST_AXIS, conditions_along
     from ..passes.axis_runs import axis_of
     from ..passes.box_counts import Grid
@@ -201,9 +204,7 @@ def _grid(pattern: Pattern, length: int | None, padded: bool) -> Grid:
 
 def _placed(pattern: Pattern, length: int | None) -> tuple[Program, tuple[int, ...]]:
     """The program of a pattern and the tokens along each axis."""
-    from .merging import resolved
-
-    program, _ = resolved(pattern, None)
+    program = _program(pattern)
     extents = program.space.extents
     if len(extents) > MOST_AXES:
         raise NotImplementedError(advice(f"`{pattern!r}` is on {len(extents)} axes", f"a pattern on at most {MOST_AXES}"))
@@ -214,6 +215,15 @@ def _placed(pattern: Pattern, length: int | None) -> tuple[Program, tuple[int, .
     if length is None or length < 1:
         raise ValueError(advice(f"how many tokens `{pattern!r}` is looked at with is {length}", "`length=4096`"))
     return program, (length,)
+
+
+def _program(pattern: Pattern) -> Program:
+    if isinstance(pattern, Pattern):  # pyright: ignore[reportUnnecessaryIsInstance]  (whatever a user passed)
+        pattern.require_ready()
+        return pattern.program
+    from .merging import resolved  # which has the message, and loads torch
+
+    return resolved(pattern, None)[0]
 
 
 def _values(pattern: Pattern, extents: tuple[int, ...]) -> Mapping[Symbol, int]:

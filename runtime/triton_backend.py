@@ -144,8 +144,8 @@ def _prepared(request: Request, outputs: tuple[Tensor, Tensor], whole: Sequence[
     kernel, gpu = loaded(built), gpu_of(request.query.device)
     assert gpu is not None
     assert isinstance(kernel, GpuKernel)
-    sources = dict(zip(("query", "key", "value", "out", "lse"), enumerate(whole), strict=True))
-    sources |= sources_of_lengths(request, len(whole))
+    sources: dict[str, tuple[int, Tensor]] = dict(zip(("query", "key", "value", "out", "lse"), enumerate(whole), strict=True))
+    sources.update(sources_of_lengths(request, len(whole)))
     if not _few_rows(built):
         steps = triton_call.starts(kernel, call)
         return Prepared(gpu, tuple(kernel.ready_for(step, gpu, sources) for step in steps), None)

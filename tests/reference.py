@@ -106,7 +106,7 @@ def _largest(tensor: Tensor) -> float:
 def assert_close(actual: Tensor, exact: Tensor, allowed: float) -> None:
     """Finite entries within `allowed`, infinities equal, NaN where NaN is right."""
     assert actual.shape == exact.shape, f"shape {tuple(actual.shape)}, should be {tuple(exact.shape)}"
-    actual = actual.detach().double().cpu()
+    actual = actual.detach().double().to(exact.device)
     assert torch.equal(actual.isnan(), exact.isnan()), "NaN in other places than it should be"
     infinite = exact.isinf()
     assert torch.equal(actual.isinf(), infinite), "infinite in other places than it should be"

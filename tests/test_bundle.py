@@ -19,6 +19,7 @@ from lacuna.runtime import bundle_registry
 from lacuna.runtime.bundle_build import BuildFailed, Built, build
 from lacuna.runtime.bundle_load import forget_bundles
 from lacuna.runtime.bundle_spec import KernelSpec
+from quick_compiler import quick_compiler
 
 WITHOUT_COMPILER = Path(__file__).parent / "without_compiler.py"
 REPOSITORY = Path(__file__).parent.parent
@@ -65,7 +66,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> First:
     def seen(done: int, total: int, name: str) -> None:
         steps.append((done, total, name))
 
-    made = build(folder / "spec.py", folder / "first", progress=seen, processes=1)
+    with quick_compiler(folder):
+        made = build(folder / "spec.py", folder / "first", progress=seen, processes=1)
     return First(folder / "first", made, steps)
 
 
@@ -100,7 +102,8 @@ def elsewhere(built: First, tmp_path_factory: pytest.TempPathFactory) -> list[st
 def test_builds_in_two_folders_and_processes_are_the_same_bytes(built: First, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "again.py").write_text(SPEC if PROVE else ONE_OF_THEM)
-    build(tmp_path / "elsewhere" / "again.py", tmp_path / "second", processes=2)
+    with quick_compiler(tmp_path):
+        build(tmp_path / "elsewhere" / "again.py", tmp_path / "second", processes=2)
     first, second = contents(built.folder), contents(tmp_path / "second")
     about_all: set[str] = set() if PROVE else {"manifest.json", "include/lacuna.h"}
     compared = second.keys() - about_all

@@ -19,6 +19,7 @@ from lacuna.codegen.environment import ENVIRONMENT, TEMPLATES
 from lacuna.runtime.bundle_build import build
 from lacuna.runtime.bundle_spec import KernelSpec
 from lacuna.runtime.oracle import attention as oracle
+from quick_compiler import quick_compiler
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "c"
 OTHER_ABI, BAD_CALL, NO_TERMS = 2, 4, 5
@@ -103,24 +104,34 @@ def scaled(s: Any, *, by: Any) -> Any:
     return s * by
 
 
-def test_a_decoding_kernel_takes_every_offset_and_no_more_rows_than_it_is_for(tmp_path: Path) -> None:
-    spec = KernelSpec(None, scaled(by=2.0), dtypes=("f32",), head_dims=(8,), passes=("forward",), rows=("few",))
-    made = build(spec, tmp_path / "bundle", processes=1)
+def laid_out(heads: int, tokens: int, width: int, row: int) -> np.ndarray:
+    """float32[1, heads, tokens, width] in rows that are `row` apart, with a gap after each head."""
+    return np.random.default_rng(row).standard_normal((1, heads, tokens + 1, row)).astype(np.float32)[:, :, :tokens, :width]
+
+
+def test_a_decoding_kernel_takes_every_offset_and_layout_and_no_more_rows_than_it_is_for(tmp_path: Path) -> None:
+    spec = KernelSpec(lacuna.patterns.causal(), scaled(by=1.0), dtypes=("f32",), head_dims=((8, 4),), passes=("forward",), rows=("few",))
+    with quick_compiler(tmp_path):
+        made = build(spec, tmp_path / "bundle", processes=1)
     (shared,) = (made.folder / "kernels").rglob("*.so")
     (name,) = re.findall(r"int32_t (lacuna_\w+)\(", (made.folder / "include" / "lacuna.h").read_text())
     function = getattr(ctypes.CDLL(str(shared)), name)
-    rows, keys, out = np.ones((16, 8), np.float32), np.ones((20, 8), np.float32), np.zeros((16, 8), np.float32)
-    call = Call(size=ctypes.sizeof(Call), version=1, batch=1, heads=1, kv_heads=1, kv_batch=1, q_len=16, k_len=20, offset=4, scale=1.0)
-    call.q, call.k, call.v, call.out = (each.ctypes.data for each in (rows, keys, keys, out))
-    for strides in (call.q_strides, call.k_strides, call.v_strides, call.out_strides):
-        strides[:] = (160, 160, 8)
+    query, key, value, out = laid_out(4, 16, 8, 9), laid_out(2, 20, 8, 10), laid_out(2, 20, 4, 11), laid_out(4, 16, 4, 12)
+    call = Call(size=ctypes.sizeof(Call), version=1, batch=1, heads=4, kv_heads=2, kv_batch=1, q_len=16, k_len=20, offset=4, scale=0.5)
+    call.q, call.k, call.v, call.out = (each.ctypes.data for each in (query, key, value, out))
+    for field, tensor in (("q", query), ("k", key), ("v", value), ("out", out)):
+        getattr(call, f"{field}_strides")[:] = [stride // 4 for stride in tensor.strides[:3]]
     assert function(ctypes.byref(call)) == BAD_CALL  # no reals
-    call.reals = ctypes.addressof(ctypes.c_double(2.0))
+    by = ctypes.c_double(3.0)
+    call.reals = ctypes.addressof(by)
     call.q_len = 17
     assert function(ctypes.byref(call)) == BAD_CALL
     call.q_len = 16
     assert function(ctypes.byref(call)) == 0
-    assert np.allclose(out, 1)
+    scores = 3.0 * 0.5 * query[0] @ np.repeat(key[0], 2, 0).swapaxes(1, 2)
+    weights = np.exp(np.where(np.arange(20)[None] <= np.arange(16)[:, None] + 4, scores, -np.inf))
+    wanted = weights / weights.sum(-1, keepdims=True) @ np.repeat(value[0], 2, 0)
+    assert np.allclose(out[0], wanted, atol=1e-5)
 
 
 def test_the_header_compiles_as_c_and_as_cpp(example: Path, tmp_path: Path) -> None:
@@ -162,7 +173,8 @@ def test_terms_along_the_diagonal_are_filled_as_python_fills_them(tmp_path: Path
 
     table = (torch.arange(401) % 37 == 0).to(torch.int32)
     spec = KernelSpec(near(reach=table), dtypes=("f32",), head_dims=(8,), passes=("forward",), rows=("long",))
-    made = build(spec, tmp_path / "bundle", processes=1)
+    with quick_compiler(tmp_path):
+        made = build(spec, tmp_path / "bundle", processes=1)
     (entry,) = read_manifest(made.folder).kernels
     assert entry["c"] == {"function": "lacuna_near_f32_d8_forward", "terms": True}
     shared = ctypes.CDLL(str(made.folder / entry["binary"]))

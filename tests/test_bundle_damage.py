@@ -19,6 +19,7 @@ from lacuna.runtime.bundle_load import forget_bundles
 from lacuna.runtime.bundle_manifest import BundleError, Manifest, unpacked
 from lacuna.runtime.bundle_spec import KernelSpec
 from lacuna.runtime.cpp_call import CppKernel
+from quick_compiler import quick_compiler
 
 PROVE_FLIPS, QUICK_FLIPS = 2000, 150
 
@@ -26,7 +27,9 @@ PROVE_FLIPS, QUICK_FLIPS = 2000, 150
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = KernelSpec(lacuna.patterns.causal(), dtypes=("f32",), head_dims=(8,), passes=("forward",), rows=("few",))
-    return build(spec, tmp_path_factory.mktemp("sound") / "bundle", processes=1).folder
+    folder = tmp_path_factory.mktemp("sound")
+    with quick_compiler(folder):
+        return build(spec, folder / "bundle", processes=1).folder
 
 
 @pytest.fixture

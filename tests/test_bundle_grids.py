@@ -25,6 +25,7 @@ from lacuna.runtime.bundle_registry import Loaded, Sought, meaning_of, tiling_of
 from lacuna.runtime.bundle_spec import KernelSpec
 from lacuna.runtime.cpp_launch import target_here
 from lacuna.runtime.launches import forget_launches
+from quick_compiler import quick_compiler
 
 PROVE = PROFILE == "prove"
 D = 8
@@ -64,7 +65,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Made:
         KernelSpec(near(r=3).on(32, 32), passes=both, **kind),
         KernelSpec(cube(r=1).on(4, 16, 16), passes=both if PROVE else both[:1], **kind),
     )
-    made = build(specs, tmp_path_factory.mktemp("grids") / "bundle", targets=["cpu"], processes=1)
+    folder = tmp_path_factory.mktemp("grids")
+    with quick_compiler(folder):
+        made = build(specs, folder / "bundle", targets=["cpu"], processes=1)
     return Made(made.folder, {each["name"]: each for each in json.loads((made.folder / "manifest.json").read_text())["kernels"]})
 
 

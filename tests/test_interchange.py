@@ -126,9 +126,13 @@ def test_a_block_mask_that_came_back_runs_forward_and_backward() -> None:
         same_outcome(from_block_mask(to_block_mask(MASKS[name], L, block=64, heads=2)), MASKS[name])
 
 
-@pytest.mark.parametrize("name", ["blocks"])
-def test_a_block_mask_that_came_back_is_compiled(name: str) -> None:
-    same_outcome(from_block_mask(to_block_mask(MASKS[name], L, block=64, heads=2)), MASKS[name], backends=("cpp",))
+def test_a_block_mask_that_came_back_is_compiled(prove: bool) -> None:
+    back = from_block_mask(to_block_mask(MASKS["blocks"], L, block=64, heads=2))
+    if prove:
+        same_outcome(back, MASKS["blocks"], backends=("cpp",))
+    query, key, value = operands()
+    ours, wanted = (attention(query, key, value, mask, backend=backend) for mask, backend in ((back, "cpp"), (MASKS["blocks"], "eager")))
+    torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=2e-5)
 
 
 def test_lists_count_where_the_function_says_otherwise() -> None:
@@ -226,7 +230,7 @@ def of_case(seed: int) -> tuple[Pattern, np.ndarray, tuple[int, int]]:
 
 def test_random_masks_come_back_the_same_or_are_refused(prove: bool, capsys: pytest.CaptureFixture[str]) -> None:
     made: Counter[str] = Counter()
-    for seed in range(1000 if prove else 12):
+    for seed in range(1000 if prove else 8):
         mask, wanted, (q_len, k_len) = of_case(seed)
         exported = to_block_mask(mask, q_len, k_len, block=(8, 4), heads=HEADS)
         assert (of_block_mask(exported, HEADS).numpy() == wanted).all(), f"seed {seed}"

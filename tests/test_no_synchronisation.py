@@ -22,7 +22,7 @@ import random_problems as problems
 import torch
 from claimed_gpu import Simulated
 from lacuna import patterns
-from lacuna.runtime import device_numbers, prepared
+from lacuna.runtime import computation, device_numbers, prepared
 from lacuna.runtime.gpu import claimed
 from lacuna.runtime.launches import _remembered
 from lacuna.runtime.ragged import lengths_on_gpu
@@ -48,7 +48,8 @@ READING = ("item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__",
 """Methods of a tensor that do."""
 LAUNCHING = (
     *("prepared", "launches", "calls", "ragged", "driver", "gpu", "triton_gpu", "triton_kernel", "triton_call", "triton_launch"),
-    *("triton_backend", "triton_backward", "triton_decode", "residue_classes"),
+    *("triton_backend", "triton_backward", "triton_decode", "residue_classes", "computation", "backward_calls", "triton_prepared_backward"),
+    "dispatch",
 )
 """Modules between a call and its launch."""
 
@@ -64,6 +65,9 @@ class Trap(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in WAITING or (name == "_to_copy" and "device" in (kwargs or {})):
             raise Waits(name)
+        if func.namespace == "lacuna":
+            with self:  # else nothing inside of the operator would be seen
+                return getattr(computation, name)(*args)
         return func(*args, **(kwargs or {}))
 
 

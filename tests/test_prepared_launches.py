@@ -68,7 +68,7 @@ CASES: dict[str, tuple[Callable[[], Tensors], Call]] = {
     "tokens before heads": (lambda: tuple(torch.randn(1, 38, 2, 16) for _ in range(3)), on_triton(patterns.causal(), layout="blhd")),
     "packed": (
         lambda: tuple(torch.randn(38, 2, 16) for _ in range(3)),
-        lambda given: lacuna.varlen_attention(*given, patterns.causal(), cu_seqlens_q=BOUNDS, return_lse=True, backend="triton"),  # pyright: ignore[reportCallIssue, reportArgumentType]
+        lambda given: lacuna.varlen_attention(*given, patterns.causal(), cu_seqlens_q=BOUNDS, return_lse=True, backend="triton"),  # pyright: ignore[reportCallIssue]
     ),
     "tables": (of(1, (4, 2), (38, 38)), on_triton(patterns.causal(), score=BIASED)),
     "residue classes": (of(1, (1, 1), (130, 130)), on_triton(patterns.dilated_window(9, 2))),

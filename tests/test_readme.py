@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = ["README.md", *(f"docs/{name}.md" for name in ("bundles", "guide", "patterns", "interchange", "simulator"))]
 BLOCK = re.compile(r"^```(python)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/bundles.md", "docs/guide.md", "docs/patterns.md", "docs/interchange.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/bundles.md", "docs/guide.md", "docs/patterns.md", "docs/interchange.md", "docs/simulator.md"]
+)
 def test_every_block_runs_and_prints_what_is_said(document: str, tmp_path: Path) -> None:
     names: dict[str, object] = {"__name__": "readme"}
     printed = ""

@@ -24,7 +24,7 @@ from lacuna.passes import axis_runs
 from lacuna.passes.box_counts import Counter, Grid, Tiling, row_major
 from lacuna.passes.sparse_windows import Neighborhood, fitting, neighborhood_axis, perfectly_sparse, runs
 from lacuna.passes.tile_costs import TileCost, tile_costs
-from lacuna.runtime import simulate as simulator
+from lacuna.runtime.simulate import grid_of
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 VIDEO, VIDEO_WINDOW = (30, 48, 80), (18, 24, 24)
@@ -36,10 +36,6 @@ PUBLISHED = [
 """Extents, window, the stride with which NATTEN's table calls the problem block-sparse, and L / window."""
 
 simulate: Any = lacuna.simulate
-
-
-def grid_of(pattern: Any, padded: bool = True) -> Grid:
-    return simulator._grid(pattern, None, padded)  # pyright: ignore[reportPrivateUsage]
 
 
 # -- brute force ------------------------------------------------------------------------------------------------------
@@ -109,7 +105,7 @@ def check(pattern: Any, cost: TileCost) -> None:
     grid, mask = grid_of(pattern), dense(pattern)
     assert grid.live == np.count_nonzero(mask)
     counter = Counter(grid, [cost])
-    for tiling in (*counter.aligned(cost), *counter.unaligned(cost), row_major(grid, cost)):
+    for tiling in (*counter.aligned(cost), *counter.unaligned(cost), *row_major(grid, [cost])):
         visited, full = brute_force(mask, grid, tiling)
         assert tiling.visited == visited * cost.queries * cost.keys, tiling
         assert tiling.full == full / max(1, visited), tiling
@@ -156,10 +152,10 @@ def test_no_box_that_was_left_out_is_better(pattern: Any, shape: tuple[int, int]
 
 def test_long_axes_are_seen_as_short_ones_are(monkeypatch: pytest.MonkeyPatch) -> None:
     each = [patterns.gna(300, 41), patterns.gna(300, 40, 7), patterns.gna(300, 9, 2, causal=True), patterns.sliding_window(33)]
-    short = [simulator._grid(pattern, 300, True).axes[0].flat for pattern in each]  # pyright: ignore[reportPrivateUsage]
+    short = [grid_of(pattern, 300).axes[0].flat for pattern in each]
     monkeypatch.setattr(axis_runs, "LONGEST_AXIS", 16)
     for pattern, line in zip(each, short, strict=True):
-        found = simulator._grid(pattern, 300, True).axes[0].flat  # pyright: ignore[reportPrivateUsage]
+        found = grid_of(pattern, 300).axes[0].flat
         assert found.rows is not None
         assert line.rows is not None
         assert np.array_equal(found.rows, line.rows)

@@ -16,6 +16,7 @@ import reference
 import torch
 from lacuna.runtime import prepared, ragged
 from lacuna.runtime.gpu import claimed
+from lacuna.runtime.recording import Recording
 from torch import Tensor
 
 PREFIX = torch.tensor([0, 9, 3, 40, 2])
@@ -111,3 +112,17 @@ def test_a_capture_starts_as_many_programs_as_the_longest_sequence_needs(most: i
         part = packed[rows].transpose(0, 1)[None]
         exact, _ = reference.attention(part, part, part, torch.ones(length, length, dtype=torch.bool).tril())
         reference.assert_close(out[rows].transpose(0, 1)[None], exact, 1e-5)
+
+
+def test_a_call_before_a_capture_takes_the_kernel_of_the_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as both say the longest sequence: by it kernels are chosen, and none can be loaded while a graph is captured."""
+    packed, cu = torch.randn(200, 1, 16), bounds([50, 150])
+    with claimed_gpu.uncompiled(), claimed("sm_90", Recording()) as driver, torch.no_grad():
+        for captured in (False, True):
+            for module in (ragged, prepared):
+                monkeypatch.setattr(module, "capturing", Mock(return_value=captured))
+            lacuna.varlen_attention(packed, packed, packed, problems.causal, cu_seqlens_q=cu, max_seqlen_q=190, backend="triton")
+    before, after = driver.launches
+    assert before.layout == after.layout
+    assert before.programs == after.programs
+    assert before.arguments["q_len"] == after.arguments["q_len"] == 190
