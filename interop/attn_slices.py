@@ -157,6 +157,8 @@ def from_attn_slices(slices: AttnSlices, q_len: int | None = None) -> Pattern:
 
 def _checked(slices: AttnSlices) -> Array:
     """int64[slices, 5]."""
+    if not all(isinstance(each, Tensor) for each in slices):  # pyright: ignore[reportUnnecessaryIsInstance]  (not every caller is typed)
+        raise refusal(f"the slices are {', '.join(type(each).__name__ for each in slices)}", "`AttnSlices` of three tensors of int32")
     q_ranges, k_ranges, types = (each.cpu() for each in slices)
     integers = all("int" in str(each.dtype) for each in (q_ranges, k_ranges, types))
     if not integers or q_ranges.shape != (len(types), 2) or k_ranges.shape != q_ranges.shape or types.ndim != 1:

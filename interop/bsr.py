@@ -65,7 +65,12 @@ def to_bsr(
     """The tiles of `pattern` that hold a visible pair, at (batch item, head) `at`.
 
     elements: evaluate the mask inside partial tiles as well; without it, no pair is looked at.
+
+    Raises:
+        TypeError, ValueError: a length, an edge of `block` or an entry of `at` is none.
     """
+    if min(at) < 0:
+        raise ValueError(f"`at` is {at}, which is no batch item and head\n  write two numbers from 0 on, `at=(0, 0)`")
     tiles = tiling(pattern, (q_len, kv_len), block, (at[0] + 1, at[1] + 1))
     at = min(at[0], tiles.extents[0] - 1), min(at[1], tiles.extents[1] - 1)  # the mask may not differ
     classes = tiles.classes(*at)

@@ -14,7 +14,8 @@ so that the last row is beside the last key. `window` is (left, right), -1 for n
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
-from typing import NamedTuple, NoReturn
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn, cast
 
 import numpy as np
 import torch
@@ -168,14 +169,15 @@ def from_cu_seqlens(
     how far the keys of its sequence are ahead of the rows.
 
     Raises:
-        TypeError, ValueError: the offsets are of another shape or kind, or fall.
+        TypeError, ValueError: the offsets are of another shape or kind, or fall; the window is no pair of integers.
     """
+    _require_window(window)
     left, right = (None if size < 0 else size for size in window)
     right = 0 if causal else right
     offsets = _checked("cu_seqlens_q", cu_seqlens_q)
-    if cu_seqlens_k is None or torch.equal(cu_seqlens_q, cu_seqlens_k):
+    others = offsets if cu_seqlens_k is None else _checked("cu_seqlens_k", cu_seqlens_k)
+    if cu_seqlens_k is None or torch.equal(offsets, others):
         return _packed(sequence=segments(cu_seqlens_q), left=left, right=right)
-    others = _checked("cu_seqlens_k", cu_seqlens_k)
     if len(offsets) != len(others):
         raise ValueError(
             f"there are {len(offsets) - 1} sequences of queries and {len(others) - 1} of keys.\n  write as many offsets for both"
@@ -184,7 +186,15 @@ def from_cu_seqlens(
     return _packed_apart(sequence_q=segments(cu_seqlens_q), sequence_k=segments(cu_seqlens_k), shift=shift, left=left, right=right)
 
 
+def _require_window(window: object) -> None:
+    sizes = cast("Sequence[object]", window) if isinstance(window, tuple | list) else ()
+    if [type(size) for size in sizes] != [int, int]:
+        raise refusal(f"`window` is {window!r}", "two integers, `window=(left, right)`, -1 for no bound")
+
+
 def _checked(name: str, offsets: Tensor) -> Tensor:
+    if not isinstance(offsets, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  (not every caller is typed)
+        raise refusal(f"`{name}` is a {type(offsets).__name__}", f"`torch.tensor({name}, dtype=torch.int32)`")
     if offsets.ndim != 1 or not len(offsets) or "int" not in str(offsets.dtype):
         raise refusal(f"`{name}` is {offsets.dtype} of shape {tuple(offsets.shape)}", "int32[sequences + 1]")
     if offsets[0] != 0 or (offsets.diff() < 0).any():

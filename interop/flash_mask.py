@@ -160,6 +160,8 @@ def from_flash_mask(startend_row_indices: Tensor, causal: bool, q_len: int | Non
     """
     widths = (1, 2) if causal else (2, 4)
     indices = startend_row_indices
+    if not isinstance(indices, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  (not every caller is typed)
+        raise refusal(f"`startend_row_indices` is a {type(indices).__name__}", "a tensor, int32[batch, heads or 1, kv_len, numbers]")
     if indices.ndim != 4 or indices.shape[3] not in widths or indices.is_floating_point() or indices.dtype == torch.bool:
         raise refusal(
             f"`startend_row_indices` is {indices.dtype} of shape {tuple(indices.shape)}",

@@ -157,6 +157,8 @@ class _NeighborhoodAttention(nn.Module):
         proj_drop: float = 0.0,
     ) -> None:
         super().__init__()
+        if num_heads < 1:
+            raise ValueError(advice(f"`num_heads` is {num_heads}", "a positive number of heads"))
         if embed_dim % num_heads:
             raise ValueError(advice(f"`embed_dim` is {embed_dim}, which {num_heads} heads do not divide", f"a multiple of {num_heads}"))
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads

@@ -81,6 +81,7 @@ def require_tensors(query: Tensor, key: Tensor, value: Tensor, axes: int | None)
 
     Raises:
         ValueError: a shape, dtype or device does not go with the others. NotImplementedError: a tensor is sparse or nested.
+        TypeError:  one is no tensor.
     """
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         _require_dense(name, tensor)
@@ -118,6 +119,8 @@ def require_extra(query: Tensor, key: Tensor, extra: tuple[Tensor | None, Tensor
 
 
 def _require_dense(name: str, tensor: Tensor) -> None:
+    if not isinstance(tensor, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance]  (not every caller is typed)
+        raise TypeError(advice(f"`{name}` is a {type(tensor).__name__}, not a tensor", f"`torch.as_tensor({name})`"))
     if tensor.is_nested or tensor.layout is not torch.strided:
         kind = "nested" if tensor.is_nested else str(tensor.layout)
         raise NotImplementedError(advice(f"`{name}` is a {kind} tensor, which attention does not take yet", "a dense one"))

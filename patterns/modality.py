@@ -28,10 +28,18 @@ def modality_mutual(image: tuple[int, int], question: tuple[int, int]) -> Patter
     image, question: (start, stop) in tokens, stop exclusive.
     Source: W. Wang et al., Seeing is Understanding: Modality-Mutual Attention, 2025.
     """
-    for name, (start, stop) in (("image", image), ("question", question)):
-        if not 0 <= start <= stop:
-            raise ValueError(f"`{name}` is {(start, stop)}, which is no range of tokens\n  write (start, stop) with 0 <= start <= stop")
+    for name, given in (("image", image), ("question", question)):
+        if not _is_range(given):
+            raise ValueError(f"`{name}` is {given}, which is no range of tokens\n  write (start, stop) with 0 <= start <= stop")
     return _mutual(image_start=image[0], image_stop=image[1], text_start=question[0], text_stop=question[1])
+
+
+def _is_range(given: object) -> bool:
+    match given:
+        case (int(start), int(stop)):
+            return 0 <= start <= stop
+        case _:
+            return False
 
 
 def composite_modality(visual: int) -> Pattern:

@@ -169,6 +169,14 @@ REFUSALS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "falling": (lambda: from_cu_seqlens(ints(0, 5, 3)), "`cu_seqlens_q` starts at 0 or falls"),
     "counts": (lambda: from_cu_seqlens(ints(0, 5), ints(0, 3, 5)), "there are 1 sequences of queries and 2 of keys"),
+    "no offsets": (lambda: from_cu_seqlens([0, 5]), "`cu_seqlens_q` is a list\n  write `torch.tensor"),
+    "no window": (lambda: from_cu_seqlens(ints(0, 5), window=3), "`window` is 3\n  write two integers"),
+    "no indices": (lambda: from_flash_mask([[0]], True), "`startend_row_indices` is a list\n  write a tensor"),
+    "no slices": (lambda: from_attn_slices(([[0, 1]], [[0, 1]], [0])), "the slices are list, list, list\n  write `AttnSlices`"),
+    "no length": (lambda: to_block_mask(WINDOW, 8.0), "`q_len` is 8.0\n  write a number of tokens"),
+    "no block": (lambda: to_bsr(WINDOW, 8, block=4), "`block` is 4\n  write two integers"),
+    "three edges": (lambda: to_block_mask(WINDOW, 8, block=(4, 4, 4)), "`block` is (4, 4, 4)\n  write two integers"),
+    "no head": (lambda: to_bsr(WINDOW, 8, at=(0, -1)), "`at` is (0, -1), which is no batch item and head"),
     "real offsets": (lambda: from_cu_seqlens(torch.tensor([0.0, 5.0])), "`cu_seqlens_q` is torch.float32 of shape (2,)"),
 }
 

@@ -229,6 +229,7 @@ def test_importing_the_catalogue_loads_no_torch_and_no_numpy() -> None:
         (lambda: patterns.shifted_sparse_s2attn(10, 2), "`length` is 10, which 4 groups do not divide"),
         (lambda: patterns.s2_local_stride(6, kv_heads=4), "`kv_heads` is 4, which does not divide 6 query heads"),
         (lambda: patterns.modality_mutual((4, 1), (5, 6)), r"`image` is \(4, 1\), which is no range of tokens"),
+        (lambda: patterns.modality_mutual((0, 1), 6), "`question` is 6, which is no range of tokens"),  # pyright: ignore[reportArgumentType]
         (lambda: patterns.documents(torch.zeros(2, 2)), "not one id per token"),
         (lambda: patterns.sliding_window((1, 2, 3)), r"`window` is \(1, 2, 3\), which is no pair"),  # pyright: ignore[reportArgumentType]
         (lambda: patterns.prefix_lm(2.5), "`prefix` is 2.5, which is no integer\n  write an integer of at least 0"),
