@@ -195,7 +195,8 @@ def grid_of(pattern: Pattern, length: int | None = None, padded: bool = True) ->
         at = axes.index(None)
         raise ValueError(
             advice(
-                f"axis {at} of `{pattern!r}` has {extents[at]} tokens, and some query on it sees more than one run of keys",
+                f"axis {at} of `{pattern!r}` has {extents[at]} tokens, and some query on it sees more than one run of keys, "
+                "or a run that does not touch its neighbour's",
                 f"an extent of at most {LONGEST_AXIS}, or `lacuna.explain(pattern, tokens)`",
             )
         )

@@ -41,8 +41,8 @@ simulate: Any = lacuna.simulate
 # -- brute force ------------------------------------------------------------------------------------------------------
 
 
-def dense(pattern: Any) -> np.ndarray:
-    return lacuna.dense(pattern, grid_of(pattern).tokens)[0, 0].numpy()
+def dense(pattern: Any, length: int | None = None) -> np.ndarray:
+    return lacuna.dense(pattern, grid_of(pattern, length).tokens)[0, 0].numpy()
 
 
 def tile_of_tokens(extents: tuple[int, ...], box: tuple[int, ...], dilation: tuple[int, ...]) -> np.ndarray:
@@ -98,11 +98,14 @@ OTHERS = [
     patterns.grid((8, 12), 4),
     patterns.conv_window((9, 10), 5),
     patterns.conv_window((9, 10), 3, 2),
+    patterns.gna((9, 7), (5, 7)),
+    patterns.gna((5, 3, 7), (3, 3, 7)),
+    patterns.gna((6, 10), (6, 5), (1, 5)),
 ]
 
 
-def check(pattern: Any, cost: TileCost) -> None:
-    grid, mask = grid_of(pattern), dense(pattern)
+def check(pattern: Any, cost: TileCost, length: int | None = None) -> None:
+    grid, mask = grid_of(pattern, length), dense(pattern, length)
     assert grid.live == np.count_nonzero(mask)
     counter = Counter(grid, [cost])
     for tiling in (*counter.aligned(cost), *counter.unaligned(cost), *row_major(grid, [cost])):
@@ -159,6 +162,18 @@ def test_long_axes_are_seen_as_short_ones_are(monkeypatch: pytest.MonkeyPatch) -
         assert found.rows is not None
         assert line.rows is not None
         assert np.array_equal(found.rows, line.rows)
+
+
+@lacuna.pattern
+def jumping(q: Any, k: Any) -> Any:
+    return k == q * 5 % 64
+
+
+def test_a_long_axis_on_which_neighbours_see_runs_apart_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check(jumping, TileCost(8, 4, full=1.0, partial=1.3, gathered=1.4, row=0.5), 64)
+    monkeypatch.setattr(axis_runs, "LONGEST_AXIS", 16)
+    with pytest.raises(ValueError, match=r"axis 0 of .* has 64 tokens, and some query on it sees more than one run of keys"):
+        grid_of(jumping, 64)
 
 
 # -- published figures ------------------------------------------------------------------------------------------------
