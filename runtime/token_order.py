@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ..codegen.cpp_targets import VECTOR_BYTES
-from ..ir.expr import Symbol
+from ..ir.expr import Symbol, walk
 from ..ir.order import Boxes, Order
 from ..ir.program import Program
 from ..ir.target import SHORT_ROWS
@@ -73,8 +73,15 @@ def orders_considered(request: Request, family: str) -> tuple[Order | None, ...]
 
 def _asked(request: Request, family: str) -> tuple[Variant, Values]:
     parameters = materialise.parameters(request.program, request.bindings)
-    values = tuple((Symbol(name), value) for name, value in sorted(parameters.items()) if isinstance(value, int))
+    values = tuple((Symbol(name), value) for name in _read_by_mask(request.program) if isinstance(value := parameters[name], int))
     return variant_of(request, target_here())._replace(family=family), values
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_by_mask(program: Program) -> tuple[str, ...]:
+    """Names of parameters: those of a score decide no order."""
+    read = set(walk(program.mask))
+    return tuple(sorted(symbol.name for symbol in program.parameters if symbol in read))
 
 
 def forget_orders() -> None:
