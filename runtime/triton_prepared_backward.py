@@ -117,7 +117,7 @@ def prepared_backward(request: Request, saved: Saved, room: Room, tables: Sequen
 
 
 def _sources(work: Work, whole: Sequence[Tensor | None]) -> Sources:
-    """Of what every launch of a residue class takes. whole: tensors of all classes; those with a number for each row are each class's own."""
+    """What every launch of a residue class takes. whole: tensors of all classes; those with a number for each row are each class's own."""
     own = {"lse": work.lse, "grad_lse": work.grad_lse, "delta": work.delta}
     found: dict[str, tuple[int, Tensor]] = {}
     for number, (name, tensor) in enumerate(zip((*GIVEN, *MADE), (*whole, None), strict=True)):
