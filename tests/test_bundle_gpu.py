@@ -16,6 +16,7 @@ from typing import Any
 import lacuna
 import pytest
 import torch
+from lacuna.codegen.cuda_header import cuda_header
 from lacuna.runtime.binary import Layout
 from lacuna.runtime.bundle_build import build
 from lacuna.runtime.bundle_load import forget_bundles
@@ -191,3 +192,49 @@ def test_the_c_header_packs_a_launch_as_python_does(bundle: Path, tmp_path: Path
     answers = [line for line in said if line.split()[0] not in asked]
     refused = ["offset 1", "no tables 1", "unaligned 1", "too large 1", "other abi 1", "no binary 1"]
     assert answers == ["status 0", "failed 1 1", "again 0", *refused]
+
+
+ONE_KEY_HEAD = """
+#include <stdio.h>
+#include "lacuna_cuda.h"
+int main(int count, char **arguments) {{
+  const int64_t integers[] = {{12}}, strides[] = {{1}}, sizes[] = {{4}};
+  const void *const tables[] = {{(const void *)0x6000}};
+  lacuna_call call = {{0}};
+  call.size = sizeof call, call.version = LACUNA_ABI, call.scale = 0.125;
+  call.q = (void *)0x1000, call.k = (void *)0x2000, call.v = (void *)0x3000, call.out = (void *)0x4000, call.lse = (void *)0x5000;
+  call.batch = 1, call.heads = 4, call.kv_heads = 1, call.kv_batch = 1, call.q_len = 100, call.k_len = 300;
+  for (int n = 0; n < 3; ++n) call.q_strides[n] = call.out_strides[n] = call.k_strides[n] = call.v_strides[n] = 64 * (n + 1);
+  for (int n = 0; n < 3; ++n) call.lse_strides[n] = n + 1;
+  call.integers = integers, call.tables = tables, call.table_strides = strides, call.table_sizes = sizes;
+  lacuna_cuda_kernel kernel;
+  if ({name}_load(&kernel, arguments[1], 90)) return 1;
+  int32_t status = {name}_launch(&kernel, &call, (void *)0xbad);
+  printf("failed %d %d\\n", status == LACUNA_CUDA_REFUSED, kernel.error);
+  printf("again %d\\n", {name}_launch(&kernel, &call, (void *)0x99));
+  return 0;
+}}
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_a_launch_without_scratch_memory_is_not_refused_for_an_earlier_one(bundle: Path, tmp_path: Path) -> None:
+    """And a dimension of one entry has stride 0, those of queries and of keys each by their own extents."""
+    entry = entry_of(bundle)
+    for each in entry["binaries"]:
+        each["layout"]["scratch_bytes"] = 0
+    header = cuda_header([entry])
+    assert header is not None
+    (tmp_path / "lacuna_cuda.h").write_text(header)
+    (tmp_path / "main.c").write_text(ONE_KEY_HEAD.format(name="lacuna_sliding_alibi_bf16_d64_forward"))
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Werror", "main.c", "-o", "main", "-ldl"], cwd=tmp_path, check=True)
+    subprocess.run(["cc", "-shared", "-fPIC", str(HERE / "stub_cuda.c"), "-o", "libcuda.so.1"], cwd=tmp_path, check=True)
+    slots = Layout.of_json(entry["binaries"][0]["layout"]).slots
+    sizes = "".join(str(struct.calcsize(slot.code)) for slot in slots)
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path), "LACUNA_STUB_ARGUMENTS": sizes}
+    said = subprocess.run([tmp_path / "main", bundle], env=environment, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert [line for line in said if line.startswith(("failed", "again"))] == ["failed 1 1", "again 0"]
+    found = dict(zip((slot.name for slot in slots), (int(line.split()[1]) for line in said if line.startswith("argument")), strict=True))
+    assert [found[f"{tensor}_batch"] for tensor in ("q", "k", "v", "out")] == [0, 0, 0, 0]
+    assert [found[f"{tensor}_head"] for tensor in ("q", "k", "v", "out")] == [16, 0, 0, 16]
+    assert [found[f"{tensor}_token"] for tensor in ("q", "k", "v", "out")] == [24, 24, 24, 24]
