@@ -163,7 +163,10 @@ def _registers(problem: Problem, configuration: Configuration) -> float:
     alive = by.pair * pairs * (1.5 if scores == 2 else 1.0) + by.total * summed
     alive *= 2 if problem.dtype == "f64" else 1
     beside = by.rows[ROWS_OF.get(problem.family, 0)] * rows * head / 2 / along + by.extra * problem.extra * pairs
-    return by.always + alive + beside + by.stage * met * value * (configuration.stages - 1) / threads
+    ahead = configuration.stages - 1
+    if ahead > 1 and by is MULTIPLIED and value.bit_count() > 1:
+        ahead += 1  # of a dimension in two parts either has addresses; 128 x 128 of D 80 spilled on sm_80
+    return by.always + alive + beside + by.stage * met * value * ahead / threads
 
 
 ROWS_OF = {"backward_queries": 1, "backward": 2}

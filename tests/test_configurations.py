@@ -102,6 +102,8 @@ def test_what_would_spill_does_not_fit() -> None:
     assert not fits(problem, Configuration(128, 64, 8, 2))
     assert not fits(problem._replace(dtype="f32"), Configuration(64, 64, 8, 2))
     assert not fits(Problem("sm_86", "bf16", (128, 128)), Configuration(128, 64, 8, 3))  # 128 KB of shared memory
+    assert not fits(Problem("sm_80", "bf16", (80, 80)), Configuration(128, 128, 8, 3))  # a dimension in two parts
+    assert fits(Problem("sm_80", "bf16", (80, 80)), Configuration(128, 128, 8, 2))
     assert fits(problem, Configuration(64, 64, 8, 2))
 
 
