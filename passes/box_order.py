@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ir.expr import Expr, K, Q, Symbol
+from ..ir.expr import Const, Expr, K, Q, Symbol
 from ..ir.order import Boxes, Order
 from ..ir.program import Program, Space
 from ..ir.target import CHUNK
 from .axes import Seen, dilation_of, seen_along
+from .canonicalise import with_values
 from .class_conditions import class_conditions
 from .tile_shape import COSTS, STANDARD, Problem, Work
 
@@ -77,7 +78,8 @@ def considered(
     axes = seen_along(program, dict(values))
     if axes is None:
         return ()
-    offered = tuple(boxes for boxes in (candidates(axes) if offered is None else offered) if class_conditions(program, boxes, dict(values)))
+    bound = with_values(program, {symbol: Const(value) for symbol, value in values})
+    offered = tuple(boxes for boxes in (candidates(axes) if offered is None else offered) if class_conditions(bound, boxes, {}))
     whole, useful = row_major(axes, problem)
     ranked = [Considered(boxes, time / whole, useful) for boxes in offered for time, useful in [in_boxes(axes, boxes, problem)]]
     ranked.sort(key=lambda each: each.time)

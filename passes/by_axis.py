@@ -16,7 +16,8 @@ from ..ir.expr import FALSE, K_LEN, Q_LEN, TRUE, ZERO, Binary, Const, Expr, I, J
 from ..ir.order import Boxes, Order
 from ..ir.program import Program, Space
 from ..ir.schedule import Piece, Schedule
-from .canonicalise import negation_free, simplified
+from .binding import symbol_values
+from .canonicalise import negation_free, simplified, with_values
 from .class_conditions import class_conditions
 from .launch import Launch
 from .pieces import member
@@ -31,7 +32,8 @@ def by_axis(prepared: Prepared, program: Program, order: Order, launch: Launch, 
 
     prepared: of `program`, which `boxed` made.   launch: not transposed; parameters are read.
     """
-    grid = unboxed(program, order)
+    whole = unboxed(program, order)
+    grid = with_values(whole, {symbol: Const(value) for symbol, value in symbol_values(whole, launch)})
     values = {symbol: value for symbol in program.parameters if isinstance(value := launch.parameters.get(symbol.name), int)}
     conditions = class_conditions(grid, order.rows, values) if order.rows.dilation == order.keys.dilation else None
     if conditions is None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
 
-from ..ir.expr import Binary, Const, Expr, K, Kind, Op, Q, Symbol, Var, conjunction, conjuncts, substitute, walk
+from ..ir.expr import Binary, Const, Expr, K, Kind, Op, Q, Symbol, Var, conjunction, conjuncts, fold, rebuilt, substitute, walk
 from ..ir.order import Boxes
 from ..ir.program import Program
 from .axes import conditions_along
 from .canonicalise import simplified
 from .intervals import WIDE, spans
+from .opaque import linear_form
 from .range_table import Span
 
 
@@ -34,16 +36,48 @@ def _of_class(part: Expr, axis: int, length: int, apart: int) -> Expr | None:
     if apart == 1:
         return substitute(part, {q: Q, k: K})
     of_q, of_k = Symbol("residue of q"), Symbol("residue of k")
+    part = simplified(part)
     place: dict[Expr, Expr] = {}
     for whole, within, residue in ((q, Q, of_q), (k, K, of_k)):
-        place[whole] = Binary(Op.ADD, Binary(Op.MUL, within, Const(apart)), residue)
-        place |= {Binary(Op.FLOORDIV, whole, Const(apart)): within, Binary(Op.MOD, whole, Const(apart)): residue}
+        place |= {whole: Binary(Op.ADD, Binary(Op.MUL, within, Const(apart)), residue), **_divided(part, whole, within, (residue, apart))}
     ranges: dict[Expr, int] = {Q: length, K: length, of_q: apart, of_k: apart}
     parts = list(conjuncts(_with_known_values(simplified(substitute(part, place)), ranges)))
     same = (Binary(Op.EQ, of_k, of_q), Binary(Op.EQ, of_q, of_k))
-    rest = conjunction(*(each for each in parts if each not in same))
+    rest = _cancelled(substitute(conjunction(*(each for each in parts if each not in same)), {of_k: of_q}))
     joins_others = len(parts) == sum(each not in same for each in parts)
-    return None if joins_others or {of_q, of_k} & set(walk(rest)) else rest
+    return None if joins_others or of_q in walk(rest) else rest
+
+
+def _divided(part: Expr, whole: Expr, within: Expr, of: tuple[Expr, int]) -> dict[Expr, Expr]:
+    """Quotients and remainders of `whole`, which is apart * within + residue, by multiples of `apart`. of: residue, apart."""
+    residue, apart = of
+    found: dict[Expr, Expr] = {}
+    for node in walk(part):
+        match node:
+            case Binary(op=Op.FLOORDIV, a=a, b=Const(value=int(by))) if a is whole and by > 0 and by % apart == 0:
+                found[node] = simplified(Binary(Op.FLOORDIV, within, Const(by // apart)))
+            case Binary(op=Op.MOD, a=a, b=Const(value=int(by))) if a is whole and by > 0 and by % apart == 0:
+                inner = Binary(Op.MUL, Binary(Op.MOD, within, Const(by // apart)), Const(apart))
+                found[node] = residue if by == apart else Binary(Op.ADD, inner, residue)
+            case _:
+                pass
+    return found
+
+
+def _cancelled(expr: Expr) -> Expr:
+    """Sums without the terms that cancel in them."""
+
+    def visit(node: Expr, parts: tuple[Expr, ...]) -> Expr:
+        made = rebuilt(node, parts)
+        if not isinstance(made, Binary) or made.op not in (Op.ADD, Op.SUB):
+            return made
+        form = linear_form(made)
+        if form is None or {part for part in walk(made) if isinstance(part, Var | Symbol)} <= form.keys():
+            return made
+        terms = [Const(factor) if key is None else Binary(Op.MUL, key, Const(factor)) for key, factor in form.items()]
+        return functools.reduce(functools.partial(Binary, Op.ADD), terms) if terms else Const(0)
+
+    return simplified(fold(expr, visit))
 
 
 def _with_known_values(expr: Expr, counts: Mapping[Expr, int]) -> Expr:

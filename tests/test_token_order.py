@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna import patterns
-from lacuna.ir.expr import Q
+from lacuna.ir.expr import Q, Symbol
 from lacuna.ir.order import Boxes, Order
 from lacuna.passes.axes import seen_along
 from lacuna.passes.box_order import best_order, boxed, candidates, in_boxes
@@ -217,6 +217,28 @@ def test_windows_of_whole_columns_get_columns() -> None:
     order = order_of(patterns.gna((64, 64), (64, 3)))
     assert order is not None
     assert order.rows.box == (64, 1)
+
+
+@lacuna.pattern(rank=2)
+def apart(q: Any, k: Any, *, step: Any, reach: Any) -> Any:
+    return (k[0] % step == q[0] % step) & (k[1] % step == q[1] % step) & (abs(k[0] - q[0]) < reach) & (abs(k[1] - q[1]) < reach)
+
+
+def test_dilation_by_a_parameter_is_taken_class_by_class_at_its_value() -> None:
+    values = (Symbol("step"), 4), (Symbol("reach"), 24)
+    order = best_order(apart(step=4, reach=24).on(64, 64).program, values, Problem((64, 64), 128, 4, 16))
+    assert order is not None
+    assert order.rows.dilation == (4, 4)
+    program = boxed(apart(step=4, reach=24).on(64, 64).program, order)
+    for reach in (24, 9):  # which stays an argument of the kernel
+        launch = Launch(4096, 4096, parameters={"step": 4, "reach": reach})
+        found = by_axis(prepare(program, launch, shifted=False), program, order, launch)
+        assert found is not None
+        position = np.broadcast_to(evaluate(order.rows.token(Q), {Q: np.arange(4096)}), (4096,))
+        y, x = np.divmod(position, 64)
+        seen = [(abs(np.subtract.outer(at, at)) < reach) & (np.subtract.outer(at, at) % 4 == 0) for at in (y, x)]
+        wanted = brute_force.classes(seen[0] & seen[1], 64, 64)
+        assert (tiles(found, launch, {}) == wanted).all()
 
 
 def test_dilation_costs_nothing_in_the_order_of_its_classes() -> None:
