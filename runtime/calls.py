@@ -50,7 +50,10 @@ class Call(NamedTuple):
     @property
     def leaves_lengths(self) -> bool:
         """Whether lengths and offsets stay on a GPU, where only kernels look at them: they are there, and no check of the program asks."""
-        if not any(span is not None and on_gpu(span) for span in self.spans[:3]) or self.layout == "packed":
+        if self.layout == "packed" or not self.spans:
+            return False
+        given = [span for span in self.spans[:3] if span is not None]
+        if not given or not any(map(on_gpu, given)):
             return False
         return (self.backend or default(self.query.device.type)) == "triton" and not reads_positions(self.program)
 

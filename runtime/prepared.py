@@ -172,7 +172,8 @@ def _key(call: Call) -> Hashable | None:
     query, key, value = call.query, call.key, call.value
     tables = call.tables
     if call.spans and call.leaves_lengths:
-        lengths = tuple(None if each is None else (each.dtype, each.shape, each.stride(), each.device) for each in call.spans)
+        q_lens, k_lens, offsets, *_ = call.spans
+        lengths = _form(q_lens), _form(k_lens), _form(offsets)
         seen = _versions(tables)
         if seen is None:
             return None
@@ -194,6 +195,10 @@ def _key(call: Call) -> Hashable | None:
         tuple(call.reals),
         call[10:],
     )
+
+
+def _form(lengths: Tensor | None) -> Hashable:
+    return None if lengths is None else (lengths.dtype, lengths.shape, lengths.stride(), lengths.device)
 
 
 def _backward_key(backward: BackwardCall) -> Hashable | None:

@@ -21,9 +21,11 @@ import torch
 from claimed_gpu import Simulated
 from lacuna import patterns
 from lacuna.runtime import triton_backend
+from lacuna.runtime.dispatch import goes_past_torch
 from lacuna.runtime.gpu import claimed
 from lacuna.runtime.recording import Launched, Recording
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 attention: Callable[..., Any] = lacuna.attention
 Tensors = tuple[Tensor, ...]
@@ -175,3 +177,36 @@ def test_a_gradient_of_one_output_is_prepared_apart_from_that_of_both() -> None:
         assert torch.equal(one, other)
     torch.testing.assert_close(results[1], results[0] + results[2], rtol=1e-4, atol=1e-5)
     assert not torch.equal(results[0], results[1])
+
+
+class Seen(TorchDispatchMode):
+    """Names of the operators that a mode meets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> object:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_calls_go_past_the_dispatcher_only_where_nobody_would_see_them() -> None:
+    given = tuple(torch.randn(1, 2, 20, 16).requires_grad_() for _ in range(3))
+
+    def both() -> None:
+        torch.autograd.grad(attention(*given, patterns.causal(), backend="eager").sum(), given)
+
+    both()
+    with Seen() as seen:
+        both()
+    assert {"lacuna.attention.default", "lacuna.attention_backward.default"} <= set(seen.names)
+    with torch.profiler.profile() as profile:
+        both()
+    assert {"lacuna::attention", "lacuna::attention_backward"} <= {event.key for event in profile.key_averages()}
+    assert goes_past_torch(given[0], given[1], given[2], [], [])
+    negative = torch.zeros(1, 2, 20, 16, dtype=torch.complex64).conj().imag
+    assert negative.is_neg()
+    assert not goes_past_torch(negative, given[1], given[2], [], [])
+    with torch.autocast("cpu"):
+        assert not goes_past_torch(given[0], given[1], given[2], [], [])
