@@ -14,7 +14,7 @@ from ..ir.target import SHORT_ROWS
 from . import materialise
 from .bundle_registry import orders_found
 from .choices import MEASURED, Choice, Question, keep, keep_predicted, kept
-from .cpp_launch import target_here, variant_of
+from .cpp_launch import BOXES_BLOCK, target_here, variant_of
 from .request import Request
 from .toolchain import CompilerMissing, find_compiler
 
@@ -127,11 +127,16 @@ def _numbers(order: Order | None) -> tuple[int, ...]:
     return (0,) if order is None else (*order.rows.box, *order.rows.dilation)
 
 
+def possible(numbers: tuple[int, ...], program: Program) -> bool:
+    """Whether kernels of a program on a grid can take its tokens in the order that these numbers stand for."""
+    return numbers == (0,) or _order_of(numbers, program.space.extents) is not None
+
+
 def _order_of(numbers: tuple[int, ...], extents: tuple[int, ...]) -> Order | None:
     if len(numbers) != 2 * len(extents):
         return None
     boxes = Boxes(extents, numbers[: len(extents)], numbers[len(extents) :])
-    return Order(boxes, boxes) if boxes.fit else None
+    return Order(boxes, boxes) if boxes.fit and (boxes.tokens, boxes.tokens) == BOXES_BLOCK else None
 
 
 def _considered(variant: Variant, values: Values, offered: tuple[Boxes, ...] | None = None) -> tuple[Considered, ...]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, cast
 
-from ..ir.program import InvalidProgram
+from ..ir.program import InvalidProgram, Program
 from ..ir.target import Target
 from .advice import advice
 from .choices import MEASURED, Choice, Question, choice_of, keep, measured
 from .index_entry import Key
 
 FORMAT = "lacuna-tuning 1"
-WHATS = ("tile shape", "configuration")
+WHATS = ("tile shape", "configuration", "token order")
 DTYPES = ("f32", "bf16", "f16", "f64")
 FAMILIES = ("forward", "decode", "backward", "backward_queries")
 BUCKETS = ("short", "few", "some", "many", "long")
-_WORDS = {"choice": WHATS, "dtype": DTYPES, "family": FAMILIES, "bucket": BUCKETS}
+_WORDS = {"choice": WHATS, "dtype": DTYPES, "family": FAMILIES}
+_VALUES = re.compile(r"([^ =]+=-?\d+( [^ =]+=-?\d+)*)?")  # of parameters, which stand for the bucket of an order
 
 
 def export_tuning(path: str | os.PathLike[str]) -> int:
@@ -75,11 +77,19 @@ def _read(said: Any) -> tuple[Question, Choice]:  # noqa: ANN401  (any JSON)
     backend, name = cast(str, said["target"]).split(" ")
     dim, value_dim = (int(each) for each in cast(str, said["dims"]).split(" "))
     choice = choice_of({"choice": said["numbers"], "origin": MEASURED})
-    if choice is None or not _possible(words["choice"], words["family"], choice):
-        raise ValueError(f"no kernel can have the tiles {said['numbers']}")
     target, program = Target(backend, name), program_of(said["program"])
-    compiler = _compiler(backend)
-    return Question(words["choice"], program, target, words["dtype"], (dim, value_dim), words["family"], words["bucket"], compiler), choice
+    if choice is None or not _possible(words["choice"], words["family"], program, choice):
+        raise ValueError(f"no kernel can have the tiles {said['numbers']}")
+    meant = (words["choice"], program, target, words["dtype"], (dim, value_dim), words["family"])
+    return Question(*meant, _bucket(said, words["choice"]), _compiler(backend)), choice
+
+
+def _bucket(said: Any, what: str) -> str:  # noqa: ANN401  (any JSON)
+    if what != "token order":
+        return _word(said, "bucket", BUCKETS)
+    if not _VALUES.fullmatch(said["bucket"]):
+        raise ValueError(f"`bucket` is {said['bucket']!r}")
+    return said["bucket"]
 
 
 def _word(said: Any, name: str, allowed: tuple[str, ...]) -> str:  # noqa: ANN401  (any JSON)
@@ -88,9 +98,11 @@ def _word(said: Any, name: str, allowed: tuple[str, ...]) -> str:  # noqa: ANN40
     return said[name]
 
 
-def _possible(what: str, family: str, choice: Choice) -> bool:
-    from . import chosen_configurations, chosen_shapes
+def _possible(what: str, family: str, program: Program, choice: Choice) -> bool:
+    from . import chosen_configurations, chosen_shapes, token_order
 
+    if what == "token order":
+        return token_order.possible(choice.numbers, program)
     if what == "configuration":
         return chosen_configurations.possible(choice.numbers)
     return chosen_shapes.possible(choice.numbers, family)
@@ -111,7 +123,9 @@ def _forget() -> None:
     from .chosen_configurations import forget_configurations
     from .chosen_shapes import forget_shapes
     from .prepared import forget_prepared
+    from .token_order import forget_orders
 
     forget_shapes()
     forget_configurations()
+    forget_orders()
     forget_prepared()

@@ -12,7 +12,7 @@ from typing import Any
 import lacuna
 import pytest
 import torch
-from lacuna.runtime import backends, operators, prepared
+from lacuna.runtime import backends, computation, prepared
 from lacuna.runtime.request import Request
 from torch import Tensor
 
@@ -58,7 +58,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     def chosen(_name: str | None, _device: str) -> SimpleNamespace:
         return SimpleNamespace(run=run)
 
-    monkeypatch.setattr(operators, "room_of", chosen)
+    monkeypatch.setattr(computation, "room_of", chosen)
     monkeypatch.setattr(prepared, "_prepared", {})
     return made
 

@@ -357,3 +357,13 @@ def test_tune_times_orders_and_keeps_the_fastest(backward: bool, monkeypatch: py
     assert torch.allclose(out, attention(query, key, value, patterns.gna((32, 32), 11), backend="eager"), atol=1e-5)
     if not backward:
         assert [str(each) for each in token_order._chosen.values()] == [str(found.chosen)]  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize("numbers", [(8, 8, 1), (8, 4, 1, 1), (64, 1, 3, 1), (0, 8, 1, 1), (16, 16, 1, 1)], ids=str)
+def test_a_kept_order_that_no_kernel_has_is_not_taken(numbers: tuple[int, ...]) -> None:
+    from lacuna.runtime.token_order import possible
+
+    program = patterns.gna((64, 32), 9).program
+    assert possible((0,), program)
+    assert possible((8, 8, 2, 2), program)
+    assert not possible(numbers, program)
