@@ -44,6 +44,18 @@ def boxed(program: Program, order: Order) -> Program:
     return replace(program.substituted(coordinates), space=Space())
 
 
+def unboxed(program: Program, order: Order) -> Program:
+    """The program on a grid of which `boxed` made this one."""
+    space = Space(len(order.rows.extents), order.rows.extents)
+    places: dict[Expr, Expr] = {
+        at: place
+        for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys))
+        for place, at in zip(space.coordinates(side), boxes.coordinates(variable), strict=True)
+        if not isinstance(at, Const)  # an axis of one token
+    }
+    return replace(program.substituted(places), space=space)
+
+
 # -- choosing ---------------------------------------------------------------------------------------------------------
 
 

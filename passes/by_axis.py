@@ -12,13 +12,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..ir.expr import FALSE, K_LEN, Q_LEN, TRUE, ZERO, Binary, Const, Expr, I, J, K, Op, Q, S, conjunction, disjunction, negated, substitute
+from ..ir.expr import FALSE, K_LEN, Q_LEN, TRUE, ZERO, Binary, Const, Expr, I, J, Op, S, conjunction, disjunction, negated, substitute
 from ..ir.order import Boxes, Order
 from ..ir.program import Program, Space
 from ..ir.schedule import Piece, Schedule
 from .binding import symbol_values
+from .box_order import unboxed
 from .canonicalise import negation_free, simplified, with_values
 from .class_conditions import class_conditions
+from .derive import derive_prepared
 from .launch import Launch
 from .pieces import member
 from .prepare import Prepared, prepare
@@ -91,8 +93,6 @@ def _of_axis(axis: _Axis, launch: Launch, *, backward: bool) -> Schedule:
 
 
 def _forward_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch) -> Schedule:
-    from .derive import derive_prepared  # with it comes the set library, which the choice of an order does without
-
     return derive_prepared(prepared, block, launch, bind_lengths=False).schedule
 
 
@@ -124,15 +124,3 @@ class _Tiles:
         high = functools.reduce(functools.partial(Binary, Op.MAX), (piece.stop for piece in axes[0].some))
         start, stop = (simplified(Binary(Op.MUL, substitute(end, first), inner)) for end in (low, high))
         return start, stop
-
-
-def unboxed(program: Program, order: Order) -> Program:
-    """The program on a grid of which `boxed` made this one."""
-    space = Space(len(order.rows.extents), order.rows.extents)
-    places: dict[Expr, Expr] = {
-        at: place
-        for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys))
-        for place, at in zip(space.coordinates(side), boxes.coordinates(variable), strict=True)
-        if not isinstance(at, Const)  # an axis of one token
-    }
-    return replace(program.substituted(places), space=space)

@@ -80,24 +80,21 @@ _AMD = Limits(
     asynchronous=False,
 )
 
+_DESKTOP = _NVIDIA._replace(
+    shared_bytes=100 * _KB, program_shared_bytes=99 * _KB, programs=16, warps=48, half=512, single=256, double=4, bytes_per_clock=32
+)
+_HOPPER = _NVIDIA._replace(
+    shared_bytes=228 * _KB, program_shared_bytes=227 * _KB, half=4096, single=256, double=128, bytes_per_clock=64, latency=600
+)
+
 LIMITS = {
     "sm_80": _NVIDIA,
-    "sm_86": _NVIDIA._replace(
-        shared_bytes=100 * _KB, program_shared_bytes=99 * _KB, programs=16, warps=48, half=512, single=256, double=4, bytes_per_clock=32
-    ),
-    "sm_89": _NVIDIA._replace(
-        shared_bytes=100 * _KB, program_shared_bytes=99 * _KB, programs=24, warps=48, half=512, single=256, double=4, bytes_per_clock=32
-    ),
-    "sm_90": _NVIDIA._replace(
-        shared_bytes=228 * _KB, program_shared_bytes=227 * _KB, half=4096, single=256, double=128, bytes_per_clock=64, latency=600
-    ),
-    "sm_100": _NVIDIA._replace(
-        shared_bytes=228 * _KB, program_shared_bytes=227 * _KB, half=8192, single=256, double=128, bytes_per_clock=64, latency=600
-    ),
+    "sm_86": _DESKTOP,
+    "sm_89": _DESKTOP._replace(programs=24),
+    "sm_90": _HOPPER,
+    "sm_100": _HOPPER._replace(half=8192),
     "gfx942": _AMD,
-    "gfx950": _AMD._replace(
-        shared_bytes=160 * _KB, program_shared_bytes=160 * _KB, half=4096, double=128, exponentials=32, asynchronous=False
-    ),
+    "gfx950": _AMD._replace(shared_bytes=160 * _KB, program_shared_bytes=160 * _KB, half=4096, double=128, exponentials=32),
 }
 """By target.
 

@@ -15,7 +15,6 @@ from .advice import advice
 from .bundle_spec import name_of
 from .cpp_launch import FEW_ROWS
 from .kernels import Variant
-from .token_order import on_grid
 
 LARGEST_TABLE = 4096  # entries that are written into a command
 
@@ -44,7 +43,11 @@ def build_line(variant: Variant, launch: Launch) -> str:
 
 def _asked_for(variant: Variant) -> Program:
     """The program of the call: where its tokens were put into an order, the one on the grid, of which a bundle has both."""
-    return variant.program if variant.order is None else on_grid(variant.program, variant.order)
+    if variant.order is None:
+        return variant.program
+    from ..passes.box_order import unboxed
+
+    return unboxed(variant.program, variant.order)
 
 
 def _values(variant: Variant, launch: Launch) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..ir.program import Program
 from ..ir.target import Target
@@ -13,36 +13,50 @@ from .cache import Manifest, open_cache
 from .folder import CacheUnwritable
 from .index_entry import Key, Stored, unpack
 
+if TYPE_CHECKING:
+    from .kernels import Variant
+
 MODEL, MEASURED = "model", "measured"
 MOST_NUMBERS = 8
 
 
-class Question(NamedTuple):
-    """What a choice is made for.
+class Subject(NamedTuple):
+    """The calls that a choice is made for. bucket: of calls, as the one who asks tells them apart."""
 
-    what:   `tile shape` (C++) or `configuration` (Triton).   bucket: of calls, as the one who asks tells them apart.
-    compiler: identity of what compiles kernels; another one may want another choice.
-    """
-
-    what: str
     program: Program
     target: Target
     dtype: str
     dims: tuple[int, int]
     family: str
     bucket: str
+
+    @staticmethod
+    def of(variant: Variant, bucket: str) -> Subject:
+        return Subject(variant.program, variant.target, variant.dtype, variant.dims, variant.family, bucket)
+
+
+class Question(NamedTuple):
+    """What a choice is made for.
+
+    what:     `tile shape` or `token order` (C++), or `configuration` (Triton).
+    compiler: identity of what compiles kernels; another one may want another choice.
+    """
+
+    what: str
+    subject: Subject
     compiler: str
 
     @property
     def key(self) -> Key:
+        of = self.subject
         options = (
             ("choice", self.what),
-            ("dtype", self.dtype),
-            ("dims", f"{self.dims[0]} {self.dims[1]}"),
-            ("family", self.family),
-            ("bucket", self.bucket),
+            ("dtype", of.dtype),
+            ("dims", f"{of.dims[0]} {of.dims[1]}"),
+            ("family", of.family),
+            ("bucket", of.bucket),
         )
-        return Key(str(self.program), f"{self.target.backend} {self.target.name}", self.compiler, options)
+        return Key(str(of.program), f"{of.target.backend} {of.target.name}", self.compiler, options)
 
 
 class Choice(NamedTuple):

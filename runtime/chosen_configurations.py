@@ -6,16 +6,15 @@ import contextlib
 import functools
 from collections.abc import Generator
 from importlib.metadata import version
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..ir.configuration import Configuration
 from ..ir.expr import Kind
 from ..ir.program import Program
-from ..ir.target import Target
 from ..passes.key_buckets import SHORT, bucket_of
 from ..passes.launch import Launch
 from .bundle_registry import tiling_found
-from .choices import MEASURED, Choice, Question, keep_predicted, kept
+from .choices import MEASURED, Choice, Question, Subject, keep_predicted, kept
 from .choices import keep as keep_choice
 from .kernels import Variant
 from .request import Request
@@ -29,16 +28,7 @@ INTERPRETED = Configuration(32, 32, 4, 2)
 LARGEST_EDGE, MOST_WARPS, MOST_STAGES, MOST_REGISTERS = 256, 32, 8, 512
 
 
-class _Known(NamedTuple):
-    program: Program
-    target: Target
-    dtype: str
-    dims: tuple[int, int]
-    family: str
-    bucket: str
-
-
-_chosen: dict[_Known, Configuration] = {}
+_chosen: dict[Subject, Configuration] = {}
 
 
 def configured(variant: Variant, request: Request) -> Variant:
@@ -62,7 +52,7 @@ def chosen(variant: Variant, bucket: str, rows: int) -> Configuration:
     """
     if variant.target.name == "interpreter":
         return SMALL.get(variant.family, INTERPRETED)
-    known = _known(variant, bucket)
+    known = Subject.of(variant, bucket)
     found = _chosen.get(known)
     if found is None:
         found = _chosen[known] = _stored(known) or _predicted(known)
@@ -75,7 +65,7 @@ def keep(variant: Variant, bucket: str, configuration: Configuration) -> None:
     Raises:
         CacheUnwritable: the cache folder takes no files.
     """
-    known = _known(variant, bucket)
+    known = Subject.of(variant, bucket)
     keep_choice(_question(known), Choice(tuple(configuration), MEASURED))
     _chosen[known] = configuration
 
@@ -83,7 +73,7 @@ def keep(variant: Variant, bucket: str, configuration: Configuration) -> None:
 @contextlib.contextmanager
 def tried(variant: Variant, bucket: str, configuration: Configuration) -> Generator[None]:
     """Let `configuration` be the choice of this process for a while."""
-    known = _known(variant, bucket)
+    known = Subject.of(variant, bucket)
     before = _chosen.get(known)
     _chosen[known] = configuration
     try:
@@ -142,20 +132,16 @@ def _bucket(program: Program, q_len: int, k_len: int, offset: int, numbers: tupl
 # -- in the cache -----------------------------------------------------------------------------------------------------
 
 
-def _known(variant: Variant, bucket: str) -> _Known:
-    return _Known(variant.program, variant.target, variant.dtype, variant.dims, variant.family, bucket)
-
-
 @functools.cache
 def compiler_identity() -> str:
     return f"triton {version('triton')}"
 
 
-def _question(known: _Known) -> Question:
-    return Question("configuration", *known, compiler_identity())
+def _question(known: Subject) -> Question:
+    return Question("configuration", known, compiler_identity())
 
 
-def _stored(known: _Known) -> Configuration | None:
+def _stored(known: Subject) -> Configuration | None:
     """What the cache holds; None where that is nothing, damaged, or nothing that a kernel can have."""
     found = kept(_question(known))
     return None if found is None or not possible(found.numbers) else Configuration(*found.numbers)
@@ -172,7 +158,7 @@ def possible(numbers: tuple[int, ...]) -> bool:
             return False
 
 
-def _predicted(known: _Known) -> Configuration:
+def _predicted(known: Subject) -> Configuration:
     """The choice of the model, kept."""
     from ..passes.gpu_configurations import ranked
     from ..passes.gpu_resources import Problem

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..codegen.cpp_targets import VECTOR_BYTES
-from ..ir.program import Program
-from ..ir.target import CHUNK, SHORT_ROWS, Target
+from ..ir.target import CHUNK, SHORT_ROWS
 from .bundle_registry import block_found
-from .choices import MEASURED, Choice, Question, keep_predicted, kept
+from .choices import MEASURED, Choice, Question, Subject, keep_predicted, kept
 from .choices import keep as keep_choice
 from .kernels import Variant
 from .toolchain import CompilerMissing, find_compiler
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 Block = tuple[int, int]
 LONGEST_EDGE = 1024
 
-_Known = tuple[Program, Target, str, tuple[int, int], str, str]
-_chosen: dict[_Known, Block] = {}
+_chosen: dict[Subject, Block] = {}
 
 
 def chosen(variant: Variant, rows: int) -> Block:
@@ -35,11 +33,11 @@ def chosen(variant: Variant, rows: int) -> Block:
     return found
 
 
-def _kept(variant: Variant, known: _Known) -> Block:
+def _kept(variant: Variant, known: Subject) -> Block:
     try:
         return _stored(variant, known) or _predicted(variant, known)
     except CompilerMissing:  # there is nothing to keep it for
-        return predicted(variant, known[-1])
+        return predicted(variant, known.bucket)
 
 
 def keep(variant: Variant, rows: int, block: Block) -> None:
@@ -71,9 +69,9 @@ def block_of(shape: Shape, family: str) -> Block:
     return (shape.lines, shape.lanes) if family == "backward" else (shape.lanes, shape.lines)
 
 
-def _known(variant: Variant, rows: int) -> _Known:
+def _known(variant: Variant, rows: int) -> Subject:
     short = rows <= SHORT_ROWS and variant.family == "forward"  # in a backward kernel a short tile gains 3 %
-    return variant.program, variant.target, variant.dtype, variant.dims, variant.family, "short" if short else "long"
+    return Subject.of(variant, "short" if short else "long")
 
 
 def predicted(variant: Variant, bucket: str) -> Block:
@@ -83,9 +81,9 @@ def predicted(variant: Variant, bucket: str) -> Block:
     return block_of(tile_shape(problem_of(variant), SHORT_ROWS if bucket == "short" else SHORT_ROWS + 1), variant.family)
 
 
-def _predicted(variant: Variant, known: _Known) -> Block:
+def _predicted(variant: Variant, known: Subject) -> Block:
     """The choice of the model, kept."""
-    block = predicted(variant, known[-1])
+    block = predicted(variant, known.bucket)
     keep_predicted(_question(known), block)
     return block
 
@@ -93,12 +91,12 @@ def _predicted(variant: Variant, known: _Known) -> Block:
 # -- in the cache -----------------------------------------------------------------------------------------------------
 
 
-def _question(known: _Known) -> Question:
+def _question(known: Subject) -> Question:
     """Raises CompilerMissing as `find_compiler` does."""
-    return Question("tile shape", *known, find_compiler().identity)
+    return Question("tile shape", known, find_compiler().identity)
 
 
-def _stored(variant: Variant, known: _Known) -> Block | None:
+def _stored(variant: Variant, known: Subject) -> Block | None:
     """What the cache holds; None where that is nothing, damaged, or no shape that this kernel can have."""
     found = kept(_question(known))
     return None if found is None or not possible(found.numbers, variant.family) else (found.numbers[0], found.numbers[1])

@@ -6,14 +6,14 @@ import functools
 import math
 from typing import TYPE_CHECKING
 
-from ..codegen.cpp_targets import VECTOR_BYTES
 from ..ir.expr import Symbol, walk
 from ..ir.order import Boxes, Order
 from ..ir.program import Program
 from ..ir.target import SHORT_ROWS
 from . import materialise
 from .bundle_registry import orders_found
-from .choices import MEASURED, Choice, Question, keep, keep_predicted, kept
+from .choices import MEASURED, Choice, Question, Subject, keep, keep_predicted, kept
+from .chosen_shapes import problem_of
 from .cpp_launch import BOXES_BLOCK, target_here, variant_of
 from .request import Request
 from .toolchain import CompilerMissing, find_compiler
@@ -119,8 +119,8 @@ def _kept(variant: Variant, values: Values) -> Order | None:
 
 def _question(variant: Variant, values: Values) -> Question:
     """Raises CompilerMissing as `find_compiler` does."""
-    meant = (variant.program, variant.target, variant.dtype, variant.dims, variant.family)
-    return Question("token order", *meant, " ".join(f"{symbol.name}={value}" for symbol, value in values), find_compiler().identity)
+    bucket = " ".join(f"{symbol.name}={value}" for symbol, value in values)
+    return Question("token order", Subject.of(variant, bucket), find_compiler().identity)
 
 
 def _numbers(order: Order | None) -> tuple[int, ...]:
@@ -141,26 +141,13 @@ def _order_of(numbers: tuple[int, ...], extents: tuple[int, ...]) -> Order | Non
 
 def _considered(variant: Variant, values: Values, offered: tuple[Boxes, ...] | None = None) -> tuple[Considered, ...]:
     from ..passes.box_order import considered  # what the cache holds is not predicted again
-    from ..passes.tile_shape import Problem
 
-    real_bytes = 8 if variant.dtype == "f64" else 4
-    lanes = VECTOR_BYTES[variant.target.name] // real_bytes
-    return considered(variant.program, values, Problem(variant.program.space.extents, sum(variant.dims), real_bytes, lanes), offered)
+    return considered(variant.program, values, problem_of(variant), offered)
 
 
 @functools.lru_cache(maxsize=1024)
 def over_positions(program: Program, order: Order) -> Program:
-    """The program over positions of an order, which `on_grid` undoes."""
-    from ..passes.box_order import boxed
+    """The program over positions of an order."""
+    from ..passes.box_order import boxed  # few patterns need it, and every start would load it
 
-    found = boxed(program, order)
-    _grids[found, order] = program
-    return found
-
-
-def on_grid(program: Program, order: Order) -> Program:
-    """The program that `over_positions` took."""
-    return _grids[program, order]
-
-
-_grids: dict[tuple[Program, Order], Program] = {}
+    return boxed(program, order)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from ..ir.program import InvalidProgram, Program
 from ..ir.target import Target
 from .advice import advice
-from .choices import MEASURED, Choice, Question, choice_of, keep, measured
+from .choices import MEASURED, Choice, Question, Subject, choice_of, keep, measured
 from .index_entry import Key
 
 FORMAT = "lacuna-tuning 1"
@@ -80,8 +80,8 @@ def _read(said: Any) -> tuple[Question, Choice]:  # noqa: ANN401  (any JSON)
     target, program = Target(backend, name), program_of(said["program"])
     if choice is None or not _possible(words["choice"], words["family"], program, choice):
         raise ValueError(f"no kernel can have the tiles {said['numbers']}")
-    meant = (words["choice"], program, target, words["dtype"], (dim, value_dim), words["family"])
-    return Question(*meant, _bucket(said, words["choice"]), _compiler(backend)), choice
+    subject = Subject(program, target, words["dtype"], (dim, value_dim), words["family"], _bucket(said, words["choice"]))
+    return Question(words["choice"], subject, _compiler(backend)), choice
 
 
 def _bucket(said: Any, what: str) -> str:  # noqa: ANN401  (any JSON)

@@ -244,10 +244,10 @@ def test_a_choice_goes_for_its_family_bucket_target_and_program_only() -> None:
     "numbers", [(64, 32), (60, 32, 4, 2, 0), (64, 32, 3, 2, 0), (64, 8, 4, 2, 0), (64, 32, 4, 0, 0), (512, 64, 4, 2, 0)]
 )
 def test_what_no_kernel_can_have_is_a_miss(numbers: tuple[int, ...]) -> None:
-    from lacuna.runtime.choices import Choice
+    from lacuna.runtime.choices import Choice, Subject
     from lacuna.runtime.choices import keep as keep_choice
 
-    known = chosen_configurations._known(variant(), MANY)
+    known = Subject.of(variant(), MANY)
     keep_choice(chosen_configurations._question(known), Choice(numbers, "model"))
     assert chosen(variant(), MANY, 4096).block == (128, 128)
 
