@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .expr import Binary, Const, Expr, Op
+from .expr import TRUE, Binary, Const, Expr, Op
 
 
 class Boxes(NamedTuple):
@@ -30,6 +30,16 @@ class Boxes(NamedTuple):
     def tokens(self) -> int:
         """Of one box."""
         return math.prod(self.box)
+
+    @property
+    def positions(self) -> int:
+        """Of all boxes: tokens, and what no token has."""
+        return math.prod(self.extents)
+
+    def valid(self, position: Expr) -> Expr:
+        """Whether a token has a position; TRUE where each of them has one."""
+        del position
+        return TRUE
 
     @property
     def counts(self) -> tuple[int, ...]:
