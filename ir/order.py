@@ -11,15 +11,30 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .expr import TRUE, Binary, Const, Expr, Op
+from .expr import TRUE, Binary, Const, Expr, Op, conjunction
+
+
+class Residues(NamedTuple):
+    """Residue classes of an axis, `first` to `stop`, of `length` tokens each."""
+
+    first: int
+    stop: int
+    length: int
+
+    def holds(self, residue: Expr, dilation: int) -> Expr:
+        """Whether a residue is that of one of these classes."""
+        low = TRUE if self.first == 0 else Binary(Op.LE, Const(self.first), residue)
+        return conjunction(low, TRUE if self.stop == dilation else Binary(Op.LT, residue, Const(self.stop)))
 
 
 class Boxes(NamedTuple):
     """Positions count the tokens of one box after the other, boxes and the tokens in them in row-major order.
 
+    Boxes that hang over the grid, and classes with a token less than others, leave positions that no token has.
+
     extents:  of the grid, outermost first.
     box:      edges of a box in tokens. dilation: from one token of a box to the next, along each axis; boxes of one residue class, along
-              all axes, come before those of the next. An extent is a multiple of the edge times the dilation.
+              all axes, come before those of the next.
     """
 
     extents: tuple[int, ...]
@@ -28,23 +43,23 @@ class Boxes(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """Of one box."""
+        """Positions of one box."""
         return math.prod(self.box)
 
     @property
     def positions(self) -> int:
         """Of all boxes: tokens, and what no token has."""
-        return math.prod(self.extents)
+        return self.classes * math.prod(self.counts) * self.tokens
 
-    def valid(self, position: Expr) -> Expr:
-        """Whether a token has a position; TRUE where each of them has one."""
-        del position
-        return TRUE
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of the longest residue class along each axis."""
+        return tuple(-(-extent // apart) for extent, apart in zip(self.extents, self.dilation, strict=True))
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Boxes of a residue class along each axis."""
-        return tuple(extent // (edge * apart) for extent, edge, apart in zip(*self, strict=True))
+        """Boxes of a residue class along each axis; a shorter class has as many."""
+        return tuple(-(-length // edge) for length, edge in zip(self.lengths, self.box, strict=True))
 
     @property
     def classes(self) -> int:
@@ -53,11 +68,24 @@ class Boxes(NamedTuple):
 
     @property
     def fit(self) -> bool:
-        """Whether every extent is a multiple of the edge times the dilation."""
-        return all(edge > 0 < apart and extent % (edge * apart) == 0 for extent, edge, apart in zip(*self, strict=True))
+        """Whether there are such boxes: neither edge nor dilation is longer than it takes to reach every token."""
+        sizes = zip(self.extents, self.box, self.dilation, strict=True)
+        return all(0 < apart <= extent and 0 < edge < 2 * -(-extent // apart) for extent, edge, apart in sizes)
+
+    def residues(self, axis: int) -> tuple[Residues, ...]:
+        """The classes of an axis, those of one length together, the longest first; those without a token are left out."""
+        extent, apart = self.extents[axis], self.dilation[axis]
+        longer, length = extent % apart, extent // apart
+        found = (Residues(0, longer, length + 1), Residues(longer, apart, length))
+        return tuple(each for each in found if each.first < each.stop and each.length)
+
+    def valid(self, position: Expr) -> Expr:
+        """Whether a token has a position; TRUE where each of them has one."""
+        along = zip(*self, self.coordinates(position), strict=True)
+        return conjunction(*(Binary(Op.LT, at, Const(extent)) for extent, edge, apart, at in along if extent % (edge * apart)))
 
     def coordinates(self, position: Expr) -> tuple[Expr, ...]:
-        """Where on the grid the token at a position is."""
+        """Where on the grid the token at a position is; past the end of an axis where no token has it."""
         return tuple(_sum(_product(a, apart), residue) for (a, residue), apart in zip(self.within(position), self.dilation, strict=True))
 
     def within(self, position: Expr) -> tuple[tuple[Expr, Expr], ...]:
@@ -76,7 +104,7 @@ class Boxes(NamedTuple):
         return tuple(zip(parts[len(self.extents) :], parts[: len(self.extents)], strict=True))
 
     def token(self, position: Expr) -> Expr:
-        """The row-major token at a position."""
+        """The row-major token at a position that is valid."""
         total: Expr = Const(0)
         for extent, coordinate in zip(self.extents, self.coordinates(position), strict=True):
             total = _sum(_product(total, extent), coordinate)

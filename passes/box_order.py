@@ -9,39 +9,35 @@ Which boxes meet is known axis by axis, so every box shape is counted from what 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
-import numpy as np
-
-from ..ir.expr import Const, Expr, K, Q, Symbol
+from ..ir.expr import TRUE, Const, Expr, K, Q, Symbol, conjunction, conjuncts
 from ..ir.order import Boxes, Order
 from ..ir.program import Program, Space
-from ..ir.target import CHUNK
 from .axes import Seen, dilation_of, seen_along
 from .canonicalise import with_values
 from .class_conditions import class_conditions
-from .tile_shape import COSTS, STANDARD, Problem, Work
+from .order_counts import in_boxes, row_major
+from .tile_shape import STANDARD, Problem
 
-SAMPLES = 4  # tiles of queries that are counted
 LEAST_GAIN = 1.1  # over the row-major order: below that the model cannot tell
-COPY = 0.02  # of reading a key from where it lies, per dimension: tiles of keys are copied, beside what `Costs.line` counts
 
 
 def boxed(program: Program, order: Order) -> Program:
     """A program on a grid over positions of an order: `q` and `k` count the tokens of one box after the other.
 
-    Needs: a bound grid, the one of the order. Keeps: the attended pairs of tokens, and scores.
+    Needs: a bound grid, the one of the order. Keeps: the attended pairs of tokens, and scores; what is no token neither sees nor is seen.
     """
     coordinates: dict[Expr, Expr] = {
         place: at
         for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys))
         for place, at in zip(program.space.coordinates(side), boxes.coordinates(variable), strict=True)
     }
-    return replace(program.substituted(coordinates), space=Space())
+    over = replace(program.substituted(coordinates), space=Space())
+    return replace(over, mask=conjunction(*_tokens(order), over.mask))
 
 
 def unboxed(program: Program, order: Order) -> Program:
@@ -53,22 +49,33 @@ def unboxed(program: Program, order: Order) -> Program:
         for place, at in zip(space.coordinates(side), boxes.coordinates(variable), strict=True)
         if not isinstance(at, Const)  # an axis of one token
     }
-    return replace(program.substituted(places), space=space)
+    tokens = _tokens(order)
+    mask = conjunction(*(part for part in conjuncts(program.mask) if part not in tokens))
+    return replace(replace(program, mask=mask).substituted(places), space=space)
+
+
+def _tokens(order: Order) -> tuple[Expr, ...]:
+    """What says that a query and a key are tokens."""
+    both = conjunction(order.rows.valid(Q), order.keys.valid(K))
+    return () if both is TRUE else tuple(conjuncts(both))
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------------
 
 
 class Considered(NamedTuple):
-    """An order in tiles of STANDARD, counted on a few tiles of queries.
+    """An order in tiles of STANDARD, of one (b, h).
 
-    boxes:  None is the row-major order.   time: predicted, over that of the row-major order.
-    useful: attended pairs over pairs of tiles that are met.
+    boxes:   None is the row-major order.   time: predicted, over that of the row-major order.
+    useful:  attended pairs over pairs of visited tiles, what hangs over the grid counted.
+    visited, full: tiles.
     """
 
     boxes: Boxes | None
     time: float
     useful: float
+    visited: int = 0
+    full: int = 0
 
 
 def best_order(program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem) -> Order | None:
@@ -91,94 +98,23 @@ def considered(
     if axes is None:
         return ()
     bound = with_values(program, {symbol: Const(value) for symbol, value in values})
-    offered = tuple(boxes for boxes in (candidates(axes) if offered is None else offered) if class_conditions(bound, boxes, {}))
-    whole, useful = row_major(axes, problem)
-    ranked = [Considered(boxes, time / whole, useful) for boxes in offered for time, useful in [in_boxes(axes, boxes, problem)]]
+    alike = functools.cache(lambda dilation: class_conditions(bound, Boxes(program.space.extents, dilation, dilation), {}) is not None)
+    whole = row_major(axes, problem)
+    boxes = [each for each in (candidates(axes) if offered is None else offered) if alike(each.dilation)]
+    if offered is None and not boxes:
+        boxes = list(candidates(axes, dilated=False))
+    ranked = [Considered(each, found.time / whole.time, *found[1:]) for each in boxes for found in [in_boxes(axes, each, problem)]]
     ranked.sort(key=lambda each: each.time)
     slower = [each for each in ranked if each.time * LEAST_GAIN > 1]
-    return (*ranked[: len(ranked) - len(slower)], Considered(None, 1.0, useful), *slower)
+    return (*ranked[: len(ranked) - len(slower)], Considered(None, 1.0, *whole[1:]), *slower)
 
 
-def candidates(axes: Sequence[Seen]) -> Iterator[Boxes]:
-    """Boxes of as many tokens as a tile of STANDARD has, with the dilation that each axis has."""
+def candidates(axes: Sequence[Seen], *, dilated: bool = True) -> Iterator[Boxes]:
+    """Boxes of as many positions as a tile of STANDARD has tokens, with the dilation that each axis has."""
     extents = tuple(len(seen) for seen in axes)
-    dilation = tuple(math.gcd(len(seen), dilation_of(seen)) for seen in axes)
+    dilation = tuple(min(len(seen), dilation_of(seen)) if dilated else 1 for seen in axes)
     powers = [1 << n for n in range(STANDARD.lanes.bit_length())]
-    edges = [[edge for edge in powers if extent % (edge * apart) == 0] for extent, apart in zip(extents, dilation, strict=True)]
-    for box in product(*edges):
-        if math.prod(box) == STANDARD.lanes == STANDARD.lines:
-            yield Boxes(extents, box, dilation)
-
-
-# -- counting ---------------------------------------------------------------------------------------------------------
-
-
-def in_boxes(axes: Sequence[Seen], boxes: Boxes, problem: Problem) -> tuple[float, float]:
-    """Predicted nanoseconds for a thousand rows in an order, and attended pairs over pairs met."""
-    sorted_axes = [_by_box(seen, edge, apart) for seen, edge, apart in zip(axes, boxes.box, boxes.dilation, strict=True)]
-    counts = [len(seen) for seen in sorted_axes]
-    sampled = _sampled(math.prod(counts))
-    work, useful = _total([_met_by_box(sorted_axes, np.unravel_index(at, counts)) for at in sampled])
-    return COSTS.predicted(work, STANDARD, problem) + COPY * problem.width * work.lines, useful
-
-
-def _sampled(tiles: int) -> list[int]:
-    """Numbers of the tiles of queries that are counted."""
-    return sorted({at * (tiles - 1) // (SAMPLES - 1) for at in range(SAMPLES)})
-
-
-def _by_box(seen: Seen, edge: int, apart: int) -> np.ndarray:
-    """bool[boxes, edge, boxes, edge]: an axis in box order on both sides."""
-    order = np.arange(len(seen)).reshape(-1, edge, apart).transpose(2, 0, 1).reshape(-1)
-    return seen[order][:, order].reshape(len(seen) // edge, edge, len(seen) // edge, edge)
-
-
-def _met_by_box(axes: Sequence[np.ndarray], at: Sequence[np.intp]) -> np.ndarray:
-    """bool[rows, tiles of keys, lines]: what the queries of one box see of the boxes that they meet."""
-    found = np.ones((1, 1, 1), bool)  # rows, key boxes, keys of a box
-    for seen, here in zip(axes, at, strict=True):
-        rows = seen[int(here)]
-        rows = rows[:, np.logical_or.reduce(rows, axis=(0, 2))]
-        sizes = [a * b for a, b in zip(found.shape, rows.shape, strict=True)]
-        found = (found[:, None, :, None, :, None] & rows[None, :, None, :, None, :]).reshape(sizes)
-    return found
-
-
-def row_major(axes: Sequence[Seen], problem: Problem) -> tuple[float, float]:
-    """The same for tiles of row-major tokens."""
-    extents = [len(seen) for seen in axes]
-    tokens, lanes, lines = math.prod(extents), STANDARD.lanes, STANDARD.lines
-    sampled = _sampled(-(-tokens // lanes))
-    met: list[np.ndarray] = []
-    for tile in sampled:
-        rows = np.unravel_index(np.arange(tile * lanes, min((tile + 1) * lanes, tokens)), extents)
-        found = np.ones((len(rows[0]), 1), bool)
-        for seen, at in zip(axes, rows, strict=True):
-            found = (found[:, :, None] & seen[at][:, None, :]).reshape(len(found), -1)
-        padded = np.zeros((lanes, -(-tokens // lines) * lines), bool)
-        padded[: len(found), :tokens] = found
-        met.append(padded.reshape(lanes, -1, lines))
-    work, useful = _total(met)
-    return COSTS.predicted(work, STANDARD, problem), useful
-
-
-def _total(met: Sequence[np.ndarray]) -> tuple[Work, float]:
-    """The work of several tiles of queries, and attended pairs over pairs met."""
-    rows = sum(each.shape[0] for each in met)
-    work = Work(*(float(total) * 1000 / rows for total in np.sum([_work_of_tile(each) for each in met], axis=0)))
-    live = sum(int(np.count_nonzero(each)) for each in met)
-    return work, live / max(1.0, work.lines * rows / 1000 * STANDARD.lanes)
-
-
-def _work_of_tile(seen: np.ndarray) -> tuple[int, ...]:
-    """The fields of `Work` for the rows of one tile: bool[rows, tiles of keys, lines]."""
-    rows, _, lines = seen.shape
-    live = seen.sum(axis=(0, 2))
-    chunks = np.logical_or.reduce(seen.reshape(rows // CHUNK, CHUNK, *seen.shape[1:]), axis=1)
-    met = np.logical_or.reduce(chunks, axis=2)
-    first, last = np.argmax(chunks, axis=2), lines - np.argmax(chunks[:, :, ::-1], axis=2)
-    run = np.where(met, last - first, 0).sum(axis=0)
-    full = live == rows * lines
-    at_once = full | (8 * run > 7 * lines * (rows // CHUNK))
-    visited, partial, whole = (int(np.count_nonzero((live > 0) & which)) for which in (True, ~full, at_once))
-    return visited, visited * lines, partial * lines * rows, whole * lines * rows, int(run[~at_once].sum()) * CHUNK, rows
+    for box in product(powers, repeat=len(extents)):
+        boxes = Boxes(extents, box, dilation)
+        if boxes.tokens == STANDARD.lanes == STANDARD.lines and boxes.fit:
+            yield boxes

@@ -11,15 +11,16 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..ir.expr import FALSE, K_LEN, Q_LEN, TRUE, ZERO, Binary, Const, Expr, I, J, Op, S, conjunction, disjunction, negated, substitute
-from ..ir.order import Boxes, Order
+from ..ir.order import Boxes, Order, Residues
 from ..ir.program import Program, Space
 from ..ir.schedule import Piece, Schedule
 from .binding import symbol_values
 from .box_order import unboxed
 from .canonicalise import negation_free, simplified, with_values
-from .class_conditions import class_conditions
+from .class_conditions import ClassCondition, class_conditions
 from .derive import derive_prepared
 from .launch import Launch
 from .pieces import member
@@ -40,17 +41,20 @@ def by_axis(prepared: Prepared, program: Program, order: Order, launch: Launch, 
     conditions = class_conditions(grid, order.rows, values) if order.rows.dilation == order.keys.dilation else None
     if conditions is None:
         return None
-    axes = [_of_axis(_Axis(grid, order, axis, condition), launch, backward=backward) for axis, condition in enumerate(conditions)]
-    if not all(each.closed_form for each in axes):
+    axes = [
+        [_Along(each.of, _of_axis(_Axis(grid, order, axis, each), launch, backward=backward)) for each in classes]
+        for axis, classes in enumerate(conditions)
+    ]
+    if not all(each.schedule.closed_form for along in axes for each in along):
         return None
     tiles = _Tiles(order.keys, order.rows) if backward else _Tiles(order.rows, order.keys)
     start, stop = tiles.hull(axes)
-    some = conjunction(*(tiles.member(axis, each.some) for axis, each in enumerate(axes)))
-    full = conjunction(*(tiles.member(axis, each.full) for axis, each in enumerate(axes)))
+    some = conjunction(*(tiles.member(axis, [(each.of, each.schedule.some) for each in along]) for axis, along in enumerate(axes)))
+    full = conjunction(*(tiles.member(axis, [(each.of, each.schedule.full) for each in along]) for axis, along in enumerate(axes)))
     partial = simplified(conjunction(some, negation_free(negated(full))))
     whole = () if full is FALSE else (Piece(start, stop, 1, full),)
     return replace(
-        axes[0],
+        axes[0][0].schedule,
         program=transposed(prepared.program) if backward else prepared.program,
         block_q=tiles.rows.tokens,
         block_k=tiles.keys.tokens,
@@ -58,24 +62,31 @@ def by_axis(prepared: Prepared, program: Program, order: Order, launch: Launch, 
         full=whole,
         full_loops=whole,
         partial_loops=() if partial is FALSE else (Piece(start, stop, 1, partial),),
-        exact=all(each.exact for each in axes),
+        exact=all(each.schedule.exact for along in axes for each in along),
         route="axes",
     )
 
 
+class _Along(NamedTuple):
+    """The schedule of an axis within residue classes of one length."""
+
+    of: Residues
+    schedule: Schedule
+
+
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of a grid in an order. condition: over the places `q` and `k` of tokens in a residue class."""
+    """One axis of a grid in an order, within residue classes of one length."""
 
     grid: Program
     order: Order
     axis: int
-    condition: Expr
+    classes: ClassCondition
 
     @property
     def length(self) -> int:
         """Tokens of a class."""
-        return self.grid.space.extents[self.axis] // self.order.rows.dilation[self.axis]
+        return self.classes.of.length
 
     @property
     def block(self) -> tuple[int, int]:
@@ -84,7 +95,7 @@ class _Axis:
 
 def _of_axis(axis: _Axis, launch: Launch, *, backward: bool) -> Schedule:
     inner = launch._replace(q_len=axis.length, k_len=axis.length)
-    prepared = prepare(replace(axis.grid, mask=axis.condition, score=S, space=Space()), inner, shifted=False)
+    prepared = prepare(replace(axis.grid, mask=axis.classes.condition, score=S, space=Space()), inner, shifted=False)
     derived = transposed_schedule if backward else _forward_schedule
     found = derived(prepared, axis.block, inner)
     length: dict[Expr, Expr] = {Q_LEN: Const(axis.length), K_LEN: Const(axis.length)}
@@ -108,19 +119,30 @@ class _Tiles:
     rows: Boxes
     keys: Boxes
 
-    def member(self, axis: int, pieces: Sequence[Piece]) -> Expr:
+    def member(self, axis: int, found: Sequence[tuple[Residues, Sequence[Piece]]]) -> Expr:
         """Whether tile (i, j) is of one residue class along an axis and in one of the pieces there."""
         (i, of_i), (j, of_j) = self.rows.tile(I)[axis], self.keys.tile(J)[axis]
-        met = substitute(disjunction(*(member(piece) for piece in pieces)), {I: i, J: j})
-        return simplified(conjunction(met, TRUE if self.rows.dilation[axis] == 1 else Binary(Op.EQ, of_i, of_j)))
+        cases: list[Expr] = []
+        for of, pieces in found:
+            met = substitute(disjunction(*(member(piece) for piece in pieces)), {I: i, J: j})
+            ends = (_short_of(at, of.length, boxes, axis) for at, boxes in ((i, self.rows), (j, self.keys)))
+            cases.append(conjunction(of.holds(of_i, self.rows.dilation[axis]), *ends, met))
+        same = TRUE if self.rows.dilation[axis] == 1 else Binary(Op.EQ, of_i, of_j)
+        return simplified(conjunction(disjunction(*cases), same))
 
-    def hull(self, axes: Sequence[Schedule]) -> tuple[Expr, Expr]:
+    def hull(self, axes: Sequence[Sequence[_Along]]) -> tuple[Expr, Expr]:
         """A range of `j` that holds every tile that `i` meets: of the first axis, whose boxes come first where nothing is dilated."""
-        if self.keys.classes > 1 or not axes[0].some:
+        if self.keys.classes > 1 or not axes[0][0].schedule.some:
             return ZERO, Const(self.keys.classes * math.prod(self.keys.counts))
         first: dict[Expr, Expr] = {I: self.rows.tile(I)[0][0]}
         inner = Const(math.prod(self.keys.counts[1:]))
-        low = functools.reduce(functools.partial(Binary, Op.MIN), (piece.start for piece in axes[0].some))
-        high = functools.reduce(functools.partial(Binary, Op.MAX), (piece.stop for piece in axes[0].some))
+        low = functools.reduce(functools.partial(Binary, Op.MIN), (piece.start for piece in axes[0][0].schedule.some))
+        high = functools.reduce(functools.partial(Binary, Op.MAX), (piece.stop for piece in axes[0][0].schedule.some))
         start, stop = (simplified(Binary(Op.MUL, substitute(end, first), inner)) for end in (low, high))
         return start, stop
+
+
+def _short_of(tile: Expr, length: int, boxes: Boxes, axis: int) -> Expr:
+    """Whether a box along an axis holds a token of its class: a class that is shorter than others may have fewer boxes than they."""
+    boxes_of_class = -(-length // boxes.box[axis])
+    return TRUE if boxes_of_class == boxes.counts[axis] else Binary(Op.LT, tile, Const(boxes_of_class))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from ..ir.expr import Binary, Const, Expr, K, Kind, Op, Q, Symbol, Var, conjunction, conjuncts, fold, rebuilt, substitute, walk
-from ..ir.order import Boxes
+from ..ir.order import Boxes, Residues
 from ..ir.program import Program
 from .axes import conditions_along
 from .canonicalise import simplified
@@ -17,21 +18,32 @@ from .opaque import linear_form
 from .range_table import Span
 
 
-def class_conditions(program: Program, boxes: Boxes, values: Mapping[Symbol, int]) -> tuple[Expr, ...] | None:
-    """What a mask says along each axis between tokens of one residue class, over their places `q` and `k` in it.
+class ClassCondition(NamedTuple):
+    """What a mask says along an axis within residue classes of one length, over the places `q` and `k` in a class."""
 
-    None where the mask is no product of axes, or where it also joins tokens of different classes, or classes unlike each other.
+    of: Residues
+    condition: Expr
+
+
+def class_conditions(program: Program, boxes: Boxes, values: Mapping[Symbol, int]) -> tuple[tuple[ClassCondition, ...], ...] | None:
+    """What a mask says along each axis between tokens of one residue class, for the classes of each length.
+
+    None where the mask is no product of axes, where it also joins tokens of different classes, and where classes of one length differ.
     """
     along = conditions_along(program, values)
     if along is None:
         return None
-    sizes = zip(boxes.extents, boxes.dilation, strict=True)
-    found = [_of_class(part, axis, extent // apart, apart) for axis, (part, (extent, apart)) in enumerate(zip(along, sizes, strict=True))]
-    return None if None in found else tuple(each for each in found if each is not None)
+    found: list[tuple[ClassCondition, ...]] = []
+    for axis, (part, apart) in enumerate(zip(along, boxes.dilation, strict=True)):
+        conditions = [_of_class(part, axis, residues, apart) for residues in boxes.residues(axis)]
+        alike = [ClassCondition(of, each) for of, each in zip(boxes.residues(axis), conditions, strict=True) if each is not None]
+        if len(alike) < len(conditions):
+            return None
+        found.append(tuple(alike))
+    return tuple(found)
 
 
-def _of_class(part: Expr, axis: int, length: int, apart: int) -> Expr | None:
-    """length: tokens of a class."""
+def _of_class(part: Expr, axis: int, residues: Residues, apart: int) -> Expr | None:
     q, k = Var(f"q{axis}"), Var(f"k{axis}")
     if apart == 1:
         return substitute(part, {q: Q, k: K})
@@ -40,10 +52,12 @@ def _of_class(part: Expr, axis: int, length: int, apart: int) -> Expr | None:
     place: dict[Expr, Expr] = {}
     for whole, within, residue in ((q, Q, of_q), (k, K, of_k)):
         place |= {whole: Binary(Op.ADD, Binary(Op.MUL, within, Const(apart)), residue), **_divided(part, whole, within, (residue, apart))}
-    ranges: dict[Expr, int] = {Q: length, K: length, of_q: apart, of_k: apart}
-    parts = list(conjuncts(_with_known_values(simplified(substitute(part, place)), ranges)))
+    places, classes = range(residues.length), range(residues.first, residues.stop)
+    ranges: dict[Expr, range] = {Q: places, K: places, of_q: classes, of_k: classes}
+    parts = list(conjuncts(simplified(substitute(part, place))))
     same = (Binary(Op.EQ, of_k, of_q), Binary(Op.EQ, of_q, of_k))
-    rest = _cancelled(substitute(conjunction(*(each for each in parts if each not in same)), {of_k: of_q}))
+    kept = _with_known_values(conjunction(*(each for each in parts if each not in same)), ranges)
+    rest = _cancelled(substitute(kept, {of_k: of_q}))
     joins_others = len(parts) == sum(each not in same for each in parts)
     return None if joins_others or of_q in walk(rest) else rest
 
@@ -80,11 +94,11 @@ def _cancelled(expr: Expr) -> Expr:
     return simplified(fold(expr, visit))
 
 
-def _with_known_values(expr: Expr, counts: Mapping[Expr, int]) -> Expr:
-    """`expr` with every node that can have one value only replaced by it. counts: what ranges over 0, 1, ... below that."""
+def _with_known_values(expr: Expr, ranges: Mapping[Expr, range]) -> Expr:
+    """`expr` with every node that can have one value only replaced by it."""
     anything = Span(np.asarray(-WIDE), np.asarray(WIDE))
     environment = {node: anything for node in walk(expr) if isinstance(node, Symbol | Var)}
-    environment |= {node: Span(np.asarray(0), np.asarray(count - 1)) for node, count in counts.items()}
+    environment |= {node: Span(np.asarray(each.start), np.asarray(each.stop - 1)) for node, each in ranges.items()}
     known: dict[Expr, Expr] = {}
 
     def observe(node: Expr, found: Span) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from . import gpu_configurations
-from .box_order import COPY
 from .gpu_configurations import LANES, clocks, offered
 from .gpu_resources import BYTES, Problem
 from .live_area import Area
+from .order_counts import COPY
 from .tile_shape import COSTS, Shape, Work, candidates
 from .tile_shape import Problem as CppProblem
 
