@@ -31,55 +31,55 @@ if TYPE_CHECKING:
     from .ir.pattern import pattern
     from .ir.score import score
     from .ir.segments import segments
-    from .runtime.attention import attention, varlen_attention
     from .runtime.build import compile
-    from .runtime.bundle_build import build
-    from .runtime.bundle_load import load
-    from .runtime.bundle_spec import KernelSpec
-    from .runtime.dense import dense
-    from .runtime.inspect import explain, schedule
-    from .runtime.plot import plot
-    from .runtime.simulate import simulate
-    from .runtime.tuning import tune
-    from .runtime.tuning_file import export_tuning, import_tuning
-    from .runtime.zero_keys import zero_keys
+    from .runtime.bundles.build import build
+    from .runtime.bundles.load import load
+    from .runtime.bundles.spec import KernelSpec
+    from .runtime.calls.attention import attention, varlen_attention
+    from .runtime.calls.zero_keys import zero_keys
+    from .runtime.tuning.file import export_tuning, import_tuning
+    from .runtime.tuning.tune import tune
+    from .runtime.views.dense import dense
+    from .runtime.views.inspect import explain, schedule
+    from .runtime.views.plot import plot
+    from .runtime.views.simulate import simulate
 
     __version__: str
 
 _HOMES = {
-    "KernelSpec": "runtime.bundle_spec",
-    "attention": "runtime.attention",
-    "build": "runtime.bundle_build",
+    "KernelSpec": "runtime.bundles.spec",
+    "attention": "runtime.calls.attention",
+    "build": "runtime.bundles.build",
     "compile": "runtime.build",
     "cos": "ir.functions",
-    "dense": "runtime.dense",
+    "dense": "runtime.views.dense",
     "erf": "ir.functions",
     "exp": "ir.functions",
     "exp2": "ir.functions",
-    "explain": "runtime.inspect",
-    "export_tuning": "runtime.tuning_file",
-    "import_tuning": "runtime.tuning_file",
+    "explain": "runtime.views.inspect",
+    "export_tuning": "runtime.tuning.file",
+    "import_tuning": "runtime.tuning.file",
     "kv_len": "ir.functions",
-    "load": "runtime.bundle_load",
+    "load": "runtime.bundles.load",
     "log": "ir.functions",
     "log2": "ir.functions",
     "maximum": "ir.functions",
     "minimum": "ir.functions",
     "pattern": "ir.pattern",
-    "plot": "runtime.plot",
+    "plot": "runtime.views.plot",
     "q_len": "ir.functions",
-    "schedule": "runtime.inspect",
+    "schedule": "runtime.views.inspect",
     "score": "ir.score",
     "segments": "ir.segments",
     "sigmoid": "ir.functions",
-    "simulate": "runtime.simulate",
+    "simulate": "runtime.views.simulate",
     "sin": "ir.functions",
     "sqrt": "ir.functions",
     "tanh": "ir.functions",
-    "tune": "runtime.tuning",
-    "varlen_attention": "runtime.attention",
+    "tune": "runtime.tuning.tune",
+    "varlen_attention": "runtime.calls.attention",
     "where": "ir.functions",
-    "zero_keys": "runtime.zero_keys",
+    "zero_keys": "runtime.calls.zero_keys",
 }
 
 __all__ = [

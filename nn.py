@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import torch
 from torch import Tensor
 
+from .ir.advice import advice
 from .ir.expr import Expr, Lookup, fold, rebuilt
 from .ir.program import Program
 from .ir.segments import Segments
-from .runtime.advice import advice
-from .runtime.attention import attention
-from .runtime.merging import resolved
-from .runtime.request import NAMES
+from .runtime.calls.attention import attention
+from .runtime.calls.merging import resolved
+from .runtime.calls.request import NAMES
 
 if TYPE_CHECKING:
     from .ir.pattern import Pattern

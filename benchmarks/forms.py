@@ -16,15 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lacuna.runtime.calls import Call
-from lacuna.runtime.description import described
+from lacuna.runtime.calls.call import Call
+from lacuna.runtime.calls.description import described
+from lacuna.runtime.calls.ragged import lengths_given
+from lacuna.runtime.calls.request import Request
 from lacuna.runtime.kernels import Kernel as Built
-from lacuna.runtime.ragged import lengths_given
-from lacuna.runtime.request import Request
-from lacuna.runtime.triton_call import launch
-from lacuna.runtime.triton_gpu import GpuKernel
-from lacuna.runtime.triton_kernel import Kernel, Signature, load
-from lacuna.runtime.triton_launch import call_of, render, target_of, values_for, variant_of
+from lacuna.runtime.triton.call import launch
+from lacuna.runtime.triton.kernel import Kernel, Signature, load
+from lacuna.runtime.triton.launch import call_of, render, target_of, values_for, variant_of
+from lacuna.runtime.triton.on_gpu import GpuKernel
 from torch import Tensor
 
 POINTERS = {"descriptors": False, "specialised": False}

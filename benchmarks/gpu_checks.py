@@ -21,8 +21,8 @@ import lacuna
 import torch
 from forms import FORMS, request_of, run_of
 from lacuna import patterns
-from lacuna.runtime.gpu import claimed, name_of
-from lacuna.runtime.recording import Recording
+from lacuna.runtime.gpu.devices import claimed, name_of
+from lacuna.runtime.gpu.recording import Recording
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))

@@ -20,9 +20,9 @@ from typing import Any
 import lacuna
 import torch
 from lacuna import patterns
-from lacuna.runtime import cpp_call
-from lacuna.runtime.gpu import claimed
-from lacuna.runtime.recording import Recording
+from lacuna.runtime.cpp import call as cpp_call
+from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.gpu.recording import Recording
 
 ROUNDS, CALLS = 15, 1000
 attention: Any = lacuna.attention

@@ -28,13 +28,13 @@ from lacuna.passes.gpu_resources import Problem, held_programs, pair_values
 from lacuna.passes.gpu_resources import resources as predicted_resources
 from lacuna.passes.key_buckets import BUCKETS
 from lacuna.passes.launch import Launch
-from lacuna.runtime.chosen_configurations import ranking, with_configuration
+from lacuna.runtime.calls.merging import resolved
+from lacuna.runtime.choices.configurations import ranking, with_configuration
 from lacuna.runtime.kernels import Variant, kernel_of
-from lacuna.runtime.merging import resolved
-from lacuna.runtime.triton_binary import Compiled, cross_compile
-from lacuna.runtime.triton_binary import Variant as Special
-from lacuna.runtime.triton_kernel import load
-from lacuna.runtime.triton_launch import loaded, toolchain
+from lacuna.runtime.triton.binary import Compiled, cross_compile
+from lacuna.runtime.triton.binary import Variant as Special
+from lacuna.runtime.triton.kernel import load
+from lacuna.runtime.triton.launch import loaded, toolchain
 
 TARGETS = ("sm_80", "sm_90", "gfx942", "gfx950")
 FAMILIES = ("forward", "decode", "backward_queries", "backward")

@@ -26,7 +26,7 @@ from coverage_masks import Mask, coverage, on_grids, one_dimensional, small, vid
 from lacuna.passes.derive import Derivation, derive
 from lacuna.passes.launch import Launch
 from lacuna.passes.tiles import tile_row, tiles
-from lacuna.runtime.materialise import parameters, tables
+from lacuna.runtime.calls.materialise import parameters, tables
 from lacuna.runtime.terms import term_arrays
 
 TOKENS = 1 << 20

@@ -14,8 +14,8 @@ import torch
 from lacuna import patterns
 from lacuna.ir.pattern import Pattern
 from lacuna.passes.box_counts import met
-from lacuna.runtime.inspect import Explanation
-from lacuna.runtime.simulate import grid_of
+from lacuna.runtime.views.inspect import Explanation
+from lacuna.runtime.views.simulate import grid_of
 
 TARGET = Path(__file__).parent.parent / "patterns" / "README.md"
 BLOCK = 64

@@ -106,7 +106,7 @@ def _check(dtype: str, backend: str | None, device: str) -> None:
 def _report(problem: Problem, found: Comparison) -> Report:
     import torch
 
-    from ..runtime.backends import default
+    from ..runtime.calls.backends import default
 
     sizes = problem.sizes
     return Report(

@@ -16,7 +16,7 @@ from .setting import setting
 from .terminal import counting
 
 if TYPE_CHECKING:
-    from ..runtime.bundle_spec import KernelSpec
+    from ..runtime.bundles.spec import KernelSpec
 
 EXAMPLES = (
     "lacuna build patterns.sliding_window --set window=256 --dtype f32 --rows few --pass forward -o window-bundle",
@@ -81,7 +81,7 @@ def command(
 
     No GPU is needed to build for one. Options from --set to --heads are for a pattern or --program; a SPEC file says these itself.
     """
-    from ..runtime.bundle_build import build
+    from ..runtime.bundles.build import build
 
     fields: dict[str, Any] = {"dtypes": dtypes, "passes": passes, "rows": rows}
     chosen: dict[str, Any] = {name: tuple(value) for name, value in fields.items() if value}
@@ -104,7 +104,7 @@ def command(
 def _given(
     spec: str | None, program: str | None, meant: tuple[list[str] | None, str | None], chosen: Mapping[str, Any]
 ) -> str | KernelSpec:
-    from ..runtime.bundle_spec import KernelSpec
+    from ..runtime.bundles.spec import KernelSpec
 
     settings, grid = meant
     if (spec is None) == (program is None):

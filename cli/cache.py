@@ -16,8 +16,8 @@ from .report import Fact, Facts, Listing, Part, Text, show, show_json, size_text
 from .terminal import examples, working
 
 if TYPE_CHECKING:
-    from ..runtime.cache_contents import Damage, StoredEntry
-    from ..runtime.folder import Folder
+    from ..runtime.cache.contents import Damage, StoredEntry
+    from ..runtime.cache.folder import Folder
 
 LIST_EXAMPLES = ("lacuna cache list", "lacuna cache list --json")
 VERIFY_EXAMPLES = ("lacuna cache verify",)
@@ -82,7 +82,7 @@ def verify(as_json: Json = False) -> None:
 
     Exit code 1 where there are any. A damaged file is a miss, never a wrong kernel: `lacuna cache clear --damaged` removes them.
     """
-    from ..runtime import cache_contents
+    from ..runtime.cache import contents as cache_contents
 
     folder = _folder()
     with working("reading the cache", short=True):
@@ -105,7 +105,7 @@ def clear(
 
     Without `--yes` and `--damaged` it asks first. What a process uses stays, and is listed.
     """
-    from ..runtime import cache_contents
+    from ..runtime.cache import contents as cache_contents
 
     folder = _folder()
     if not (yes or damaged):
@@ -117,7 +117,7 @@ def clear(
 
 
 def contents(folder: Folder) -> Contents:
-    from ..runtime.cache_contents import entries, size
+    from ..runtime.cache.contents import entries, size
     from ..runtime.version import sources
 
     kernels = tuple(_kernel(each, sources()) for each in entries(folder))
@@ -130,7 +130,7 @@ def _kernel(entry: StoredEntry, now: str) -> Kernel:
 
 
 def _folder() -> Folder:
-    from ..runtime.folder import cache_folder
+    from ..runtime.cache.folder import cache_folder
 
     return cache_folder()
 

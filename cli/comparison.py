@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..ir.pattern import Pattern
-from ..runtime.attention import attention
-from ..runtime.materialise import DTYPES
+from ..runtime.calls.attention import attention
+from ..runtime.calls.materialise import DTYPES
 from .full_mask import Sizes, full_mask, mask_shape
 from .interleaved import Pairs, Ratio, Run, seconds
 
@@ -160,7 +160,7 @@ class Bench:
         """Attended pairs of all items and heads, exactly."""
         from ..ir.expr import names
         from ..passes.count import live_pairs
-        from ..runtime.inspect import schedule
+        from ..runtime.views.inspect import schedule
 
         sizes = self.problem.sizes
         found = schedule(self.problem.pattern, sizes.q_len, sizes.kv_len, batch=sizes.batch, heads=sizes.heads)

@@ -59,7 +59,7 @@ def _peers(at_work: Denoising, flex: bool) -> dict[str, Callable[[], Callable[[]
 
 
 def _write(at_work: Denoising, found: Denoised, folder: Path) -> None:
-    from ..runtime.plot import plot
+    from ..runtime.views.plot import plot
     from .denoising import save
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,8 +84,8 @@ def _parts(found: Denoised, at_work: Denoising, out: Path | None, explained: boo
 
 
 def _explanation(at_work: Denoising) -> list[Part]:
-    from ..runtime.inspect import explain
-    from ..runtime.plot import plot
+    from ..runtime.views.inspect import explain
+    from ..runtime.views.plot import plot
 
     drawn = plot(at_work.pattern, at_work.tokens, block=BLOCK, most=32)
     return [Text(str(explain(at_work.pattern, at_work.tokens, block=BLOCK))), Text(f"{drawn}\n. empty, / partial or mixed, # full")]

@@ -28,7 +28,7 @@ from torch.nn.functional import interpolate, pad, scaled_dot_product_attention, 
 from ..ir.pattern import Pattern
 from ..ir.score import score
 from ..patterns import gna
-from ..runtime.attention import attention
+from ..runtime.calls.attention import attention
 from .answers import Misuse
 from .interleaved import Pairs, Ratio, Run, seconds
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from ..ir.expr import Kind, names
 from ..ir.pattern import Pattern
 from ..passes.flatten_grid import FlattenGrid
-from ..runtime import materialise
-from ..runtime.merging import resolved
-from ..runtime.tensor_values import Values
+from ..runtime.calls import materialise
+from ..runtime.calls.merging import resolved
+from ..runtime.eager.tensor_values import Values
 
 ROWS_AT_ONCE = 128
 

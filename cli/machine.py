@@ -75,7 +75,7 @@ class Machine:
 
 def machine() -> Machine:
     """Everything, with what is not there as such; nothing raises."""
-    from ..runtime.cpu import cpu_features, target_names
+    from ..runtime.cpp.cpu import cpu_features, target_names
 
     targets = target_names(cpu_features())
     return Machine(
@@ -96,7 +96,7 @@ def machine() -> Machine:
 
 def compiler_found(target: str) -> CompilerFound:
     from ..ir.target import Target
-    from ..runtime.toolchain import CompileFailed, compile_shared, find_compiler
+    from ..runtime.cpp.toolchain import CompileFailed, compile_shared, find_compiler
 
     try:
         found = find_compiler()

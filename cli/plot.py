@@ -36,7 +36,7 @@ def command(
     if head >= heads:
         raise Misuse(f"`--head {head}` of {heads} heads", f"`--heads {head + 1}`, or a smaller number")
     with working("deriving the tiles", short=True):
-        from ..runtime.plot import plot
+        from ..runtime.views.plot import plot
 
         drawn = plot(at.pattern, at.q_len, at.kv_len, out, block=edges, heads=heads, h=head, most=most)
     show([Text(f"{drawn}\n{LEGEND}" + (f"\nwritten to {out}" if out else ""))])

@@ -80,7 +80,7 @@ def _symbolic(pattern: Pattern, block: tuple[int, int]) -> Found:
 
 def _concrete(pattern: Pattern, lengths: tuple[int | None, int | None], block: tuple[int, int], extents: tuple[int, int]) -> Found:
     from ..ir.schedule import Tile
-    from ..runtime.inspect import schedule
+    from ..runtime.views.inspect import schedule
 
     at = looked_at(pattern, *lengths)
     made = schedule(at.pattern, at.q_len, at.kv_len, block=block, heads=extents[0], batch=extents[1])

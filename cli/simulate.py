@@ -35,7 +35,7 @@ def command(
     """
     given = named(pattern, settings, grid)
     with working("counting the tiles", short=True):
-        from ..runtime.simulate import simulate
+        from ..runtime.views.simulate import simulate
 
         found = simulate(given, device=device, dtype=dtype, head_dim=dim, length=q_len)
         if out is not None:

@@ -72,8 +72,8 @@ def _problem(name: str, given: Mapping[str, str]) -> str | None:
 
 def cache_state() -> CacheState:
     try:
-        from ..runtime.cache_contents import entries, size
-        from ..runtime.folder import cache_folder
+        from ..runtime.cache.contents import entries, size
+        from ..runtime.cache.folder import cache_folder
 
         folder = cache_folder()
     except (ValueError, ImportError) as error:  # LACUNA_CACHE_DIR is no folder; a package is missing

@@ -13,7 +13,7 @@ from .print_triton import parameter_arguments, table_arguments
 
 SIZES = {"f32": 4, "bf16": 2, "f16": 2, "f64": 8}
 WIDEST = 16  # bytes of a load
-CACHE_BYTES = 2**25  # as in runtime/triton_call.py
+CACHE_BYTES = 2**25  # as in runtime/triton/call.py
 ADDRESSES = {"query": "q", "key": "k", "value": "v", "out": "out", "lse": "lse"}
 EXTENTS = {"batch": ("batch", "kv_batch"), "head": ("heads", "kv_heads"), "token": ("q_len", "k_len")}
 AXES = ("batch", "head", "token")

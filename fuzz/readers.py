@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 
-from lacuna.runtime.bundle_files import checksum
-from lacuna.runtime.bundle_manifest import BundleError, Manifest, unpacked
-from lacuna.runtime.index_entry import Stored, sealed, unpack
+from lacuna.runtime.bundles.files import checksum
+from lacuna.runtime.bundles.manifest import BundleError, Manifest, unpacked
+from lacuna.runtime.cache.index_entry import Stored, sealed, unpack
 
 
 def index_files(data: bytes) -> None:

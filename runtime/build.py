@@ -9,10 +9,10 @@ from ..ir.score import Score
 from ..ir.target import Target
 from ..passes.launch import Launch
 from ..passes.residues import residues
-from . import materialise
+from .calls import materialise
+from .calls.merging import resolved
+from .calls.request import NAMES
 from .kernels import Kernel, Variant, kernel_of
-from .merging import resolved
-from .request import NAMES
 
 
 def compile(
@@ -50,16 +50,16 @@ def compile(
         launch = launch._replace(parameters={**launch.parameters, **parameters})
     dims = (head_dim, head_dim if value_dim is None else value_dim)
     if target == "cpp":
-        from . import cpp_launch
-        from .chosen_shapes import chosen
-        from .toolchain import cpu_target
+        from .choices.shapes import chosen
+        from .cpp import launch as cpp_launch
+        from .cpp.toolchain import cpu_target
 
         here = cpu_target()
         variant = Variant(program, here, NAMES[dtype], dims, (64, 64), False)
         variant = variant._replace(block=chosen(variant, launch.q_len))
         return kernel_of(variant, launch, cpp_launch.toolchain_of(here))
     if target == "triton":
-        from . import triton_backend
+        from .triton import backend as triton_backend
 
         variant = Variant(program, Target("triton", "interpreter"), NAMES[dtype], dims, (64, 32), False)
         return kernel_of(variant, launch, triton_backend.toolchain())

@@ -20,10 +20,10 @@ from ..passes.binding import Bound, bound_values
 from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
 from ..passes.transpose import transposed_launch, transposed_schedule
-from . import bundle_registry
-from .cache import BuildForbidden, Key, Manifest, open_cache
+from .bundles import registry as bundle_registry
+from .cache.artefacts import BuildForbidden, Key, Manifest, open_cache
+from .cpp.toolchain import CompilerMissing, find_compiler
 from .settings import settings
-from .toolchain import CompilerMissing, find_compiler
 
 if TYPE_CHECKING:
     from ..ir.plan import Plan
@@ -155,7 +155,7 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
     except (BuildForbidden, CompilerMissing, ImportError) as error:
         if isinstance(error, ImportError) and not bundle_registry.serves(variant.target.backend):
             raise
-        from .bundle_advice import with_build_line
+        from .bundles.advice import with_build_line
 
         raise with_build_line(error, variant, launch) from None
     return _from_manifest(variant, entry.path, entry.manifest, (key.digest, toolchain))

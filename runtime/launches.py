@@ -16,10 +16,10 @@ from ..ir.program import Program
 from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
 from ..passes.proofs import check_lookups, fits_int32
-from . import materialise
-from .device_numbers import Unread, capturing, numbers_of, pin
+from .calls import materialise
+from .calls.request import Request
+from .gpu.device_numbers import Unread, capturing, numbers_of, pin
 from .kernels import RAGGED, Kernel, Toolchain, Variant, forget_kernels, kernel_of, with_ragged_tables
-from .request import Request
 from .terms import term_arrays
 
 REMEMBERED = 256  # a call may have as many residue classes, forward and backward, as its shortest side holds tiles

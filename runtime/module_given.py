@@ -11,7 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 from types import ModuleType
 
-from .advice import advice
+from ..ir.advice import advice
 
 _FORMS = "the path of a file that ends in `.py`, or the name of a module"
 

@@ -13,10 +13,10 @@ from typing import NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor
 
-from .backward_calls import BackwardCall
-from .calls import Call, lse_dtype
-from .device_numbers import capturing, pin
-from .request import Request
+from .calls.backward_calls import BackwardCall
+from .calls.call import Call, lse_dtype
+from .calls.request import Request
+from .gpu.device_numbers import capturing, pin
 
 REMEMBERED = 256
 ALIGNMENT_BYTES = 16  # what kernels are made for

@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from lacuna.runtime import kernels, triton_binary, triton_launch
-from lacuna.runtime.binary import Binary, Layout, Specialisation
-from lacuna.runtime.driver import Frame
-from lacuna.runtime.recording import Launched, Recording
-from lacuna.runtime.triton_binary import Compiled, Resources
-from lacuna.runtime.triton_gpu import GpuKernel
-from lacuna.runtime.triton_kernel import Loaded, Signature, Start, load
+from lacuna.runtime import kernels
+from lacuna.runtime.gpu.binary import Binary, Layout, Specialisation
+from lacuna.runtime.gpu.driver import Frame
+from lacuna.runtime.gpu.recording import Launched, Recording
+from lacuna.runtime.triton import binary as triton_binary
+from lacuna.runtime.triton import launch as triton_launch
+from lacuna.runtime.triton.binary import Compiled, Resources
+from lacuna.runtime.triton.kernel import Loaded, Signature, Start, load
+from lacuna.runtime.triton.on_gpu import GpuKernel
 
 DTYPES = {
     "*fp32": torch.float32,

@@ -11,7 +11,7 @@ from typing import Any
 import lacuna
 import pytest
 import torch
-from lacuna.runtime import triton_backend
+from lacuna.runtime.triton import backend as triton_backend
 from torch import Tensor
 
 

@@ -16,9 +16,9 @@ import pytest
 import torch
 from lacuna.codegen.cpp_face import Face
 from lacuna.codegen.environment import ENVIRONMENT, TEMPLATES
-from lacuna.runtime.bundle_build import build
-from lacuna.runtime.bundle_spec import KernelSpec
-from lacuna.runtime.oracle import attention as oracle
+from lacuna.runtime.bundles.build import build
+from lacuna.runtime.bundles.spec import KernelSpec
+from lacuna.runtime.views.oracle import attention as oracle
 from quick_compiler import quick_compiler
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "c"
@@ -168,7 +168,7 @@ def test_terms_along_the_diagonal_are_filled_as_python_fills_them(tmp_path: Path
     """The shared object's bounds of a look-up at `q - k`, against those that `lacuna.attention` gives its kernel."""
     from lacuna.ir.parse import parse_schedule
     from lacuna.passes.launch import Launch
-    from lacuna.runtime.bundle_manifest import read_manifest
+    from lacuna.runtime.bundles.manifest import read_manifest
     from lacuna.runtime.terms import term_arrays
 
     table = (torch.arange(401) % 37 == 0).to(torch.int32)

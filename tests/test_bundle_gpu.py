@@ -17,11 +17,11 @@ import lacuna
 import pytest
 import torch
 from lacuna.codegen.cuda_header import cuda_header
-from lacuna.runtime.binary import Layout
-from lacuna.runtime.bundle_build import build
-from lacuna.runtime.bundle_load import forget_bundles
-from lacuna.runtime.gpu import claimed
-from lacuna.runtime.recording import Launched, Recording
+from lacuna.runtime.bundles.build import build
+from lacuna.runtime.bundles.load import forget_bundles
+from lacuna.runtime.gpu.binary import Layout
+from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.gpu.recording import Launched, Recording
 
 pytest.importorskip("triton")
 HERE = Path(__file__).parent
@@ -97,9 +97,9 @@ def test_neither_triton_nor_a_compiler_is_needed(bundle: Path, tmp_path: Path) -
 import sys
 sys.path.insert(0, {str(HERE)!r})
 import without_compiler, torch, lacuna
-from lacuna.runtime.bundle_load import forget_bundles
-from lacuna.runtime.gpu import claimed
-from lacuna.runtime.recording import Recording
+from lacuna.runtime.bundles.load import forget_bundles
+from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.gpu.recording import Recording
 with claimed("sm_90", Recording()) as driver, torch.no_grad():
     print(lacuna.load({str(bundle)!r}))
     query = torch.zeros(1, 2, 40, 64, dtype=torch.bfloat16)

@@ -18,13 +18,15 @@ from lacuna.ir.order import Order
 from lacuna.ir.text import show_program
 from lacuna.passes.box_order import best_order, unboxed
 from lacuna.passes.tile_shape import Problem
-from lacuna.runtime import bundle_registry, kernels, token_order
-from lacuna.runtime.bundle_build import build
-from lacuna.runtime.bundle_jobs import jobs_of
-from lacuna.runtime.bundle_load import forget_bundles
-from lacuna.runtime.bundle_registry import Loaded, Sought, meaning_of, tiling_of
-from lacuna.runtime.bundle_spec import KernelSpec
-from lacuna.runtime.cpp_launch import target_here
+from lacuna.runtime import kernels
+from lacuna.runtime.bundles import registry as bundle_registry
+from lacuna.runtime.bundles.build import build
+from lacuna.runtime.bundles.jobs import jobs_of
+from lacuna.runtime.bundles.load import forget_bundles
+from lacuna.runtime.bundles.registry import Loaded, Sought, meaning_of, tiling_of
+from lacuna.runtime.bundles.spec import KernelSpec
+from lacuna.runtime.choices import orders as token_order
+from lacuna.runtime.cpp.launch import target_here
 from lacuna.runtime.launches import forget_launches
 from quick_compiler import quick_compiler
 

@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lacuna.runtime import cache as cache_module
-from lacuna.runtime import index_entry
-from lacuna.runtime.cache import BuildForbidden, Cache, Key, Manifest, open_cache
-from lacuna.runtime.folder import CacheNotPrivate, Folder
-from lacuna.runtime.locks import exclusive
+from lacuna.runtime.cache import artefacts as cache_module
+from lacuna.runtime.cache import index_entry
+from lacuna.runtime.cache.artefacts import BuildForbidden, Cache, Key, Manifest, open_cache
+from lacuna.runtime.cache.folder import CacheNotPrivate, Folder
+from lacuna.runtime.cache.locks import exclusive
 
 KEY = Key("program @causal ...", "cpp avx512", "g++ 12", (("dtype", "f32"), ("head_dim", "64")))
 MANIFEST = {"entry": "causal_f32", "threads": [1, 2], "scale": 0.125}
 
 RACE = """
 import sys, time, pathlib
-from lacuna.runtime.cache import Cache, Key
-from lacuna.runtime.folder import Folder
+from lacuna.runtime.cache.artefacts import Cache, Key
+from lacuna.runtime.cache.folder import Folder
 root, marks, number = sys.argv[1:]
 def build(path):
     pathlib.Path(marks, f"built-by-{number}").touch()
@@ -43,8 +43,8 @@ assert entry.path.read_text() == "kernel" and entry.manifest == {"entry": "f"}
 
 HANG = """
 import sys, time, pathlib
-from lacuna.runtime.cache import Cache, Key
-from lacuna.runtime.folder import Folder
+from lacuna.runtime.cache.artefacts import Cache, Key
+from lacuna.runtime.cache.folder import Folder
 def build(path):
     path.write_text("half a ker")
     pathlib.Path(sys.argv[2]).touch()
@@ -109,7 +109,7 @@ def test_each_field_of_the_key_decides(cache: Cache, change: dict[str, Any]) -> 
 
 
 def test_a_key_has_one_digest_in_every_process() -> None:
-    code = f"from lacuna.runtime.cache import Key; print({KEY!r}.digest)"
+    code = f"from lacuna.runtime.cache.artefacts import Key; print({KEY!r}.digest)"
     digests = {python(code, PYTHONHASHSEED=seed) for seed in ("1", "2")}
     assert digests == {KEY.digest}
 
@@ -266,8 +266,8 @@ def test_a_forked_child_shares_the_cache(cache: Cache) -> None:
     code = f"""
 import os
 from pathlib import Path
-from lacuna.runtime.cache import Cache, Key
-from lacuna.runtime.folder import Folder
+from lacuna.runtime.cache.artefacts import Cache, Key
+from lacuna.runtime.cache.folder import Folder
 cache = Cache(Folder(Path({str(cache.folder.root)!r})))
 def build(path):
     path.write_text("child")
@@ -321,8 +321,8 @@ def test_a_warm_load_imports_nothing_heavy(cache: Cache) -> None:
     code = f"""
 import sys, json
 from pathlib import Path
-from lacuna.runtime.cache import Cache, Key
-from lacuna.runtime.folder import Folder
+from lacuna.runtime.cache.artefacts import Cache, Key
+from lacuna.runtime.cache.folder import Folder
 assert Cache(Folder(Path({str(cache.folder.root)!r}))).load({KEY!r})
 print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
 """

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lacuna.runtime.toolchain import CANDIDATES
+from lacuna.runtime.cpp.toolchain import CANDIDATES
 
 COMPILER = next(filter(None, map(shutil.which, CANDIDATES)), None)
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler on PATH")
@@ -18,7 +18,8 @@ ATTENTION = """
 import os, sys, traceback
 import torch, lacuna
 import islpy, networkx, jinja2                           # once, instead of in every child
-from lacuna.runtime import attention, cpp_backend
+from lacuna.runtime.calls import attention
+from lacuna.runtime.cpp import backend as cpp_backend
 torch.manual_seed(0), torch.set_num_threads(1)           # a forked child has no threads of its parent
 query, key, value = torch.randn(3, 1, 2, 40, 16).unbind()
 
@@ -50,9 +51,9 @@ print([os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in children])
 
 LIBRARIES = """
 import ctypes, os, pathlib, random, shutil, signal, sys, time, traceback
-from lacuna.runtime.cache import Cache, Key
-from lacuna.runtime.folder import Folder
-from lacuna.runtime.toolchain import compile_shared
+from lacuna.runtime.cache.artefacts import Cache, Key
+from lacuna.runtime.cache.folder import Folder
+from lacuna.runtime.cpp.toolchain import compile_shared
 from lacuna.ir.target import Target
 
 root, seed, count = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -130,7 +131,7 @@ def work():
 
 workers = [forked(work) for _ in range(4)]
 assert [ended(each) for each in workers] == [0] * 4
-from lacuna.runtime.cache_contents import make_room, size
+from lacuna.runtime.cache.contents import make_room, size
 make_room(cache.folder, 1)
 assert size(cache.folder) == 0, list((root / "cache").rglob("*"))
 print(len((root / "builds").read_text()))

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from lacuna.runtime import locks
-from lacuna.runtime.cache import Cache, Key, Manifest
-from lacuna.runtime.cache_contents import CacheUnreadable, Damage, clear, entries, make_room, size, verify
-from lacuna.runtime.folder import CacheNotPrivate, Folder
+from lacuna.runtime.cache import locks
+from lacuna.runtime.cache.artefacts import Cache, Key, Manifest
+from lacuna.runtime.cache.contents import CacheUnreadable, Damage, clear, entries, make_room, size, verify
+from lacuna.runtime.cache.folder import CacheNotPrivate, Folder
 
 KEY = Key("program @near(q < Lq, k < Lk) { ... }", "cpp avx2", "g++", (("dtype", "f32"),), "0.1.0+aa")
 BIG = 10_000
@@ -23,8 +23,8 @@ BIG = 10_000
 USE = """
 import sys, time
 from pathlib import Path
-from lacuna.runtime.cache import Cache, Key
-from lacuna.runtime.folder import Folder
+from lacuna.runtime.cache.artefacts import Cache, Key
+from lacuna.runtime.cache.folder import Folder
 root, key = sys.argv[1:]
 entry = Cache(Folder(Path(root))).load(eval(key))
 assert entry is not None

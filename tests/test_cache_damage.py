@@ -15,8 +15,12 @@ import pytest
 import torch
 from lacuna import attention, pattern
 from lacuna.ir.trace import Traced
-from lacuna.runtime import chosen_shapes, cpp_launch, index_entry, launches, prepared, toolchain
-from lacuna.runtime.cache import BuildForbidden
+from lacuna.runtime import launches, prepared
+from lacuna.runtime.cache import index_entry
+from lacuna.runtime.cache.artefacts import BuildForbidden
+from lacuna.runtime.choices import shapes as chosen_shapes
+from lacuna.runtime.cpp import launch as cpp_launch
+from lacuna.runtime.cpp import toolchain
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, toolchain.CANDIDATES)), reason="no C++ compiler on PATH")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import lacuna
 import pytest
-from lacuna.runtime import stand_in
-from lacuna.runtime.cache import BuildForbidden, Cache, Key, Manifest
-from lacuna.runtime.folder import CacheUnwritable, Folder
+from lacuna.runtime.cache import stand_in
+from lacuna.runtime.cache.artefacts import BuildForbidden, Cache, Key, Manifest
+from lacuna.runtime.cache.folder import CacheUnwritable, Folder
 
 KEY = Key("program @causal(...", "t", "c", sources="s")
 OTHER = Key("program @window(...", "t", "c", sources="s")
@@ -132,8 +132,8 @@ def test_what_must_not_be_built_is_not_built_elsewhere(cache: Cache, monkeypatch
 FULL = """
 import errno, json, os, sys, warnings
 from pathlib import Path
-from lacuna.runtime.cache import Cache, Key
-from lacuna.runtime.folder import Folder
+from lacuna.runtime.cache.artefacts import Cache, Key
+from lacuna.runtime.cache.folder import Folder
 
 root, left = sys.argv[1], int(sys.argv[2])
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT

@@ -379,7 +379,7 @@ def test_wrong_usage_ends_with_2(line: str) -> None:
 
 
 def test_work_that_fails_ends_with_1_and_a_traceback_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime import inspect
+    from lacuna.runtime.views import inspect
 
     def fails(*arguments: object, **options: object) -> None:
         raise RuntimeError("out of luck")

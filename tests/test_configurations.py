@@ -24,8 +24,8 @@ from lacuna.passes.gpu_limits import LIMITS, limits_of
 from lacuna.passes.gpu_resources import Problem, fits, held_programs, pair_values, resources
 from lacuna.passes.key_buckets import FEW, MANY, SHORT, SOME, bucket_of, keys_per_row
 from lacuna.passes.launch import Launch
-from lacuna.runtime import chosen_configurations
-from lacuna.runtime.chosen_configurations import chosen, forget_configurations, keep
+from lacuna.runtime.choices import configurations as chosen_configurations
+from lacuna.runtime.choices.configurations import chosen, forget_configurations, keep
 from lacuna.runtime.kernels import Variant
 from triton_kernels import CAUSAL, DENSE, WINDOW, scored
 
@@ -244,8 +244,8 @@ def test_a_choice_goes_for_its_family_bucket_target_and_program_only() -> None:
     "numbers", [(64, 32), (60, 32, 4, 2, 0), (64, 32, 3, 2, 0), (64, 8, 4, 2, 0), (64, 32, 4, 0, 0), (512, 64, 4, 2, 0)]
 )
 def test_what_no_kernel_can_have_is_a_miss(numbers: tuple[int, ...]) -> None:
-    from lacuna.runtime.choices import Choice, Subject
-    from lacuna.runtime.choices import keep as keep_choice
+    from lacuna.runtime.choices.kept import Choice, Subject
+    from lacuna.runtime.choices.kept import keep as keep_choice
 
     known = Subject.of(variant(), MANY)
     keep_choice(chosen_configurations._question(known), Choice(numbers, "model"))
@@ -259,7 +259,7 @@ def test_the_interpreter_keeps_small_tiles(own_cache: Path) -> None:
 
 def test_a_warm_choice_loads_no_model() -> None:
     lean = "import sys\nfrom lacuna.ir.parse import parse_program\nfrom lacuna.ir.target import Target\n"
-    lean += "from lacuna.runtime.kernels import Variant\nfrom lacuna.runtime.chosen_configurations import chosen\n"
+    lean += "from lacuna.runtime.kernels import Variant\nfrom lacuna.runtime.choices.configurations import chosen\n"
     lean += f"variant = Variant(parse_program({WINDOW!r}), Target('triton', 'sm_90'), 'bf16', (64, 64), (0, 0), False)\n"
     lean += "print(tuple(chosen(variant, 'many', 4096)), sorted({'islpy', 'sympy', 'networkx', 'jinja2', 'triton'} & set(sys.modules)), "
     lean += "'lacuna.passes.gpu_configurations' in sys.modules)"

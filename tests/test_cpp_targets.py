@@ -23,8 +23,10 @@ from lacuna.ir.target import Target
 from lacuna.passes.derive import derive
 from lacuna.passes.lower import backward_plan_of
 from lacuna.passes.transpose import transposed
-from lacuna.runtime import cpp_backend, cpp_backward, prepared
-from lacuna.runtime.cpu import AVX2, AVX512, AVX512_BF16, cpu_features, target_name
+from lacuna.runtime import prepared
+from lacuna.runtime.cpp import backend as cpp_backend
+from lacuna.runtime.cpp import backward as cpp_backward
+from lacuna.runtime.cpp.cpu import AVX2, AVX512, AVX512_BF16, cpu_features, target_name
 from random_problems import problem
 from test_cpp_kernels import PROGRAM, compiled
 

@@ -18,7 +18,7 @@ import lacuna
 import pytest
 import random_problems as problems
 import torch
-from lacuna.runtime import eager
+from lacuna.runtime.eager import backend as eager
 from random_problems import Places, Problem
 from test_eager import Largest
 from torch import Tensor

@@ -20,8 +20,8 @@ from lacuna.ir.target import Target
 from lacuna.ir.verify import verify
 from lacuna.passes.derive import derive
 from lacuna.passes.lower import plan_of
-from lacuna.runtime import toolchain
-from lacuna.runtime.toolchain import CANDIDATES, CompilerMissing, compile_shared, compiler_at
+from lacuna.runtime.cpp import toolchain
+from lacuna.runtime.cpp.toolchain import CANDIDATES, CompilerMissing, compile_shared, compiler_at
 
 EVIL = [
     'a"b', "a'b", "a\nb", "a b", "*/ int x; /*", "#include <fcntl.h>", "{{ 7 * 7 }}", "{% raw %}", '"""', "a;b", "\\", "a\0b", "%s",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lacuna import patterns
-from lacuna.runtime.plot import picture, pooled
+from lacuna.runtime.views.plot import picture, pooled
 
 
 def test_a_causal_window_as_a_picture(golden: Callable[[str, str], None]) -> None:

@@ -22,11 +22,13 @@ import random_problems as problems
 import torch
 from claimed_gpu import Simulated
 from lacuna import patterns
-from lacuna.runtime import computation, device_numbers, prepared
-from lacuna.runtime.gpu import claimed
+from lacuna.runtime import prepared
+from lacuna.runtime.calls import computation
+from lacuna.runtime.calls.ragged import lengths_on_gpu
+from lacuna.runtime.gpu import device_numbers
+from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.gpu.recording import Recording
 from lacuna.runtime.launches import _remembered
-from lacuna.runtime.ragged import lengths_on_gpu
-from lacuna.runtime.recording import Recording
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 

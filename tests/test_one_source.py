@@ -16,8 +16,9 @@ from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.target import Target
 from lacuna.passes.launch import Launch
-from lacuna.runtime import cpp_launch, triton_launch
+from lacuna.runtime.cpp import launch as cpp_launch
 from lacuna.runtime.kernels import Variant, planned
+from lacuna.runtime.triton import launch as triton_launch
 
 attention: Any = lacuna.attention
 TARGETS = {"cpp": Target("cpp", "generic"), "triton": Target("triton", "sm_90")}

@@ -21,8 +21,10 @@ import lacuna
 import numpy as np
 import pytest
 import torch
-from lacuna.runtime import cpp_backend, description, operators, prepared
-from lacuna.runtime.cpp_call import Arguments, CppKernel
+from lacuna.runtime import prepared
+from lacuna.runtime.calls import description, operators
+from lacuna.runtime.cpp import backend as cpp_backend
+from lacuna.runtime.cpp.call import Arguments, CppKernel
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 

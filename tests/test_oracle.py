@@ -37,8 +37,8 @@ from lacuna.ir.expr import (
     Var,
 )
 from lacuna.ir.program import Program, Space
-from lacuna.runtime import oracle
-from lacuna.runtime.materialise import segment_ids
+from lacuna.runtime.calls.materialise import segment_ids
+from lacuna.runtime.views import oracle
 from reference import attention as reference_attention
 
 CAUSAL = Program("causal", Binary(Op.LE, K, Q))

@@ -28,8 +28,8 @@ def tracked() -> set[str]:
 
 
 def test_every_room_is_a_package_and_every_package_a_room() -> None:
-    rooms = {path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("*/__init__.py")} - OUTSIDE
-    assert set(packages()) == {"lacuna", *(f"lacuna.{room}" for room in rooms)}
+    rooms = {path.parent.relative_to(ROOT) for path in (*ROOT.glob("*/__init__.py"), *ROOT.glob("*/*/__init__.py"))}
+    assert set(packages()) == {"lacuna", *(".".join(("lacuna", *room.parts)) for room in rooms if room.parts[0] not in OUTSIDE)}
 
 
 @pytest.fixture(scope="module")

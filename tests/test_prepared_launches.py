@@ -20,10 +20,10 @@ import pytest
 import torch
 from claimed_gpu import Simulated
 from lacuna import patterns
-from lacuna.runtime import triton_backend
-from lacuna.runtime.dispatch import goes_past_torch
-from lacuna.runtime.gpu import claimed
-from lacuna.runtime.recording import Launched, Recording
+from lacuna.runtime.calls.dispatch import goes_past_torch
+from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.gpu.recording import Launched, Recording
+from lacuna.runtime.triton import backend as triton_backend
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 

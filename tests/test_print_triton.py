@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from lacuna.codegen.environment import ENVIRONMENT
 from lacuna.codegen.print_triton import bind, define, hoist, names_of
 from lacuna.ir.expr import COMPARISONS, FALSE, TRUE, Binary, Const, Expr, Kind, Lookup, Op, Q, S, Select, Symbol, Table, Unary, Var, walk
-from lacuna.runtime.triton_interpreter import interpreting
-from lacuna.runtime.triton_kernel import Signature, load
+from lacuna.runtime.triton.interpreter import interpreting
+from lacuna.runtime.triton.kernel import Signature, load
 
 K = Var("k")
 QUERIES, KEYS = 16, 16

@@ -12,8 +12,9 @@ from typing import Any
 import lacuna
 import pytest
 import torch
-from lacuna.runtime import backends, computation, prepared
-from lacuna.runtime.request import Request
+from lacuna.runtime import prepared
+from lacuna.runtime.calls import backends, computation
+from lacuna.runtime.calls.request import Request
 from torch import Tensor
 
 
@@ -226,7 +227,7 @@ def test_without_a_compiler_the_eager_backend_serves_and_says_so_once(monkeypatc
 @pytest.mark.usefixtures("no_choice_yet")
 def test_the_environment_names_the_default_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LACUNA_BACKEND", "eager")
-    assert backends.room_of(None, "cpu").__name__ == "lacuna.runtime.eager"
+    assert backends.room_of(None, "cpu").__name__ == "lacuna.runtime.eager.backend"
 
 
 def test_the_compiled_backend_is_refused_for_other_devices() -> None:

@@ -20,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lacuna.ir.parse import parse_program
 from lacuna.passes.residues import residues
-from lacuna.runtime import cpp_backend, cpp_launch
-from lacuna.runtime.residue_classes import residue_classes
+from lacuna.runtime.calls.residue_classes import residue_classes
+from lacuna.runtime.cpp import backend as cpp_backend
+from lacuna.runtime.cpp import launch as cpp_launch
 from random_problems import Places, Problem
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
@@ -165,8 +166,8 @@ def test_long_classes_are_problems_of_their_own() -> None:
 
 
 def _request(query: torch.Tensor, pattern: object) -> Any:  # noqa: ANN401
-    from lacuna.runtime.calls import Call
-    from lacuna.runtime.description import described
+    from lacuna.runtime.calls.call import Call
+    from lacuna.runtime.calls.description import described
 
     program, tables, integers, reals = described(pattern, None)  # pyright: ignore[reportArgumentType]
     return Call(query, query, query, tables, (), None, None, 0, integers, reals, program, None, "bhld", "").request()

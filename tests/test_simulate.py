@@ -24,7 +24,7 @@ from lacuna.passes import axis_runs
 from lacuna.passes.box_counts import Counter, Grid, Tiling, row_major
 from lacuna.passes.sparse_windows import Neighborhood, fitting, neighborhood_axis, perfectly_sparse, runs
 from lacuna.passes.tile_costs import TileCost, tile_costs
-from lacuna.runtime.simulate import grid_of
+from lacuna.runtime.views.simulate import grid_of
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 VIDEO, VIDEO_WINDOW = (30, 48, 80), (18, 24, 24)

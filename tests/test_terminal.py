@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from lacuna.cli.app import app
 from lacuna.cli.report import printable
-from lacuna.runtime.cache import Cache, Key, Manifest
-from lacuna.runtime.folder import Folder
+from lacuna.runtime.cache.artefacts import Cache, Key, Manifest
+from lacuna.runtime.cache.folder import Folder
 from typer.testing import CliRunner
 
 NOT_PLAIN = re.compile("[\x1b\u2500-\u257f]")

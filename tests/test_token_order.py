@@ -18,15 +18,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna import patterns
-from lacuna.ir.expr import Q, Symbol
+from lacuna.ir.expr import TRUE, Binary, Const, Op, Q, Symbol
 from lacuna.ir.order import Boxes, Order
 from lacuna.passes.axes import seen_along
-from lacuna.passes.box_order import best_order, boxed, candidates, in_boxes
+from lacuna.passes.box_order import best_order, boxed, candidates
 from lacuna.passes.by_axis import by_axis
 from lacuna.passes.class_conditions import class_conditions
 from lacuna.passes.derive import derive
 from lacuna.passes.evaluate import evaluate
 from lacuna.passes.launch import Launch
+from lacuna.passes.order_counts import in_boxes
 from lacuna.passes.prepare import prepare
 from lacuna.passes.tile_shape import Problem
 from lacuna.passes.tiles import tiles
@@ -37,35 +38,66 @@ attention: Any = lacuna.attention
 
 @st.composite
 def some_boxes(draw: st.DrawFn) -> Boxes:
+    """Boxes that fill their grid, and some that hang over it."""
     axes = draw(st.integers(1, 4))
     numbers = st.lists(st.integers(1, 4), min_size=axes, max_size=axes)
     box, apart, count = draw(numbers), draw(numbers), draw(numbers)
-    return Boxes(tuple(a * b * c for a, b, c in zip(box, apart, count, strict=True)), tuple(box), tuple(apart))
+    whole = tuple(a * b * c for a, b, c in zip(box, apart, count, strict=True))
+    less = [draw(st.integers(0, a * b - 1)) for a, b in zip(box, apart, strict=True)] if draw(st.booleans()) else [0] * axes
+    extents = tuple(max(1, each - cut) for each, cut in zip(whole, less, strict=True))
+    return Boxes(extents, tuple(box), tuple(min(a, extent) for a, extent in zip(apart, extents, strict=True)))
+
+
+def tokens_of(boxes: Boxes) -> np.ndarray:
+    """i64[positions]: the token at each position, -1 where there is none."""
+    position = np.arange(boxes.positions)
+    valid = np.broadcast_to(evaluate(boxes.valid(Q), {Q: position}), position.shape)
+    return np.where(valid, evaluate(boxes.token(Q), {Q: position}), -1)
 
 
 @settings(max_examples=500 if PROVE else 40)
 @given(some_boxes())
 def test_every_token_has_one_position_and_a_run_of_positions_is_a_box(boxes: Boxes) -> None:
-    total = math.prod(boxes.extents)
-    position = np.arange(total)
-    token = np.broadcast_to(evaluate(boxes.token(Q), {Q: position}), (total,))
-    assert sorted(token) == list(range(total))
+    token = tokens_of(boxes)
+    assert sorted(token[token >= 0]) == list(range(math.prod(boxes.extents)))
+    places = np.stack(np.unravel_index(np.maximum(token, 0), boxes.extents))
     for axis, part in enumerate(boxes.coordinates(Q)):
-        at = np.broadcast_to(evaluate(part, {Q: position}), (total,)).reshape(-1, boxes.tokens)
-        unravelled = np.stack(np.unravel_index(token, boxes.extents))[axis].reshape(-1, boxes.tokens)
-        assert (at == unravelled).all()
+        at = np.broadcast_to(evaluate(part, {Q: np.arange(boxes.positions)}), (boxes.positions,))
+        assert (at == places[axis])[token >= 0].all()
+        at = at.reshape(-1, boxes.tokens)
         steps = boxes.dilation[axis] * (boxes.box[axis] - 1)
         assert (at.max(axis=1) - at.min(axis=1) == steps).all()
         assert (at % boxes.dilation[axis] == at[:, :1] % boxes.dilation[axis]).all()
 
 
+def test_all_positions_are_tokens_where_edges_and_dilation_divide_every_extent() -> None:
+    assert Boxes((64, 30), (8, 5), (2, 3)).valid(Q) is TRUE
+    padded = Boxes((13, 30), (4, 5), (1, 3))
+    assert str(padded.valid(Q)) == str(Binary(Op.LT, padded.coordinates(Q)[0], Const(13)))
+    assert (padded.positions, math.prod(padded.extents)) == (16 * 30, 13 * 30)
+
+
+def over(dense: np.ndarray, order: Order) -> tuple[np.ndarray, np.ndarray]:
+    """bool[positions, positions] of what is seen, and bool[positions] of the queries that are tokens."""
+    rows, keys = tokens_of(order.rows), tokens_of(order.keys)
+    return dense[rows][:, keys] & (rows >= 0)[:, None] & (keys >= 0), rows >= 0
+
+
+def classes(seen: np.ndarray, rows: np.ndarray, edges: tuple[int, int]) -> np.ndarray:
+    """Tile classes by their definition: what is no query does not keep a tile from being full."""
+    found = np.zeros((len(seen) // edges[0], seen.shape[1] // edges[1]), np.uint8)
+    for i, j in np.ndindex(found.shape):
+        tile = seen[i * edges[0] : (i + 1) * edges[0], j * edges[1] : (j + 1) * edges[1]]
+        there = rows[i * edges[0] : (i + 1) * edges[0]]
+        found[i, j] = 2 if tile.any() and tile[there].all() else int(tile.any())
+    return found
+
+
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[Any, Order]:
     rows = draw(some_boxes().filter(lambda boxes: 2 <= len(boxes.extents) <= 3 and math.prod(boxes.extents) <= 300))
-    edges = tuple(draw(st.sampled_from([n for n in (1, 2, 3, 4) if extent % n == 0])) for extent in rows.extents)
-    apart = tuple(
-        draw(st.sampled_from([n for n in (1, 2, 3) if extent % (n * edge) == 0])) for extent, edge in zip(rows.extents, edges, strict=True)
-    )
+    edges = tuple(draw(st.integers(1, 4)) for _ in rows.extents)
+    apart = tuple(draw(st.integers(1, min(3, extent))) for extent in rows.extents)
     keys = Boxes(rows.extents, edges, apart)
     dilation = tuple(draw(st.integers(1, min(3, extent))) for extent in rows.extents)
     window = tuple(draw(st.integers(1, extent // each)) for extent, each in zip(rows.extents, dilation, strict=True))
@@ -77,11 +109,8 @@ def problems(draw: st.DrawFn) -> tuple[Any, Order]:
 @given(problems())
 def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem: tuple[Any, Order]) -> None:
     pattern, order = problem
-    total = math.prod(order.rows.extents)
-    dense = lacuna.dense(pattern, total)[0, 0].numpy()
-    where = [np.broadcast_to(evaluate(boxes.token(Q), {Q: np.arange(total)}), (total,)) for boxes in order]
-    expected = dense[where[0]][:, where[1]]
-    launch = Launch(total, total)
+    expected, _ = over(lacuna.dense(pattern, math.prod(order.rows.extents))[0, 0].numpy(), order)
+    launch = Launch(*expected.shape)
     found = derive(boxed(pattern.program, order), 8, 8, launch, budget=30_000)
     assert found.schedule.exact
     assert (tiles(found.schedule, launch, found.arrays) == brute_force.classes(expected, 8, 8)).all()
@@ -89,36 +118,36 @@ def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem:
 
 @st.composite
 def neighborhoods(draw: st.DrawFn) -> tuple[Any, Order]:
+    """Generalized neighborhoods of any extents, in boxes of their residue classes."""
     axes = draw(st.integers(2, 3))
-    numbers = st.lists(st.sampled_from([1, 2, 4] if axes == 2 else [1, 2]), min_size=axes, max_size=axes)
+    numbers = st.lists(st.sampled_from([1, 2, 3, 4] if axes == 2 else [1, 2, 3]), min_size=axes, max_size=axes)
     apart, rows, keys = (tuple(draw(numbers)) for _ in range(3))
-    count = draw(st.lists(st.integers(1, 3), min_size=axes, max_size=axes))
-    extents = tuple(d * max(a, b) * n for d, a, b, n in zip(apart, rows, keys, count, strict=True))
+    most = 14 if axes == 2 else 7
+    extents = tuple(draw(st.integers(each, max(each, most))) for each in apart)
     window = tuple(draw(st.integers(1, extent // d)) for extent, d in zip(extents, apart, strict=True))
     stride = tuple(draw(st.integers(1, wide)) for wide in window)
     pattern = patterns.gna(extents, window, stride, apart, tuple(draw(st.booleans()) for _ in extents))
     return pattern, Order(Boxes(extents, rows, apart), Boxes(extents, keys, apart))
 
 
-@settings(max_examples=500 if PROVE else 20)
+@settings(max_examples=1000 if PROVE else 25)
 @given(neighborhoods())
 def test_a_schedule_made_axis_by_axis_is_exact_forward_and_backward(problem: tuple[Any, Order]) -> None:
     pattern, order = problem
-    total = math.prod(order.rows.extents)
-    dense = lacuna.dense(pattern, total)[0, 0].numpy()
-    rows, keys = (np.broadcast_to(evaluate(boxes.token(Q), {Q: np.arange(total)}), (total,)) for boxes in order)
-    launch = Launch(total, total)
-    prepared = prepare(boxed(pattern.program, order), launch, shifted=False)
+    seen, rows = over(lacuna.dense(pattern, math.prod(order.rows.extents))[0, 0].numpy(), order)
     for backward in (False, True):
+        launch = Launch(*seen.shape)
+        prepared = prepare(boxed(pattern.program, order), launch, shifted=False)
         found = by_axis(prepared, boxed(pattern.program, order), order, launch, backward=backward)
         assert found is not None
         assert found.exact
-        seen = dense[rows][:, keys].T if backward else dense[rows][:, keys]
         edges = (order.keys.tokens, order.rows.tokens) if backward else (order.rows.tokens, order.keys.tokens)
-        assert (tiles(found, launch, {}) == brute_force.classes(seen, *edges)).all()
+        expected = classes(seen.T, tokens_of(order.keys) >= 0, edges) if backward else classes(seen, rows, edges)
+        seen_as = Launch(*(seen.T if backward else seen).shape)
+        assert (tiles(found, seen_as, {}) == expected).all()
         for pieces, tile in ((found.full_loops, 2), (found.partial_loops, 1)):
-            visited = tiles(replace(found, some=pieces, full=()), launch, {})
-            assert ((visited == 1) == (brute_force.classes(seen, *edges) == tile)).all()
+            visited = tiles(replace(found, some=pieces, full=()), seen_as, {})
+            assert ((visited == 1) == (expected == tile)).all()
 
 
 @lacuna.pattern(rank=2)
@@ -137,7 +166,7 @@ def test_residue_classes_that_differ_are_not_taken_one_after_the_other() -> None
 def test_a_dilated_grid_is_built_without_refinement(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which takes seconds there, at every first call of a process."""
     from lacuna.passes import derive as derivation
-    from lacuna.runtime.cpp_launch import target_here, toolchain_of
+    from lacuna.runtime.cpp.launch import target_here, toolchain_of
     from lacuna.runtime.kernels import Variant, planned
 
     monkeypatch.setattr(derivation, "refined", None)
@@ -161,7 +190,8 @@ CASES = [
 def test_kernels_read_and_write_tensors_through_an_order(
     extents: Any, window: Any, stride: Any, dilation: Any, causal: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lacuna.runtime import prepared, token_order
+    from lacuna.runtime import prepared
+    from lacuna.runtime.choices import orders as token_order
 
     pattern = patterns.gna(extents, window, stride, dilation, causal)
     boxes = next(candidates(seen_along(pattern.program, {}) or ()))
@@ -245,7 +275,7 @@ def test_dilation_costs_nothing_in_the_order_of_its_classes() -> None:
     plain, dilated = patterns.gna((64, 64), 13), patterns.gna((128, 128), 13, dilation=2)
     problem = Problem((64, 64), 128, 4, 16)
     times = [
-        min(in_boxes(axes, boxes, problem) for boxes in candidates(axes))
+        min(in_boxes(axes, boxes, problem)[:2] for boxes in candidates(axes))
         for each in (plain, dilated)
         if (axes := seen_along(each.program, {}))
     ]
@@ -273,7 +303,8 @@ def test_row_major_order_stays_where_boxes_do_not_help(pattern: Any) -> None:
 
 def test_a_choice_is_kept_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     from lacuna.passes import box_order
-    from lacuna.runtime import prepared, token_order
+    from lacuna.runtime import prepared
+    from lacuna.runtime.choices import orders as token_order
 
     query, key, value = (torch.randn(1, 1, 1024, 16) for _ in range(3))
     pattern = patterns.gna((32, 32), 9)
@@ -295,7 +326,7 @@ def steeper(s: Any, *, by: Any) -> Any:
 
 
 def test_an_integer_of_a_score_asks_for_no_other_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime import token_order
+    from lacuna.runtime.choices import orders as token_order
 
     asked: set[Any] = set()
     monkeypatch.setattr(token_order, "order_of", lambda request, family: asked.add(token_order._asked(request, family)[1]))  # pyright: ignore
@@ -307,7 +338,7 @@ def test_an_integer_of_a_score_asks_for_no_other_order(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("options", [{}, {"q_offset": 64}, {"q_len": 1000}, {"kv_len": torch.tensor([1024], dtype=torch.int32)}], ids=str)
 def test_parts_of_a_grid_are_met_row_by_row(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime import token_order
+    from lacuna.runtime.choices import orders as token_order
 
     def refuse(*_: object) -> Any:
         raise AssertionError("an order was asked for")
@@ -323,7 +354,9 @@ def test_parts_of_a_grid_are_met_row_by_row(options: dict[str, Any], monkeypatch
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_tune_times_orders_and_keeps_the_fastest(backward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime import token_order, tuned_orders, tuned_shapes
+    from lacuna.runtime.choices import orders as token_order
+    from lacuna.runtime.tuning import orders as tuned_orders
+    from lacuna.runtime.tuning import shapes as tuned_shapes
 
     monkeypatch.setattr(tuned_shapes.TunedShapes, "ranking", ())  # which other tests tune
     seconds = {"boxes of 16 x 4 queries and keys": 1.0}
@@ -361,7 +394,7 @@ def test_tune_times_orders_and_keeps_the_fastest(backward: bool, monkeypatch: py
 
 @pytest.mark.parametrize("numbers", [(8, 8, 1), (8, 4, 1, 1), (64, 1, 3, 1), (0, 8, 1, 1), (16, 16, 1, 1)], ids=str)
 def test_a_kept_order_that_no_kernel_has_is_not_taken(numbers: tuple[int, ...]) -> None:
-    from lacuna.runtime.token_order import possible
+    from lacuna.runtime.choices.orders import possible
 
     program = patterns.gna((64, 32), 9).program
     assert possible((0,), program)

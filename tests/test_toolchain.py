@@ -11,9 +11,18 @@ from pathlib import Path
 import pytest
 from lacuna.codegen.cpp_targets import FLAGS
 from lacuna.ir.target import Target
-from lacuna.runtime import toolchain
-from lacuna.runtime.cpu import cpu_features, darwin_features, linux_features, target_name
-from lacuna.runtime.toolchain import CompileFailed, Compiler, CompilerMissing, compile_shared, compiler_at, cpu_target, find_compiler, tally
+from lacuna.runtime.cpp import toolchain
+from lacuna.runtime.cpp.cpu import cpu_features, darwin_features, linux_features, target_name
+from lacuna.runtime.cpp.toolchain import (
+    CompileFailed,
+    Compiler,
+    CompilerMissing,
+    compile_shared,
+    compiler_at,
+    cpu_target,
+    find_compiler,
+    tally,
+)
 
 SEVEN = 'extern "C" int seven() { return 7; }\n'
 GENERIC = Target("cpp", "generic")

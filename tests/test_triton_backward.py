@@ -19,7 +19,7 @@ import pytest
 import random_problems as problems
 import test_gradients
 import torch
-from lacuna.runtime import triton_backward
+from lacuna.runtime.triton import backward as triton_backward
 from random_problems import Problem
 from test_gradients import TABLES, check, found_and_exact, pairwise, relative, tables_of, with_tables
 from torch import Tensor

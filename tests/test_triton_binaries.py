@@ -17,11 +17,11 @@ from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
 from lacuna.ir.target import Target
-from lacuna.runtime.binary import Specialisation
-from lacuna.runtime.request import Ragged
-from lacuna.runtime.triton_binary import TARGETS, Variant, cross_compile
-from lacuna.runtime.triton_call import arguments
-from lacuna.runtime.triton_gpu import specialisation
+from lacuna.runtime.calls.request import Ragged
+from lacuna.runtime.gpu.binary import Specialisation
+from lacuna.runtime.triton.binary import TARGETS, Variant, cross_compile
+from lacuna.runtime.triton.call import arguments
+from lacuna.runtime.triton.on_gpu import specialisation
 from triton_kernels import WINDOW, Options, Shape, attend, backward_plan, call_of, given, loaded, plan
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"

@@ -16,11 +16,11 @@ import pytest
 import random_problems as problems
 import reference
 import torch
-from lacuna.runtime import triton_decode
+from lacuna.runtime.calls.request import Ragged
 from lacuna.runtime.kernels import forget_kernels
-from lacuna.runtime.request import Ragged
-from lacuna.runtime.triton_binary import cross_compile
-from lacuna.runtime.triton_decode import Split
+from lacuna.runtime.triton import decode as triton_decode
+from lacuna.runtime.triton.binary import cross_compile
+from lacuna.runtime.triton.decode import Split
 from test_backends import check
 from torch import Tensor
 from triton_kernels import CAUSAL, WINDOW, Operations, Options, call_of, loaded, plan

@@ -15,11 +15,12 @@ from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.target import Target
 from lacuna.passes.kernel_form import formed
-from lacuna.runtime import triton_backend, triton_launch
 from lacuna.runtime.kernels import Kernel as Built
-from lacuna.runtime.triton_binary import Compiled, cross_compile, machine_code
-from lacuna.runtime.triton_call import programs_of
-from lacuna.runtime.triton_kernel import Kernel
+from lacuna.runtime.triton import backend as triton_backend
+from lacuna.runtime.triton import launch as triton_launch
+from lacuna.runtime.triton.binary import Compiled, cross_compile, machine_code
+from lacuna.runtime.triton.call import programs_of
+from lacuna.runtime.triton.kernel import Kernel
 from test_backends import check
 from triton_kernels import CAUSAL, WINDOW, Options, Shape, attend, loaded, plan
 from triton_kernels import call_of as call_on
@@ -133,7 +134,7 @@ def test_descriptors_copy_keys_without_a_register_more(tmp_path: Path, dim: int)
 
 @pytest.mark.skipif(not PROVE, reason="one more compilation")
 def test_strides_that_the_tensor_unit_cannot_take_are_read_through_pointers(tmp_path: Path) -> None:
-    from lacuna.runtime.triton_binary import Variant
+    from lacuna.runtime.triton.binary import Variant
 
     found = replace(bf16(WINDOW), num_warps=8)
     uneven = cross_compile(loaded(found, tmp_path, interpret=False), found, "sm_90", Variant(aligned=False))

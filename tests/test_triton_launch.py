@@ -14,8 +14,11 @@ import lacuna
 import pytest
 import random_problems as problems
 import torch
-from lacuna.runtime import gpu, triton_backend, triton_backward, triton_call
-from lacuna.runtime.triton_call import turns
+from lacuna.runtime.gpu import devices as gpu
+from lacuna.runtime.triton import backend as triton_backend
+from lacuna.runtime.triton import backward as triton_backward
+from lacuna.runtime.triton import call as triton_call
+from lacuna.runtime.triton.call import turns
 from triton_kernels import CAUSAL, Operations, Shape, attend, loaded, plan
 
 attention: Callable[..., Any] = lacuna.attention

@@ -22,7 +22,7 @@ from lacuna.codegen.triton_kernel import Loop
 from lacuna.ir.expr import TRUE, Binary, Const, K, Op, Q, Symbol
 from lacuna.ir.schedule import Piece
 from lacuna.ir.target import Target
-from lacuna.runtime.triton_kernel import Signature
+from lacuna.runtime.triton.kernel import Signature
 from triton_kernels import RENDER, WINDOW, backward_plan, every_tile, given, loaded, plan, scored
 
 

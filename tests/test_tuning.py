@@ -20,16 +20,19 @@ import torch
 from claimed_gpu import Simulated
 from lacuna.ir.configuration import Configuration
 from lacuna.ir.target import Target
-from lacuna.runtime import choices, chosen_configurations, chosen_shapes, tuning
-from lacuna.runtime.cache import BuildForbidden
-from lacuna.runtime.cpp_launch import target_here
-from lacuna.runtime.folder import CacheUnwritable
-from lacuna.runtime.gpu import claimed
+from lacuna.runtime.cache.artefacts import BuildForbidden
+from lacuna.runtime.cache.folder import CacheUnwritable
+from lacuna.runtime.choices import configurations as chosen_configurations
+from lacuna.runtime.choices import kept as choices
+from lacuna.runtime.choices import shapes as chosen_shapes
+from lacuna.runtime.cpp.launch import target_here
+from lacuna.runtime.cpp.toolchain import tally
+from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.kernels import Variant
 from lacuna.runtime.launches import forget_launches
 from lacuna.runtime.prepared import forget_prepared
-from lacuna.runtime.toolchain import tally
-from lacuna.runtime.tuned_configurations import TunedConfigurations
+from lacuna.runtime.tuning import tune as tuning
+from lacuna.runtime.tuning.configurations import TunedConfigurations
 
 attention: Any = lacuna.attention
 ROWS, COLUMNS = 6, 48
@@ -197,7 +200,7 @@ def test_the_fastest_shape_serves_the_next_call_and_the_next_process(monkeypatch
     assert torch.equal(again, after)
     assert not torch.equal(again, before)  # the sums are others: a choice is part of the plan
     code = "import sys, torch, lacuna\nsys.path.insert(0, sys.argv[1])\nfrom test_tuning import variant\n"
-    code += "from lacuna.runtime.chosen_shapes import chosen; print(chosen(variant(), 288))"
+    code += "from lacuna.runtime.choices.shapes import chosen; print(chosen(variant(), 288))"
     done = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == f"{block}\n"
 

@@ -14,9 +14,10 @@ import pytest
 import random_problems as problems
 import reference
 import torch
-from lacuna.runtime import prepared, ragged
-from lacuna.runtime.gpu import claimed
-from lacuna.runtime.recording import Recording
+from lacuna.runtime import prepared
+from lacuna.runtime.calls import ragged
+from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.gpu.recording import Recording
 from torch import Tensor
 
 PREFIX = torch.tensor([0, 9, 3, 40, 2])

@@ -20,9 +20,9 @@ from lacuna.ir.target import Target
 from lacuna.passes.derive import derive
 from lacuna.passes.lower import backward_plan_of, plan_of, query_gradient_plan_of
 from lacuna.passes.transpose import transposed
-from lacuna.runtime.request import UNIFORM, Ragged
-from lacuna.runtime.triton_call import Call, launch
-from lacuna.runtime.triton_kernel import Kernel, Loaded, Signature, load
+from lacuna.runtime.calls.request import UNIFORM, Ragged
+from lacuna.runtime.triton.call import Call, launch
+from lacuna.runtime.triton.kernel import Kernel, Loaded, Signature, load
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -1,0 +1,1 @@
+"""Kernels ahead of time: folders that run where there is no compiler."""

@@ -1,0 +1,63 @@
+"""The `lacuna build` line that would have built a kernel which is missing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+
+from ...ir.advice import advice
+from ...ir.expr import Lookup, walk
+from ...ir.program import Program
+from ...passes.binding import bound_values, symbols_needed
+from ...passes.flatten_grid import FlattenGrid
+from ...passes.launch import Launch
+from ..cpp.launch import FEW_ROWS
+from ..kernels import Variant
+from .spec import name_of
+
+LARGEST_TABLE = 4096  # entries that are written into a command
+
+
+def with_build_line(error: Exception, variant: Variant, launch: Launch) -> Exception:
+    """The same error, saying which kernel is missing and how a bundle that holds it is built."""
+    dim, value_dim = variant.dims
+    what = f"{variant.family} of `{variant.program.name}`, {variant.dtype}, D {dim}, Dv {value_dim}, for {name_of(variant.target)}"
+    reason = str(error).splitlines()[0].rstrip(".")
+    return type(error)(
+        advice(f"no loaded bundle holds this kernel ({what}), and {reason}", f"`{build_line(variant, launch)}`, and `lacuna.load('DIR')`")
+    )
+
+
+def build_line(variant: Variant, launch: Launch) -> str:
+    """A command for a POSIX shell; everything that a user named is quoted."""
+    program = _asked_for(variant)
+    dim, value_dim = variant.dims
+    words = ["lacuna", "build", "--program", " ".join(str(program).split()), *_values(variant, launch)]
+    words += ["--dtype", variant.dtype, "--head-dim", f"{dim}" if dim == value_dim else f"{dim}x{value_dim}"]
+    words += ["--pass", "backward" if variant.family.startswith("backward") else "forward"]
+    words += ["--rows", "few" if variant.family == "decode" else "short" if launch.q_len <= 2 * FEW_ROWS else "long"]
+    words += ["--offsets"] if variant.shifted and variant.family != "decode" else []
+    return shlex.join([*words, "--target", name_of(variant.target), "-o", "DIR"])
+
+
+def _asked_for(variant: Variant) -> Program:
+    """The program of the call: where its tokens were put into an order, the one on the grid, of which a bundle has both."""
+    if variant.order is None:
+        return variant.program
+    from ...passes.box_order import unboxed
+
+    return unboxed(variant.program, variant.order)
+
+
+def _values(variant: Variant, launch: Launch) -> Iterator[str]:
+    """Values that the schedule is bound to, of parameters and of the tables that divide; all parameters where they decide an order."""
+    program = variant.program
+    for symbol in symbols_needed(program) if variant.order is None else program.parameters:
+        yield from ("--set", f"{symbol.name}={int(launch.parameters[symbol.name])}")
+    if any(isinstance(value, tuple) for value in bound_values(program, launch).values()):
+        read = {node.table.name for node in walk(FlattenGrid()(program).mask) if isinstance(node, Lookup)}
+        for name in sorted(read & launch.tables.keys()):
+            if launch.tables[name].size <= LARGEST_TABLE:
+                yield from ("--set", f"{name}={json.dumps(launch.tables[name].tolist(), separators=(',', ':'))}")
+        yield from ("--batch", f"{launch.batch}", "--heads", f"{launch.heads}")

@@ -1,0 +1,134 @@
+"""Bundles, loaded: their kernels serve calls before anything is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...ir.advice import advice
+from ...ir.order import Boxes, Order
+from ...ir.target import Target
+from .manifest import REMEDY, BundleError, Manifest, read_manifest
+from .registry import Loaded, Meaning, Sought, Tiling, forget_loaded, nameless, register, runs_on
+from .spec import name_of, target_named
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded bundle.
+
+    kernels: names of those that serve calls here.   elsewhere: targets of those that this machine cannot run.
+    """
+
+    folder: Path
+    kernels: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        rest = f"; not here: {', '.join(self.elsewhere)}" if self.elsewhere else ""
+        return f"<bundle {str(self.folder)!r}: {len(self.kernels)} kernels{rest}>"
+
+
+def load(folder: str | Path) -> Bundle:
+    """Let `lacuna.attention` find the kernels of the bundle in `folder` before it compiles; needs no compiler and no Triton.
+
+    Every file is read and compared with its checksum. What runs is machine code: load what you trust. A folder that was loaded
+    before is read again.
+
+    Raises:
+        BundleError: there is no bundle, it is damaged or foreign, or nothing of it runs on this machine.
+    """
+    place = Path(folder).absolute()
+    manifest = read_manifest(place)
+    here = _targets_here()
+    ours = [entry for entry in manifest.kernels if target_named(entry["target"]) in here]
+    if not ours:
+        raise _for_others(place, manifest, here)
+    loaded = [_loaded(entry, place) for entry in ours]
+    forget_loaded(place)
+    for each in loaded:
+        register(each)
+    _forget_choices()
+    elsewhere = sorted({entry["target"] for entry in manifest.kernels} - {entry["target"] for entry in ours})
+    return Bundle(place, tuple(entry["name"] for entry in ours), tuple(elsewhere))
+
+
+def forget_bundles() -> None:
+    """Serve calls without any bundle, as a new process would."""
+    forget_loaded()
+    _forget_choices()
+
+
+def _loaded(entry: Mapping[str, Any], folder: Path) -> Loaded:
+    target, order = target_named(entry["target"]), _order(entry, folder)
+    program, wanted = _program(folder, entry["program"]), tuple(entry["wanted"])
+    meaning = Meaning(program, entry["dtype"], _pair(entry["dims"]), entry["family"], wanted, order)
+    cut: dict[str, Any] = {**entry["tiling"], "block": _pair(entry["tiling"]["block"])}
+    tiling = Tiling(**cut)
+    grid = None if order is None else _program(folder, entry["order"]["grid"])
+    return Loaded(entry, folder, entry["rows"], Sought(meaning, target, tiling, entry["shifted"], entry["bound"]), grid)
+
+
+def _program(folder: Path, name: str) -> str:
+    try:
+        return nameless((folder / name).read_text(encoding="utf-8"))
+    except ValueError:
+        raise BundleError(advice(f"`{name}` in the bundle `{folder}` is damaged: it is no text", REMEDY)) from None
+
+
+def _order(entry: Mapping[str, Any], folder: Path) -> Order | None:
+    given: dict[str, Any] | None = entry.get("order")
+    if given is None:
+        return None
+    boxes = Boxes(*(tuple(given[name]) for name in Boxes._fields))
+    if not len(boxes.extents) == len(boxes.box) == len(boxes.dilation) or not boxes.fit:
+        raise BundleError(advice(f"the boxes of `{entry['name']}` in the bundle `{folder}` do not fill their grid", REMEDY))
+    return Order(boxes, boxes)
+
+
+def _pair(given: list[int]) -> tuple[int, int]:
+    return given[0], given[1]
+
+
+def _targets_here() -> frozenset[Target]:
+    """Targets whose kernels run on this machine: its processor, and its GPUs."""
+    from ..cpp.toolchain import cpu_target
+
+    return frozenset(target for own in (cpu_target(), *_gpus()) for target in runs_on(own))
+
+
+def _gpus() -> Iterable[Target]:
+    import torch
+
+    from ..gpu.devices import gpu_of
+
+    names = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    found = [gpu_of(torch.device(name)) for name in ("cpu", *names)]  # a GPU that is claimed to be there stands for the CPU
+    return [gpu.target for gpu in found if gpu is not None]
+
+
+def _for_others(place: Path, manifest: Manifest, here: frozenset[Target]) -> BundleError:
+    theirs = sorted({entry["target"] for entry in manifest.kernels})
+    ours = sorted(name_of(target) for target in here)
+    return BundleError(
+        advice(
+            f"the bundle `{place}` is for {', '.join(theirs)}, and this machine runs {', '.join(ours)}",
+            f"`lacuna build SPEC -o DIR --target {ours[0]}`",
+        )
+    )
+
+
+def _forget_choices() -> None:
+    """What was decided before the bundle was there is decided again: backends, tiles, kernels, and calls that were prepared."""
+    from ..calls.backends import room_of
+    from ..choices.configurations import forget_configurations
+    from ..choices.orders import forget_orders
+    from ..choices.shapes import forget_shapes
+    from ..launches import forget_launches
+    from ..prepared import forget_prepared
+
+    room_of.cache_clear()
+    for forget in (forget_launches, forget_shapes, forget_orders, forget_configurations, forget_prepared):
+        forget()

@@ -1,0 +1,151 @@
+"""The public functions: arguments in, one call of an operator, tensors out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from . import autograd, computation
+from . import operators as operators  # registers them
+from .call import check_dense_layout
+from .description import described, traced_description
+from .dispatch import below_autograd, goes_past_torch, in_forward_mode, transformed
+from .keywords import unknown
+from .ragged import Given, boundaries, lengths_given, longest, number_or_tensor
+from .request import check_dense, check_scale
+
+if TYPE_CHECKING:
+    from ...ir.pattern import Pattern
+    from ...ir.score import Score
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    pattern: Pattern | None = None,
+    *,
+    scale: float | None = None,
+    score: Score | None = None,
+    q_offset: int | str | Tensor = 0,
+    q_len: int | Tensor | None = None,
+    kv_len: int | Tensor | None = None,
+    layout: str = "bhld",
+    return_lse: bool = False,
+    backend: str | None = None,
+    **others: object,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Attention over the pairs that `pattern` lets see each other; the tiles it hides are never visited.
+
+    Args:
+        query:    [B, Hq, Lq, D] in float32, bfloat16, float16 or float64.
+        key:      [Bkv, Hkv, Lk, D] of the same dtype; Hq is a multiple of Hkv, Bkv is 1 or B.
+        value:    [Bkv, Hkv, Lk, Dv].
+        pattern:  from `@lacuna.pattern`; None is dense.
+        scale:    factor on query . key; 1 / sqrt(D) where it is not given. Zero and negative numbers are legal.
+        score:    from `@lacuna.score`: what becomes of a scaled score before the softmax.
+        q_offset: position of query row 0: an integer, int32[B], or "end" for kv_len - q_len.
+        q_len:    rows that count, an integer or int32[B]; the rows after them are 0.
+        kv_len:   keys that count, likewise.
+        layout:   "bhld", or "blhd" for [B, L, H, D] tensors; of the output too.
+        return_lse: return the log-sum-exp as well, float32 (float64 for float64) [B, Hq, Lq].
+        backend:  "cpp", "eager" or "triton"; None chooses.
+
+    Returns:
+        [B, Hq, Lq, Dv] in the dtype and layout of `query`. A row that sees nothing is 0, its log-sum-exp -inf.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit; the message says what to write.
+        NotImplementedError: a known gap, such as dropout, nested tensors or second derivatives.
+    """
+    if others:
+        raise unknown(others)
+    check_dense_layout(layout)
+    out, lse = _call((query, key, value), (pattern, score), lengths_given(q_offset, q_len, kv_len), (scale, layout, backend))
+    return (out, lse) if return_lse else out
+
+
+def varlen_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    pattern: Pattern | None = None,
+    *,
+    cu_seqlens_q: Tensor,
+    cu_seqlens_k: Tensor | None = None,
+    max_seqlen_q: int | None = None,
+    max_seqlen_k: int | None = None,
+    scale: float | None = None,
+    score: Score | None = None,
+    q_offset: int | str | Tensor = 0,
+    return_lse: bool = False,
+    backend: str | None = None,
+    **others: object,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """`attention` of sequences packed one after another, each with positions from 0 and seeing only itself.
+
+    Args:
+        query:        [total_q, Hq, D]; key: [total_k, Hkv, D]; value: [total_k, Hkv, Dv].
+        cu_seqlens_q: int32[sequences + 1]: first token of each sequence, then total_q.
+        cu_seqlens_k: the same for the keys; None where they are the same.
+        max_seqlen_q: no sequence has more query rows. Checked, but not in a graph that is being captured: that runs as many programs for
+                      each sequence as this needs, else as all tokens would, and leaves the rows of a longer sequence past it unwritten.
+        max_seqlen_k: no sequence has more keys, likewise; None where `cu_seqlens_k` is None too: as `max_seqlen_q`.
+        q_offset:     an integer, int32[sequences], or "end".
+
+    The rest is as in `attention`, `b` in a pattern being the number of the sequence. Returns [total_q, Hq, Dv], and float32[Hq, total_q].
+    """
+    if others:
+        raise unknown(others)
+    offset, offsets = number_or_tensor("q_offset", q_offset)
+    cu_q = boundaries("cu_seqlens_q", cu_seqlens_q)
+    cu_k = None if cu_seqlens_k is None else boundaries("cu_seqlens_k", cu_seqlens_k)
+    most_q = longest("max_seqlen_q", max_seqlen_q)
+    most_k = most_q if max_seqlen_k is None and cu_k is None else longest("max_seqlen_k", max_seqlen_k)
+    spans = Given([None, None, offsets, cu_q, cu_k], most_q, most_k, offset)
+    out, lse = _call((query, key, value), (pattern, score), spans, (scale, "packed", backend))
+    return (out, lse) if return_lse else out
+
+
+def _call(
+    qkv: tuple[Tensor, Tensor, Tensor],
+    meaning: tuple[Pattern | None, Score | None],
+    spans: Given,
+    options: tuple[float | None, str, str | None],
+) -> tuple[Tensor, Tensor]:
+    """The operator on a call whose tensors and numbers are of the right types."""
+    query, key, value = qkv
+    check_dense("query", query)
+    check_dense("key", key)
+    check_dense("value", value)
+    scale, layout, backend = options
+    if scale is not None:
+        scale = check_scale(scale, 1)
+    if torch.compiler.is_compiling():
+        program, tables, integers, reals = traced_description(*meaning)
+        return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
+    program, tables, integers, reals = described(*meaning)
+    arguments = (query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
+    if goes_past_torch(query, key, value, tables, spans.spans) and type(arguments[-1]) is str:
+        if not _recorded(query, key, value, tables):
+            with below_autograd():
+                return computation.attention(*arguments)
+        return autograd.attention(*arguments)
+    if _recorded(query, key, value, tables):
+        return _operator(*arguments)
+    with below_autograd():
+        return _operator(*arguments)
+
+
+_operator: Any = torch.ops.lacuna.attention.default
+
+
+def _recorded(query: Tensor, key: Tensor, value: Tensor, tables: list[Tensor]) -> bool:
+    """Whether autograd or a transform of torch.func may want to see the call."""
+    if in_forward_mode() or transformed():
+        return True
+    if not torch.is_grad_enabled():
+        return False
+    return query.requires_grad or key.requires_grad or value.requires_grad or any(table.requires_grad for table in tables)

@@ -1,0 +1,134 @@
+"""Attention under autograd: what is saved for the backward pass, and what cannot be differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...ir.advice import advice
+from . import computation
+from .backends import default, room_of
+from .call import Call
+from .dispatch import applied_at_one_level, below_autograd, goes_past_torch, in_forward_mode
+
+Outputs = tuple[Tensor, Tensor]
+
+
+def attention(*arguments: Any) -> Outputs:  # noqa: ANN401  (the arguments of an operator, as its schema has them)
+    """The operator above the kernels: recorded where something asks for a gradient.
+
+    Raises:
+        NotImplementedError: the backend of the call has no backward pass.
+    """
+    call = Call(*arguments)
+    if _recorded((call.query, call.key, call.value, *call.tables)):
+        _require_backward(call)
+        return applied_at_one_level(_Attention, arguments[4:], call.query, call.key, call.value, *call.tables)
+    return computed(*arguments)
+
+
+def computed(*arguments: Any) -> Outputs:  # noqa: ANN401
+    """The operator below autograd."""
+    with below_autograd():
+        if goes_past_torch(*arguments[:5]):
+            return computation.attention(*arguments)
+        return torch.ops.lacuna.attention.default(*arguments)
+
+
+def attention_backward(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
+    grad_out, grad_lse, out, lse, wanted, query, key, value, tables, *rest = arguments
+    given = (grad_out, grad_lse, out, lse, query, key, value, *tables)
+    if _recorded(given):
+        return list(applied_at_one_level(_Backward, (wanted, rest), *given))
+    with below_autograd():
+        return torch.ops.lacuna.attention_backward.default(*arguments)
+
+
+def _recorded(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether autograd has to see a call on these; forward mode has, to refuse it."""
+    if in_forward_mode():
+        return True
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def _require_backward(call: Call) -> None:
+    room = room_of(call.backend or None, call.query.device.type)
+    if not hasattr(room, "run_backward"):
+        name = call.backend or default(call.query.device.type)
+        raise NotImplementedError(
+            advice(
+                f"query, key, value or a table requires a gradient, and backend `{name}` has no backward pass yet",
+                "`with torch.no_grad():` around the call, or `.detach()`",
+            )
+        )
+
+
+class _Attention(torch.autograd.Function):
+    """`apply(rest, query, key, value, *tables)`, `rest` being the arguments from `spans` on."""
+
+    @staticmethod
+    def forward(rest: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *tables: Tensor) -> Outputs:
+        return computed(query, key, value, list(tables), *rest)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:  # noqa: ANN401
+        (spans, *ctx.numbers), *tensors = inputs
+        ctx.given = tuple(span is not None for span in spans)
+        ctx.tables = len(tensors) - 3
+        ctx.save_for_backward(*output, *tensors, *(span for span in spans if span is not None))  # a change in place is an error
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        grad_out, grad_lse = grad_outputs
+        if grad_out is None and grad_lse is None:
+            return (None,) * (4 + ctx.tables)
+        out, lse, query, key, value, *others = ctx.saved_tensors
+        tables, spans = others[: ctx.tables], iter(others[ctx.tables :])
+        wanted = [index for index in range(ctx.tables) if ctx.needs_input_grad[4 + index]]
+        given = [next(spans) if there else None for there in ctx.given]
+        arguments = (grad_out, grad_lse, out, lse, wanted, query, key, value, tables, given, *ctx.numbers)
+        found: Iterator[Tensor] = iter(_gradients(*arguments))
+        return (None, *(next(found) for _ in range(3)), *(next(found) if index in wanted else None for index in range(ctx.tables)))
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: object) -> None:  # noqa: ANN401
+        raise NotImplementedError(advice("attention has no forward-mode derivative yet", "`torch.func.vjp` or `loss.backward()`"))
+
+
+def _gradients(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
+    """The operator of the backward pass; its kernel at once where nobody differentiates what it does or is between."""
+    query, key, value, tables, spans = arguments[5:10]
+    if torch.is_grad_enabled() or not goes_past_torch(query, key, value, tables, [*spans, *arguments[:2]]):
+        return torch.ops.lacuna.attention_backward.default(*arguments)
+    with below_autograd():
+        return computation.attention_backward(*arguments)
+
+
+class _Backward(torch.autograd.Function):
+    """`apply((wanted, rest), grad_out, grad_lse, out, lse, query, key, value, *tables)`."""
+
+    @staticmethod
+    def forward(numbers: tuple[list[int], list[Any]], *given: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+        wanted, rest = numbers
+        with below_autograd():
+            return tuple(torch.ops.lacuna.attention_backward.default(*given[:4], wanted, *given[4:7], list(given[7:]), *rest))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> None:  # noqa: ANN401
+        raise NotImplementedError(
+            advice(
+                "attention is differentiated twice, and its backward pass has no derivative yet", "`loss.backward()` without `create_graph`"
+            )
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: object) -> None:  # noqa: ANN401
+        raise NotImplementedError(advice("attention has no forward-mode derivative yet", "`torch.func.vjp` or `loss.backward()`"))

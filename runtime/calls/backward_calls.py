@@ -1,0 +1,58 @@
+"""One backward pass as an operator has it; it becomes a request and what its forward pass left."""
+
+# torch's annotations are partial.
+# pyright: reportUnknownMemberType=false
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .call import Call
+
+if TYPE_CHECKING:
+    from .gradients import Saved
+
+
+class BackwardCall(NamedTuple):
+    """The arguments of the operator `lacuna::attention_backward`, in the layout of the call, as kernels can read them.
+
+    call:     of the forward pass.     out, lse: what it returned; `lse` is contiguous.
+    grad_out: gradient of the output, last dimension contiguous.
+    grad_lse: gradient of the log-sum-exp, contiguous; None where nobody asked for it.
+    wanted:   numbers of the tables whose gradients are asked for.
+    """
+
+    call: Call
+    out: Tensor
+    lse: Tensor
+    grad_out: Tensor
+    grad_lse: Tensor | None
+    wanted: Sequence[int]
+
+    @classmethod
+    def of(
+        cls, call: Call, outputs: tuple[Tensor, Tensor], gradients: tuple[Tensor | None, Tensor | None], wanted: Sequence[int]
+    ) -> BackwardCall:
+        """gradients: of both outputs, None where nobody asked for one."""
+        out, lse = outputs
+        grad_out, grad_lse = gradients
+        if grad_out is None:
+            grad_out = torch.zeros_like(out)
+        elif grad_out.stride(-1) != 1:
+            grad_out = grad_out.contiguous()
+        return cls(call, out, lse.contiguous(), grad_out, None if grad_lse is None else grad_lse.contiguous(), wanted)
+
+    def saved(self) -> Saved:
+        from .gradients import Saved  # only training needs it
+
+        call, packed = self.call, self.call.layout == "packed"
+        lse, grad_lse = (each.unsqueeze(0) if packed and each is not None else each for each in (self.lse, self.grad_lse))
+        assert lse is not None
+        return Saved(call.as_requested(self.out), lse, call.as_requested(self.grad_out), grad_lse)
+
+    def room(self) -> tuple[Tensor, Tensor, Tensor]:
+        """For the gradients of query, key and value, in the layout of the call and with the strides that a compiler may rely on."""
+        return torch.empty_like(self.call.query), torch.empty_like(self.call.key), torch.empty_like(self.call.value)

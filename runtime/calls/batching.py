@@ -1,0 +1,114 @@
+"""`torch.func.vmap` over attention: one more batch dimension is a longer batch, whose item `b` reads `b % batch` in the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ...ir.expr import B, Binary, Const, Op, names
+from .call import Call
+from .description import program_of
+
+
+def attention(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:  # noqa: ANN401
+    """The vmap rule of `lacuna::attention`."""
+    operator = torch.ops.lacuna.attention.default
+    call, dims = Call(*arguments), _Dims(*in_dims[:5])
+    if not _joins(call, dims):
+        return _one_by_one(operator, info.batch_size, in_dims, arguments)
+    longer = _Longer.of(info.batch_size, call, dims)
+    kv = (call.key, call.value)
+    if dims.key is not None or dims.value is not None or call.key.shape[0] != 1:  # else one batch item goes for all, as it is
+        kv = (longer.joined(call.key, dims.key), longer.joined(call.value, dims.value))
+    found = operator(*longer.call(call, longer.joined(call.query, dims.query), *kv))
+    return tuple(longer.parted(each) for each in found), (0, 0)
+
+
+def attention_backward(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[list[Tensor], list[int]]:  # noqa: ANN401
+    """The vmap rule of `lacuna::attention_backward`."""
+    operator = torch.ops.lacuna.attention_backward.default
+    call, dims = Call(*arguments[5:]), _Dims(*in_dims[5:10])
+    wanted: Sequence[int] = arguments[4]
+    if wanted or not _joins(call, dims):
+        found, out_dims = _one_by_one(operator, info.batch_size, in_dims, arguments)
+        return list(found), list(out_dims)
+    longer = _Longer.of(info.batch_size, call, dims)
+    given = [None if each is None else longer.joined(each, dim) for each, dim in zip(arguments[:4], in_dims[:4], strict=True)]
+    query, key, value = (longer.joined(each, dim) for each, dim in zip(call[:3], dims[:3], strict=True))
+    by_query, *by_kv = (longer.parted(each) for each in operator(*given, wanted, *longer.call(call, query, key, value)))
+    shared = longer.batch > 1 and _batch(call.key, dims.key) == 1
+    return [by_query, *(each.sum(1, keepdim=True) if shared else each for each in by_kv)], [0, 0, 0]
+
+
+class _Dims(NamedTuple):
+    """Where the tensors of a call have the dimension of vmap; None where they go for all items."""
+
+    query: int | None
+    key: int | None
+    value: int | None
+    tables: Sequence[int | None]
+    spans: Sequence[int | None]
+
+
+def _joins(call: Call, dims: _Dims) -> bool:
+    """Whether the items differ in query, key and value only, and have batches to join."""
+    return call.layout != "packed" and all(dim is None for dim in (*dims.tables, *dims.spans))
+
+
+def _batch(tensor: Tensor, dim: int | None) -> int:
+    """The batch that one item of vmap sees."""
+    return tensor.shape[0 if dim is None or dim > 0 else 1]
+
+
+class _Longer:
+    """Batches of `items` items of vmap, `batch` each, one after another."""
+
+    def __init__(self, items: int, batch: int) -> None:
+        self.items = items
+        self.batch = batch
+
+    @staticmethod
+    def of(items: int, call: Call, dims: _Dims) -> _Longer:
+        return _Longer(items, _batch(call.query, dims.query))
+
+    def joined(self, tensor: Tensor, dim: int | None) -> Tensor:
+        """[items * batch, ...], of a tensor that has the dimension of vmap or goes for all items."""
+        whole = tensor.unsqueeze(0) if dim is None else tensor.movedim(dim, 0)
+        return whole.expand(self.items, self.batch, *whole.shape[2:]).flatten(0, 1)
+
+    def parted(self, tensor: Tensor) -> Tensor:
+        return torch.unflatten(tensor, 0, (self.items, self.batch))
+
+    def call(self, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Call:
+        spans = [None if span is None else span.repeat(self.items) for span in call.spans]
+        return call._replace(query=query, key=key, value=value, spans=spans, program=_within(call.program, self.batch))
+
+
+def _within(text: str, batch: int) -> str:
+    """The program for a longer batch: each `batch` items are what it was written for."""
+    program = program_of(text)
+    if "b" not in names(program.mask) | names(program.score):
+        return text
+    inner = program.substituted({B: Binary(Op.MOD, B, Const(int(batch)))})
+    return str(replace(inner, name=f"{program.name}_batched"[:60]))
+
+
+def _one_by_one(
+    operator: Callable[..., Iterable[Tensor]], items: int, in_dims: tuple[Any, ...], arguments: tuple[Any, ...]
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """Each item on its own: their tables or boundaries differ, or gradients of tables must not be summed over items."""
+    flat, spec = pytree.tree_flatten(arguments)
+    dims = pytree.tree_flatten(in_dims)[0]
+
+    def of(item: int) -> tuple[Tensor, ...]:
+        own = [each if dim is None else each.select(dim, item) for each, dim in zip(flat, dims, strict=True)]
+        return tuple(operator(*pytree.tree_unflatten(own, spec)))
+
+    found = [of(item) for item in range(items)]
+    outputs = tuple(torch.stack(each) for each in zip(*found, strict=True))
+    return outputs, (0,) * len(outputs)

@@ -1,0 +1,154 @@
+"""One call of attention as an operator has it: tensors, numbers and text; checked, it becomes a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...ir.advice import advice
+from ..gpu.device_numbers import on_gpu
+from .backends import default
+from .description import bindings_of, program_of, reads_positions
+from .ragged import Lengths, lengths, lengths_on_gpu, packed_lengths
+from .request import Request, check_scale, check_shapes, check_tensors, readable
+from .table_checks import check_bound_tensors, check_grid, check_tables
+
+DENSE = ("bhld", "blhd")
+LAYOUTS = (*DENSE, "packed")
+NO_SPANS: tuple[None, ...] = (None,) * 5
+
+
+class Call(NamedTuple):
+    """The arguments of the operator `lacuna::attention`, in its order.
+
+    query, key, value: in the layout of the call; packed sequences are [total, heads, D].
+    tables, integers, reals, program: as `Description` has them.
+    spans:  empty, or integer tensors or None: q_len, kv_len, q_offset, cu_seqlens_q, cu_seqlens_k.
+    q_len, kv_len: numbers that go for all batch items, or None. Packed sequences: how many tokens none has more of, or None.
+    q_offset: a number; None is "end", unless `spans` has a tensor.
+    backend: empty where nobody chose one.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    tables: Sequence[Tensor]
+    spans: Sequence[Tensor | None]
+    q_len: int | None
+    kv_len: int | None
+    q_offset: int | None
+    integers: Sequence[int]
+    reals: Sequence[float]
+    program: str
+    scale: float | None
+    layout: str
+    backend: str
+
+    @property
+    def leaves_lengths(self) -> bool:
+        """Whether lengths and offsets stay on a GPU, where only kernels look at them: they are there, and no check of the program asks."""
+        if self.layout == "packed" or not self.spans:
+            return False
+        given = [span for span in self.spans[:3] if span is not None]
+        if not given or not any(map(on_gpu, given)):
+            return False
+        return (self.backend or default(self.query.device.type)) == "triton" and not reads_positions(self.program)
+
+    def heads_first(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value as [batch or 1, heads, tokens, D], seen to fit together.
+
+        Raises:
+            TypeError, ValueError, NotImplementedError: they do not.
+        """
+        check_tensors(self.query, self.key, self.value, 3 if self.layout == "packed" else 4)
+        if self.layout not in LAYOUTS:
+            raise _no_layout(self.layout)
+        query, key, value = (self.as_requested(each) for each in (self.query, self.key, self.value))
+        check_shapes(query, key, value)
+        return query, key, value
+
+    def output_shapes(self) -> tuple[list[int], list[int]]:
+        """Shapes of output and log-sum-exp, in the layout of the call."""
+        sizes, width = self.query.shape, self.value.shape[-1]
+        if self.layout == "packed":
+            return [*sizes[:-1], width], [sizes[1], sizes[0]]
+        batch, rows, heads = sizes[0], sizes[self.layout.index("l")], sizes[self.layout.index("h")]
+        return [*sizes[:-1], width], [batch, heads, rows]
+
+    def request(self) -> Request:
+        """The request of this call, once the program is seen to fit the lengths.
+
+        Raises:
+            TypeError, ValueError, NotImplementedError: an argument does not fit; the message says what to write.
+        """
+        query, key, value = self.heads_first()
+        program = program_of(self.program)
+        spans = self._lengths(query, key)
+        bindings = bindings_of(program, self.tables, self.integers, self.reals)
+        batch = query.shape[0] if spans.ragged.q_start is None else spans.ragged.q_start.shape[0]
+        heads = query.shape[1]
+        pairs = batch > 0 and heads > 0 and spans.q_len > 0 and spans.k_stop > 0  # else nothing is read
+        if pairs and program.space.rank > 1:
+            check_grid(program.space, spans)
+        if program.tables:
+            check_bound_tensors(program, bindings, query.device)
+            if pairs:
+                ranges = {"q": (spans.offset, spans.stop), "k": (0, spans.k_stop), "b": (0, batch), "h": (0, heads)}
+                check_tables(program, bindings, ranges)
+        return Request(
+            readable(query),
+            readable(key),
+            readable(value),
+            program,
+            bindings,
+            check_scale(self.scale, query.shape[3]),
+            batch,
+            spans.q_len,
+            spans.k_len,
+            spans.offset,
+            spans.ragged,
+            self.layout,
+            from_end=spans.from_end,
+            left=spans.left,
+        )
+
+    def _lengths(self, query: Tensor, key: Tensor) -> Lengths:
+        q_lens, k_lens, offsets, cu_q, cu_k = self.spans or NO_SPANS
+        q_offset = offsets if offsets is not None else "end" if self.q_offset is None else self.q_offset
+        if self.layout == "packed":
+            return packed_lengths((query.shape[2], key.shape[2]), (cu_q, cu_k), (self.q_len, self.kv_len), q_offset, query.device)
+        if self.leaves_lengths:
+            given = (self.q_len if q_lens is None else q_lens, self.kv_len if k_lens is None else k_lens)
+            return lengths_on_gpu(query, key, q_offset, *given)
+        return lengths(query, key, q_offset, self.q_len if q_lens is None else q_lens, self.kv_len if k_lens is None else k_lens)
+
+    def as_given(self, tensor: Tensor) -> Tensor:
+        """A tensor [batch or 1, heads, tokens, D] in the layout of the call."""
+        if self.layout == "packed":
+            return tensor.squeeze(0).transpose(0, 1)
+        return tensor if self.layout == "bhld" else tensor.transpose(1, 2)
+
+    def as_requested(self, tensor: Tensor) -> Tensor:
+        """A tensor in the layout of the call as [batch or 1, heads, tokens, D]."""
+        if self.layout == "packed":
+            return tensor.transpose(0, 1).unsqueeze(0)
+        return tensor if self.layout == "bhld" else tensor.transpose(1, 2)
+
+
+def check_dense_layout(layout: object) -> None:
+    """Raises:
+    ValueError: tensors with a batch axis have no such layout.
+    """
+    if layout not in DENSE:
+        raise _no_layout(layout)
+
+
+def _no_layout(layout: object) -> ValueError:
+    return ValueError(advice(f"there is no layout {layout!r}", " or ".join(f'`layout="{each}"`' for each in DENSE)))
+
+
+def lse_dtype(query: Tensor) -> torch.dtype:
+    return torch.float64 if query.dtype is torch.float64 else torch.float32

@@ -1,0 +1,57 @@
+"""What the operators compute: as an earlier call like this one left it, or by a backend."""
+
+# torch's annotations are partial.
+# pyright: reportUnknownMemberType=false
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..prepared import prepared, prepared_backward, remember, remember_backward
+from .backends import room_of
+from .backward_calls import BackwardCall
+from .call import Call
+
+if TYPE_CHECKING:
+    from .gradients import Gradients
+
+
+def attention(*arguments: object) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp in the layout of the call, contiguous."""
+    call = Call(*arguments)  # pyright: ignore[reportArgumentType]  (the schema has checked them)
+    known = prepared(call)
+    if known is not None:
+        return known(call)
+    request = call.request()
+    room = room_of(call.backend or None, request.query.device.type)
+    out, lse = room.run(request)
+    remember(call, request, room)
+    return request.as_given(out, lse)
+
+
+def attention_backward(
+    grad_out: Tensor | None, grad_lse: Tensor | None, out: Tensor, lse: Tensor, wanted: Sequence[int], *arguments: object
+) -> list[Tensor]:
+    """Gradients of query, key, value and of the tables number `wanted`, laid out like what they are gradients of."""
+    call = Call(*arguments)  # pyright: ignore[reportArgumentType]
+    backward = BackwardCall.of(call, (out, lse), (grad_out, grad_lse), wanted)
+    known = prepared_backward(backward)
+    if known is not None:
+        return known(backward)
+    request = call.request()
+    names = [request.program.tables[index].name for index in wanted]
+    room = room_of(call.backend or None, request.query.device.type)
+    found: Gradients = room.run_backward(request, backward.saved(), frozenset(names))
+    remember_backward(backward, request, room)
+    gradients = [*(call.as_given(each) for each in (found.query, found.key, found.value)), *(found.tables[name] for name in names)]
+    likes = (call.query, call.key, call.value, *(call.tables[index] for index in wanted))
+    return [_laid_out_like(like, gradient) for like, gradient in zip(likes, gradients, strict=True)]
+
+
+def _laid_out_like(like: Tensor, gradient: Tensor) -> Tensor:
+    """`gradient` with the strides that `torch.empty_like(like)` has, which a compiler may rely on."""
+    room = torch.empty_like(like)
+    return gradient if gradient.stride() == room.stride() else room.copy_(gradient)

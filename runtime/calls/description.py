@@ -1,0 +1,207 @@
+"""A pattern and a score as the arguments of an operator: a program's text, and tensors and numbers in its order.
+
+Text is what a graph can hold: a compiled or exported program carries it to other processes, where it is parsed again.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from ...ir.advice import advice
+from ...ir.binding import UNBOUND, Argument
+from ...ir.combine import names_beside
+from ...ir.expr import Kind, Lookup, names, walk
+from ...ir.parse import parse_program
+from ...ir.pattern import Pattern
+from ...ir.program import Program, Space
+from ...ir.recipe import Recipe
+from ...ir.score import Score
+from ...ir.segments import Segments
+from ...ir.verify import verify
+from .materialise import DTYPES
+from .merging import DENSE, Bindings, resolved
+
+
+class Description(NamedTuple):
+    """A program with its values.
+
+    tables:   in the order of the program; of segments their offsets.
+    integers, reals: values of its parameters, in their order, by kind.
+    """
+
+    program: str
+    tables: list[Tensor]
+    integers: list[int]
+    reals: list[float]
+
+
+# -- there ------------------------------------------------------------------------------------------------------------
+
+_described: weakref.WeakKeyDictionary[Pattern, dict[int, tuple[object, Description]]] = weakref.WeakKeyDictionary()
+
+
+def described(pattern: Pattern | None, score: Score | None) -> Description:
+    """What `pattern` and `score` come to; remembered for as long as the pattern lives.
+
+    Raises: as `resolved`.
+    """
+    key = DENSE if pattern is None else pattern
+    by_score = _described.get(key) if isinstance(key, Pattern) else None  # pyright: ignore[reportUnnecessaryIsInstance]  (callers vary)
+    found = None if by_score is None else by_score.get(id(score))
+    if found is not None and found[0] is score:
+        return found[1]
+    description = _description(*resolved(pattern, score))
+    if len(_described.setdefault(key, {})) >= MOST_SCORES:
+        _described[key].clear()
+    _described[key][id(score)] = (score, description)  # the score is kept, so that its identity stays its own
+    return description
+
+
+MOST_SCORES = 64
+
+
+def _description(program: Program, bindings: Bindings) -> Description:
+    numbers = [(symbol.kind, cast(float, bindings[symbol.name])) for symbol in program.parameters]
+    return Description(
+        str(program),
+        [_tensor(bindings[table.name]) for table in program.tables],
+        [int(value) for kind, value in numbers if kind is not Kind.FLOAT],
+        [float(value) for kind, value in numbers if kind is Kind.FLOAT],
+    )
+
+
+def _tensor(value: object) -> Tensor:
+    given = value.offsets if isinstance(value, Segments) else value
+    return given if isinstance(given, Tensor) else torch.as_tensor(given)
+
+
+# -- and back ---------------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=1024)
+def program_of(text: str) -> Program:
+    """The program that `text` writes, seen to keep the rules of the language.
+
+    Raises:
+        InvalidProgram: it does not.
+    """
+    program = parse_program(text)
+    verify(program)
+    return program
+
+
+@functools.lru_cache(maxsize=1024)
+def reads_positions(text: str) -> bool:
+    """Whether checks of a program ask where its rows and keys are: it reads tables at positions, or lies on a grid."""
+    program = program_of(text)
+    looked_up = (node for node in walk(program.mask, program.score) if isinstance(node, Lookup))
+    return program.space.rank > 1 or any({"q", "k"} & names(index) for look in looked_up for index in look.indices)
+
+
+def bindings_of(program: Program, tables: Sequence[Tensor], integers: Sequence[int], reals: Sequence[float]) -> dict[str, object]:
+    """The value of every parameter and table of `program`, from those of its description.
+
+    Raises:
+        TypeError: a table has another dtype or rank than the program was made for.
+    """
+    whole, real = iter(integers), iter(reals)
+    bindings: dict[str, object] = {symbol.name: next(real if symbol.kind is Kind.FLOAT else whole) for symbol in program.parameters}
+    for table, tensor in zip(program.tables, tables, strict=True):
+        if not table.monotone and (DTYPES[table.dtype] is not tensor.dtype or tensor.dim() != table.rank):
+            raise TypeError(
+                advice(
+                    f"table `{table.name}` is {tensor.dtype} with shape {tuple(tensor.shape)}, and was {DTYPES[table.dtype]} with "
+                    f"{table.rank} axes when the program was made",
+                    f"`pattern({table.name}=...)` or `score({table.name}=...)` anew",
+                )
+            )
+        bindings[table.name] = Segments(tensor) if table.monotone else tensor
+    return bindings
+
+
+# -- inside torch.compile ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Form:
+    """Stands for a tensor while a program is made: dtype and rank decide it, not the values."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def traced_description(pattern: Pattern | None, score: Score | None) -> Description:
+    """`described` in Python that `torch.compile` traces through: tensors and numbers stay inputs of the graph.
+
+    The graph holds for every pattern made of the same function with the same kinds of arguments.
+    """
+    given: list[Mapping[str, Argument]] = [{} if each is None else each.arguments for each in (pattern, score)]
+    text, order = _constant(
+        None if pattern is None else pattern.recipe,
+        None if pattern is None else pattern.space,
+        None if score is None else score.recipe,
+        None if score is None else score.space,
+        tuple([(name, _form(argument.value)) for name, argument in given[0].items()]),
+        tuple([(name, _form(argument.value)) for name, argument in given[1].items()]),
+        *[argument for arguments in given for argument in arguments.values() if _form(argument.value) == "fixed"],
+    )
+    values = [given[side][name].value for side, name in order]
+    return Description(
+        text,
+        [_tensor(value) for value in values if not isinstance(value, int | float)],
+        [value for value in values if isinstance(value, int)],
+        [value for value in values if isinstance(value, float)],
+    )
+
+
+def _form(value: object) -> str | tuple[str, int]:
+    """What of a value decides the program: of a tensor dtype and rank, of a number its kind; `fixed` is part of the text."""
+    if isinstance(value, Tensor):
+        return str(value.dtype), value.dim()
+    if isinstance(value, Segments):
+        return "segments"
+    if value is UNBOUND or value is None or isinstance(value, bool | str | tuple):
+        return "fixed"
+    return "integer" if isinstance(value, int) else "real" if isinstance(value, float) else "fixed"
+
+
+_Forms = tuple[tuple[str, "str | tuple[str, int]"], ...]
+
+
+def _constant(
+    recipe: Recipe | None,
+    space: Space | None,
+    score_recipe: Recipe | None,
+    score_space: Space | None,
+    *rest: _Forms | Argument,
+) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """The text, and for each value of its description whose argument it is: 0 the pattern's, 1 the score's, and which.
+
+    rest: forms of both, then the arguments that are fixed, in order.
+    """
+    forms, fixed = cast("tuple[_Forms, _Forms]", rest[:2]), iter(cast("tuple[Argument, ...]", rest[2:]))
+    arguments = [{name: next(fixed) if form == "fixed" else Argument(_stand_in(form)) for name, form in each} for each in forms]
+    pattern = None if recipe is None or space is None else Pattern(recipe, arguments[0], space)
+    score = None if score_recipe is None or score_space is None else Score(score_recipe, arguments[1], score_space)
+    program, _ = resolved(pattern, score)
+    homes: Mapping[str, tuple[int, str]] = {
+        **{called: (1, name) for name, called in names_beside(*arguments).items()},
+        **{name: (0, name) for name in arguments[0]},
+    }
+    return str(program), tuple(homes[entry.name] for entry in (*program.parameters, *program.tables))
+
+
+setattr(_constant, "_dynamo_marked_constant", True)  # noqa: B010  (torch.compiler.assume_constant_result, without loading the compiler)
+
+
+def _stand_in(form: str | tuple[str, int]) -> object:
+    if isinstance(form, tuple):
+        return Form(form[0], (0,) * form[1])
+    return {"integer": 0, "real": 0.0, "segments": Segments(Form("torch.int64", (0,)))}[form]

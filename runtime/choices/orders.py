@@ -1,0 +1,153 @@
+"""Requests on grids in the order of their tokens that suits the tiles: from memory, from the cache, or from the cost model."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING
+
+from ...ir.expr import Symbol, walk
+from ...ir.order import Boxes, Order
+from ...ir.program import Program
+from ...ir.target import SHORT_ROWS
+from ..bundles.registry import orders_found
+from ..calls import materialise
+from ..calls.request import Request
+from ..cpp.launch import BOXES_BLOCK, target_here, variant_of
+from ..cpp.toolchain import CompilerMissing, find_compiler
+from .kept import MEASURED, Choice, Question, Subject, keep, keep_predicted, kept
+from .shapes import problem_of
+
+if TYPE_CHECKING:
+    from ...passes.box_order import Considered
+    from ..kernels import Variant
+
+Values = tuple[tuple[Symbol, int], ...]
+_chosen: dict[tuple[Variant, Values], Order | None] = {}
+
+
+def ordered(request: Request, family: str = "forward") -> Request:
+    """The request over positions of the best order for a pass; itself where that is the row-major one."""
+    if request.program.space.rank < 2 or not _is_plain(request):
+        return request
+    return in_order(request, order_of(request, family))
+
+
+def in_order(request: Request, order: Order | None) -> Request:
+    return request if order is None else request._replace(program=over_positions(request.program, order), order=order)
+
+
+def _is_plain(request: Request) -> bool:
+    """Whether tokens are those of the grid, all of them, on both sides."""
+    tokens = math.prod(request.program.space.extents)
+    whole = request.fills_tensors and request.offset == 0 and request.q_len == request.k_len == tokens
+    return whole and tokens > SHORT_ROWS
+
+
+def order_of(request: Request, family: str) -> Order | None:
+    """The order in use for a pass."""
+    variant, values = _asked(request, family)
+    if (variant, values) not in _chosen:
+        shipped = orders_found(variant, request.q_len)  # a machine with a bundle can perhaps build nothing else
+        _chosen[variant, values] = _best_of(shipped, variant, values) if shipped else _kept(variant, values)
+    return _chosen[variant, values]
+
+
+def keep_order(request: Request, family: str, order: Order | None) -> None:
+    """Let `order` be the choice from now on, here and in every process that starts with this cache.
+
+    Raises:
+        CacheUnwritable: the cache folder takes no files.
+    """
+    asked = _asked(request, family)
+    keep(_question(*asked), Choice(_numbers(order), MEASURED))
+    _chosen[asked] = order
+
+
+def orders_considered(request: Request, family: str) -> tuple[Order | None, ...]:
+    """What the model ranks, the best first; None is row-major. Nothing where it has no say."""
+    if request.program.space.rank < 2 or not _is_plain(request):
+        return ()
+    return tuple(_order(each.boxes) for each in _considered(*_asked(request, family)))
+
+
+def _asked(request: Request, family: str) -> tuple[Variant, Values]:
+    parameters = materialise.parameters(request.program, request.bindings)
+    values = tuple((Symbol(name), value) for name in _read_by_mask(request.program) if isinstance(value := parameters[name], int))
+    return variant_of(request, target_here())._replace(family=family), values
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_by_mask(program: Program) -> tuple[str, ...]:
+    """Names of parameters: those of a score decide no order."""
+    read = set(walk(program.mask))
+    return tuple(sorted(symbol.name for symbol in program.parameters if symbol in read))
+
+
+def forget_orders() -> None:
+    """Drop every choice of this process, as a new one would start."""
+    _chosen.clear()
+
+
+def predicted(variant: Variant, values: Values) -> Order | None:
+    """The order that the model takes; None is row-major."""
+    return _order(next((each.boxes for each in _considered(variant, values)), None))
+
+
+def _best_of(offered: tuple[Order | None, ...], variant: Variant, values: Values) -> Order | None:
+    """The one of some orders that the model likes best; None is row-major and one of them."""
+    boxes = tuple(order.rows for order in offered if order is not None)
+    return _order(next((each.boxes for each in _considered(variant, values, boxes)), None)) if boxes else None
+
+
+def _order(boxes: Boxes | None) -> Order | None:
+    return None if boxes is None else Order(boxes, boxes)
+
+
+def _kept(variant: Variant, values: Values) -> Order | None:
+    try:
+        question = _question(variant, values)
+    except CompilerMissing:  # there is nothing to keep it for
+        return None
+    found = kept(question)
+    if found is not None:
+        return _order_of(found.numbers, variant.program.space.extents)
+    order = predicted(variant, values)
+    keep_predicted(question, _numbers(order))
+    return order
+
+
+def _question(variant: Variant, values: Values) -> Question:
+    """Raises CompilerMissing as `find_compiler` does."""
+    bucket = " ".join(f"{symbol.name}={value}" for symbol, value in values)
+    return Question("token order", Subject.of(variant, bucket), find_compiler().identity)
+
+
+def _numbers(order: Order | None) -> tuple[int, ...]:
+    return (0,) if order is None else (*order.rows.box, *order.rows.dilation)
+
+
+def possible(numbers: tuple[int, ...], program: Program) -> bool:
+    """Whether kernels of a program on a grid can take its tokens in the order that these numbers stand for."""
+    return numbers == (0,) or _order_of(numbers, program.space.extents) is not None
+
+
+def _order_of(numbers: tuple[int, ...], extents: tuple[int, ...]) -> Order | None:
+    if len(numbers) != 2 * len(extents):
+        return None
+    boxes = Boxes(extents, numbers[: len(extents)], numbers[len(extents) :])
+    return Order(boxes, boxes) if boxes.fit and (boxes.tokens, boxes.tokens) == BOXES_BLOCK else None
+
+
+def _considered(variant: Variant, values: Values, offered: tuple[Boxes, ...] | None = None) -> tuple[Considered, ...]:
+    from ...passes.box_order import considered  # what the cache holds is not predicted again
+
+    return considered(variant.program, values, problem_of(variant), offered)
+
+
+@functools.lru_cache(maxsize=1024)
+def over_positions(program: Program, order: Order) -> Program:
+    """The program over positions of an order."""
+    from ...passes.box_order import boxed  # few patterns need it, and every start would load it
+
+    return boxed(program, order)

@@ -1,0 +1,136 @@
+"""C++ kernels: which one serves a request, how it is built, and the arguments of a call."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from ...ir.expr import Kind
+from ...ir.source import Source
+from ...ir.target import Target
+from ..bundles import registry as bundle_registry
+from ..calls.request import NAMES, Request
+from ..choices.shapes import chosen
+from ..kernels import Kernel, Toolchain, Variant
+from ..launches import Values
+from .call import Arguments, CppKernel, Triple
+from .threads import thread_count
+from .toolchain import CompilerMissing, compile_shared, cpu_target, find_compiler
+
+if TYPE_CHECKING:
+    from ...ir.plan import Plan
+
+FEW_ROWS = 16
+DECODE_BLOCK = (FEW_ROWS, 64)
+BOXES_BLOCK = (64, 64)  # as many tokens as a box of an order has
+
+
+def variant_of(request: Request, target: Target) -> Variant:
+    moved = request.offset != 0 or request.ragged.offsets is not None
+    dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
+    if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
+        return Variant(request.program, target, dtype, dims, DECODE_BLOCK, shifted=True, family="decode")
+    variant = Variant(request.program, target, dtype, dims, BOXES_BLOCK, moved, order=request.order)
+    if request.order is not None:
+        return variant  # an order is made for this shape
+    return variant._replace(block=chosen(variant, request.q_len))
+
+
+@functools.cache
+def target_here() -> Target:
+    return cpu_target()
+
+
+def toolchain_of(target: Target) -> Toolchain:
+    """What builds kernels of `target`. Where there is no compiler but a bundle, one that builds nothing.
+
+    Raises:
+        CompilerMissing: there is neither.
+    """
+    try:
+        return _compiling(target)
+    except CompilerMissing:
+        if not bundle_registry.serves("cpp"):
+            raise
+        return _compiling(target, forbidden=True)
+
+
+@functools.cache
+def _compiling(target: Target, *, forbidden: bool = False) -> Toolchain:
+    def compiled(source: Source, path: Path) -> None:
+        compile_shared(source.text, target, path)
+
+    return Toolchain("" if forbidden else find_compiler().identity, render, compiled, ".so")
+
+
+def render(plan: Plan) -> Source:
+    from ...codegen import cpp, cpp_backward, cpp_decode  # with them comes jinja2, which a warm start does without
+
+    return {"forward": cpp, "backward": cpp_backward, "decode": cpp_decode}[plan.family].render(plan)
+
+
+_loaded: dict[tuple[Path, str], CppKernel] = {}
+
+
+def loaded(kernel: Kernel) -> CppKernel:
+    known = (kernel.path, kernel.entry)
+    if known not in _loaded:
+        _loaded[known] = CppKernel(*known)
+    return _loaded[known]
+
+
+# -- arguments --------------------------------------------------------------------------------------------------------
+
+
+def arguments_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) -> tuple[Arguments, list[object]]:
+    """The C structure of a call, and what its pointers point to."""
+    out, lse = outputs
+    ragged = request.ragged
+    tables = [values.tables[name] for name in values.kernel.tables]
+    pointers = (ctypes.c_void_p * max(1, len(tables)))(*(table.data_ptr() for table in tables))
+    strides = np.array([n for table in tables for n in _strides(table)], np.int64)
+    sizes = np.array([n for table in tables for n in table.shape], np.int64)
+    integers, reals = _numbers(values)
+    kept: list[object] = [pointers, strides, sizes, integers, reals, tables, ragged]
+    return Arguments(
+        *(tensor.data_ptr() for tensor in (request.query, request.key, request.value, out)),
+        lse.data_ptr(),
+        request.batch,
+        request.heads,
+        request.kv_heads,
+        request.kv_batch,
+        request.q_len,
+        request.k_len,
+        *(Triple(*tensor.stride()[:3]) for tensor in (request.query, request.key, request.value, out, lse)),
+        *(_pointer(each) for each in (ragged.q_start, ragged.q_lens, ragged.k_start, ragged.k_lens, ragged.offsets)),
+        request.offset,
+        request.scale,
+        *(array.ctypes.data for array in (integers, reals)),
+        ctypes.addressof(pointers),
+        *(array.ctypes.data for array in (strides, sizes)),
+        thread_count(),
+        int(values.narrow),
+    ), kept
+
+
+def _strides(table: Tensor) -> tuple[int, ...]:
+    """Strides of a table; 0 along an axis of one entry, which serves every index."""
+    return tuple(0 if size == 1 else stride for size, stride in zip(table.shape, table.stride(), strict=True))
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _numbers(values: Values) -> tuple[np.ndarray, np.ndarray]:
+    kinds = {symbol.name: symbol.kind for symbol in values.kernel.schedule.program.parameters}
+    named = [(kinds[name], values.parameters[name]) for name in values.kernel.parameters]
+    return (
+        np.array([int(value) for kind, value in named if kind is not Kind.FLOAT], np.int64),
+        np.array([float(value) for kind, value in named if kind is Kind.FLOAT], np.float64),
+    )

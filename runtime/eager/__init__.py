@@ -1,0 +1,1 @@
+"""The eager backend: torch operations, tile by tile."""

@@ -1,0 +1,72 @@
+"""The eager backend: torch operations over the tiles of the schedule, on any device torch knows."""
+
+# torch's types are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..calls.request import Request
+from .backward import run_backward
+from .planes import BLOCK_Q, KEYS_AT_ONCE, Plane, planes, scored, shared, taken
+
+__all__ = ["BLOCK_Q", "KEYS_AT_ONCE", "run", "run_backward"]
+
+
+def run(request: Request) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp of `request`, as `Request.new_outputs` lays them out."""
+    out, lse = request.new_outputs()
+    out.zero_()
+    lse.fill_(-math.inf)
+    for plane in planes(request):
+        for tile in range(plane.section.q_tiles):
+            _attend(plane, tile, (out, lse))
+    return out, lse
+
+
+# -- one query tile ---------------------------------------------------------------------------------------------------
+
+
+def _attend(plane: Plane, tile: int, outputs: tuple[Tensor, Tensor]) -> None:
+    """Fill the rows of one query tile, strip by strip, with a running maximum."""
+    request, real = plane.request, plane.known.real
+    query = plane.rows(request.query, tile).to(real)
+    state = State.empty(query, request.value_dim)
+    for keys, masked in plane.strips(tile):
+        key, value = (taken(plane.keys(tensor), keys, real) for tensor in (request.key, request.value))
+        scores = shared(query, key.transpose(-1, -2)) * request.scale
+        state = state.after(scored(plane, plane.pairs(tile, keys, scores), masked), value)
+    out, lse = (plane.rows(tensor, tile) for tensor in outputs)
+    out.copy_(state.out())
+    lse.copy_(state.lse())
+
+
+@dataclass(frozen=True)
+class State:
+    """Online softmax: the highest score so far, the sum of weights and of weighted values relative to it."""
+
+    highest: Tensor
+    total: Tensor
+    sums: Tensor
+
+    @staticmethod
+    def empty(query: Tensor, value_dim: int) -> State:
+        column = query.new_zeros((*query.shape[:3], 1))
+        return State(torch.full_like(column, -math.inf), column, query.new_zeros((*query.shape[:3], value_dim)))
+
+    def after(self, scores: Tensor, value: Tensor) -> State:
+        highest = torch.maximum(self.highest, scores.amax(dim=-1, keepdim=True))
+        base = torch.where(highest == -math.inf, 0.0, highest)
+        weights = torch.exp(scores - base)
+        kept = torch.exp(self.highest - base)
+        return State(highest, self.total * kept + weights.sum(dim=-1, keepdim=True), self.sums * kept + shared(weights, value))
+
+    def out(self) -> Tensor:
+        return torch.where(self.highest == -math.inf, 0.0, self.sums / self.total)
+
+    def lse(self) -> Tensor:
+        return (self.highest + torch.log(self.total)).squeeze(-1)

@@ -1,0 +1,1 @@
+"""GPUs: which one a device is, and how compiled kernels are started there."""

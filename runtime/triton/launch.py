@@ -1,0 +1,138 @@
+"""Triton kernels: which one serves a request, how it is built, and the call that it is launched with."""
+
+# torch's types are partly unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+from __future__ import annotations
+
+import functools
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...codegen.triton_arguments import END
+from ...ir.plan import Plan
+from ...ir.source import Source
+from ...ir.target import Target
+from ...passes.packing import heads_together
+from ..bundles import registry as bundle_registry
+from ..bundles.kernel import BundledKernel
+from ..calls.request import NAMES, Request
+from ..choices.configurations import FEW_ROWS, configured
+from ..gpu.devices import gpu_of
+from ..kernels import Kernel, Toolchain, Variant
+from ..launches import Values, values_of
+from .call import Call
+from .kernel import Kernel as TritonKernel
+from .kernel import Signature, arguments_named, load
+from .on_gpu import GpuKernel, Sources
+
+INTERPRETER = Target("triton", "interpreter")
+
+
+def target_of(device: torch.device) -> Target:
+    gpu = gpu_of(device)
+    return INTERPRETER if gpu is None else gpu.target
+
+
+def variant_of(request: Request, target: Target) -> Variant:
+    """The kernel of a forward pass."""
+    moved = request.moved
+    variant = Variant(request.program, target, NAMES[request.query.dtype], (request.head_dim, request.value_dim), (0, 0), moved)
+    if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
+        variant = variant._replace(shifted=True, family="decode")
+    else:
+        variant = variant._replace(together=heads_together(request.program, request.heads // max(1, request.kv_heads)))
+    return configured(variant, request)
+
+
+def values_for(request: Request, variant: Variant) -> Values:
+    return values_of(request, variant, toolchain())
+
+
+def call_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) -> Call:
+    """The launch of a kernel that reads and writes tensors of a request."""
+    out, lse = outputs
+    return Call(
+        query=request.query,
+        key=request.key,
+        value=request.value,
+        out=out,
+        lse=lse,
+        batch=request.batch,
+        q_len=request.q_len,
+        k_len=request.k_len,
+        offset=END if request.from_end else request.offset,
+        scale=request.scale,
+        ragged=request.ragged,
+        parameters=values.parameters,
+        tables=values.tables,
+        narrow=values.narrow,
+        tf32=bool(torch.backends.cuda.matmul.allow_tf32),
+    )
+
+
+SPANS = ("q_lens", "k_lens", "offsets")
+
+
+def sources_of_lengths(request: Request, first: int) -> Sources:
+    """Lengths and offsets that stay on the GPU, where they come as tensors number `first` and the two after it."""
+    given = enumerate((getattr(request.ragged, name) for name in SPANS), first)
+    return {name: each for name, each in zip(SPANS, given, strict=True) if name in request.left}
+
+
+# -- building ---------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def toolchain() -> Toolchain:
+    """What builds kernels. Where there is no Triton but a bundle, one that builds nothing.
+
+    Raises:
+        ImportError: there is neither.
+    """
+    try:
+        return Toolchain(f"triton {version('triton')}", render, _write, ".py")
+    except ImportError:
+        if not bundle_registry.serves("triton"):
+            raise
+        return Toolchain("", render, _write, ".py", lambda: version("triton"))
+
+
+def render(plan: Plan) -> Source:
+    """The text of a plan's kernel."""
+    from ...codegen import triton, triton_backward, triton_decode  # with them comes jinja2, which a warm start does without
+
+    renderers = {
+        "forward": triton.render,
+        "decode": triton_decode.render,
+        "backward": triton_backward.render_keys,
+        "backward_queries": triton_backward.render_queries,
+    }
+    return renderers[plan.family](plan)
+
+
+def _write(source: Source, path: Path) -> None:
+    """Binaries are made of it one by one, see `triton_gpu`."""
+    path.write_text(source.text, encoding="utf-8")
+
+
+@functools.lru_cache(maxsize=1024)
+def loaded(kernel: Kernel) -> TritonKernel:
+    if isinstance(kernel, BundledKernel):
+        return kernel.on_gpu()
+    variant = kernel.variant
+    parameters, tables = arguments_named(kernel.parameters, kernel.tables)
+    signature = Signature(
+        kernel.entry,
+        variant.dtype,
+        kernel.schedule.block_q,
+        parameters,
+        tables,
+        variant.warps,
+        variant.stages,
+        kernel.schedule.together,
+        registers=variant.registers,
+    )
+    return load(kernel.path, signature, interpret=True) if variant.target == INTERPRETER else GpuKernel(kernel, signature)

@@ -1,0 +1,1 @@
+"""`lacuna.tune`: choices by measurement, and files of them."""

@@ -1,0 +1,1 @@
+"""Looking at patterns: tiles, pictures, simulations, and what is right by definition."""

@@ -1,0 +1,26 @@
+"""The public `dense`: a pattern's mask in full, by definition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ..calls.merging import resolved
+from .oracle import dense_mask
+
+if TYPE_CHECKING:
+    from ...ir.pattern import Pattern
+
+
+def dense(pattern: Pattern | None, q_len: int, kv_len: int | None = None, *, batch: int = 1, heads: int = 1) -> Tensor:
+    """bool[batch, heads, q_len, kv_len], true where a query sees a key; from the oracle, not from any schedule.
+
+    Meant for looking and for tests: it takes batch * heads * q_len * kv_len bytes. `kv_len` is `q_len` where it is not given.
+
+    Raises:
+        TypeError: `pattern` is no pattern, or has a parameter without a value.
+        IndexError: a table is read outside its extents.
+    """
+    program, bindings = resolved(pattern, None)
+    return dense_mask(program, q_len, q_len if kv_len is None else kv_len, bindings, batch, heads)

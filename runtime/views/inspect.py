@@ -1,0 +1,251 @@
+"""Looking at a pattern before running it: its schedule at concrete lengths, and an account of how that was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...ir.expr import Kind, Symbol
+from ...ir.pattern import Pattern
+from ...ir.program import Program
+from ...ir.schedule import Schedule, Tile
+from ...passes.launch import Launch
+from ..cache.stand_in import reason_of_stand_in
+from ..calls import materialise
+from ..calls.merging import resolved
+from ..terms import term_arrays
+
+if TYPE_CHECKING:
+    from ...passes.box_order import Considered
+    from ...passes.pipeline import Trace
+
+LONGEST_LINE = 160
+MOST_ORDERS = 4
+PARTIAL_COST = 1.15  # a partial tile beside a full one, measured on the C++ kernels
+
+Counts = tuple[int, int, int]
+"""Empty, partial and full tiles."""
+
+
+@dataclass(frozen=True)
+class TileSchedule:
+    """The schedule of a pattern at concrete lengths.
+
+    exact:       the classes are the definitions, not looser.
+    closed_form: no array whose size depends on a length is needed.
+    route:       `symbolic`, `bound` or `refined`.
+    """
+
+    schedule: Schedule
+    launch: Launch
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def exact(self) -> bool:
+        return self.schedule.exact
+
+    @property
+    def closed_form(self) -> bool:
+        return self.schedule.closed_form
+
+    @property
+    def route(self) -> str:
+        return self.schedule.route
+
+    def tiles(self, b: int = 0, h: int = 0) -> np.ndarray:
+        """uint8[q_tiles, k_tiles] of one (b, h): 0 empty, 1 partial, 2 full."""
+        from ...passes.tiles import tiles
+
+        return tiles(self.schedule, self.launch, self.arrays, b, h)
+
+    def __str__(self) -> str:
+        return str(self.schedule)
+
+
+def schedule(
+    pattern: Pattern | None, q_len: int, kv_len: int | None = None, *, block: tuple[int, int] = (128, 64), heads: int = 1, batch: int = 1
+) -> TileSchedule:
+    """Derive which tiles of `block` tokens are empty, partial and full.
+
+    q_len, kv_len: tokens; kv_len is q_len where it is not given.
+
+    Raises:
+        ValueError: a length or a tile edge is no positive integer.
+    """
+    return _derived(pattern, _launch(pattern, (q_len, kv_len), (batch, heads)), block)[0]
+
+
+def _derived(pattern: Pattern | None, launch: Launch, block: tuple[int, int]) -> tuple[TileSchedule, Trace]:
+    from ...passes.derive import derive
+    from ...passes.pipeline import Trace
+
+    for name, value in (("q_len", launch.q_len), ("kv_len", launch.k_len), ("block", min(block))):
+        if value < 1:
+            raise ValueError(f"`{name}` is {value}; a schedule has at least one tile\n  write a positive integer")
+    trace = Trace()
+    found = derive(resolved(pattern, None)[0], *block, launch, observers=(trace,))
+    arrays = {**found.arrays, **term_arrays(found.schedule, launch)}
+    return TileSchedule(found.schedule, launch, arrays), trace
+
+
+def _launch(pattern: Pattern | None, lengths: tuple[int, int | None], extents: tuple[int, int]) -> Launch:
+    program, bindings = resolved(pattern, None)
+    q_len, k_len = lengths[0], lengths[0] if lengths[1] is None else lengths[1]
+    tables = materialise.tables(program, bindings, max(q_len, k_len))
+    return Launch(
+        q_len=q_len,
+        k_len=k_len,
+        batch=extents[0],
+        heads=extents[1],
+        parameters=materialise.parameters(program, bindings),
+        tables={table.name: tables[table.name].numpy() for table in program.tables if table.kind is not Kind.FLOAT},
+    )
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a pattern becomes. Printing it gives the account as text.
+
+    live_pairs: attended pairs of one (b, h), exactly. speedup: predicted, over visiting every tile.
+    residues:   classes that kernels take as problems of their own and the tiles of all of them; None where they take the pattern whole.
+    orders:     of tokens that C++ kernels may take, the chosen one first, for float32 of 64 dimensions; empty where there is no choice.
+    """
+
+    program: Program
+    schedule: TileSchedule
+    steps: tuple[tuple[str, str, float], ...]
+    classes: Counts
+    live_pairs: int
+    residues: tuple[int, Counts] | None = None
+    orders: tuple[Considered, ...] = ()
+
+    @property
+    def density(self) -> float:
+        return self.live_pairs / (self.schedule.launch.q_len * self.schedule.launch.k_len)
+
+    @property
+    def speedup(self) -> float:
+        return sum(self.classes) / _cost(self.classes if self.residues is None else self.residues[1])
+
+    def __str__(self) -> str:
+        return "\n".join((*self._passes(), "", *self._tiles(), "", *self._loops()))
+
+    def _passes(self) -> list[str]:
+        lines = [str(self.program), "", "passes"]
+        for name, difference, seconds in self.steps:
+            lines.append(f"  {name:16} {1e3 * seconds:6.2f} ms  {'' if difference else '(nothing to do)'}")
+            lines += [f"    {line}" for line in difference.splitlines()]
+        return lines
+
+    def _tiles(self) -> list[str]:
+        found, launch = self.schedule.schedule, self.schedule.launch
+        empty, partial, full = self.classes
+        told = ", ".join(word for word, holds in (("exact", found.exact), ("closed form", found.closed_form)) if holds)
+        return [
+            f"tiles of {found.block_q} x {found.block_k}: {empty} empty, {partial} partial, {full} full",
+            f"found: {found.route}, {told or 'a cover that may hold more than it must'}",
+            f"pairs: {self.live_pairs} of {launch.q_len * launch.k_len}, density {self.density:.4f}",
+            f"predicted speed-up over every tile: {self.speedup:.1f}x",
+            *self._residues(),
+            *self._orders(),
+            *(f"fell back: {reason}" for reason in found.counters.fallbacks),
+            *(f"fell back: {reason}" for reason in [reason_of_stand_in()] if reason),
+            *([f"evaluated: {found.counters.point_evaluations} points"] if found.counters.point_evaluations else []),
+        ]
+
+    def _residues(self) -> list[str]:
+        if self.residues is None:
+            return []
+        modulus, (empty, partial, full) = self.residues
+        return [
+            f"token order: {modulus} residue classes, each a problem of its own on tokens {modulus} apart",
+            f"tiles of the classes: {empty} empty, {partial} partial, {full} full",
+        ]
+
+    def _orders(self) -> list[str]:
+        if not self.orders:
+            return []
+        lines = ["token orders of C++ kernels, the first is taken: predicted time, and attended pairs over pairs met"]
+        for each in self.orders[:MOST_ORDERS]:
+            name = "row-major" if each.boxes is None else f"boxes of {each.boxes}"
+            lines.append(f"  {name:32} {each.time:5.2f}  {each.useful:5.2f}")
+        return lines
+
+    def _loops(self) -> list[str]:
+        found = self.schedule.schedule
+        lines = ["loops over key tiles j of query tile i"]
+        for kind, pieces in (("full", found.full_loops), ("partial", found.partial_loops)):
+            for piece in pieces:
+                step = f", step {piece.step}" if piece.step > 1 else ""
+                where = f" where {piece.where}" if str(piece.where) != "true" else ""
+                listed = f" through {piece.through.name}" if piece.through else ""
+                lines.append(f"  {kind:8} {_short(f'{piece.start} <= j < {piece.stop}{step}{listed}{where}')}")
+        return lines
+
+
+def _cost(counts: Counts) -> float:
+    """In full tiles."""
+    return max(1e-9, PARTIAL_COST * counts[1] + counts[2])
+
+
+def _counts(found: TileSchedule) -> Counts:
+    """Tiles of head 0 of batch item 0 by class."""
+    empty, partial, full = np.bincount(found.tiles().ravel(), minlength=len(Tile)).tolist()
+    return empty, partial, full
+
+
+def _of_residues(program: Program, launch: Launch, block: tuple[int, int]) -> tuple[int, Counts] | None:
+    from ...passes.derive import derive
+    from ...passes.residues import residues
+
+    found = residues(program, launch)
+    if found is None or not found.pay(launch.q_len, launch.k_len):
+        return None
+    total, tiles = np.zeros(len(Tile), np.int64), None
+    for row, key, parameters in found.classes(launch.q_len, launch.k_len, launch.offset):
+        rows, keys = (len(range(first, length, found.modulus)) for first, length in ((row, launch.q_len), (key, launch.k_len)))
+        inner = launch._replace(q_len=rows, k_len=keys, offset=0, parameters={**launch.parameters, **parameters})
+        if tiles is None or tiles.schedule.route != "symbolic":  # which serves every class
+            tiles = derive(found.program, *block, inner)
+        arrays = {**tiles.arrays, **term_arrays(tiles.schedule, inner)}
+        total += _counts(TileSchedule(tiles.schedule, inner, arrays))
+    empty, partial, full = total.tolist()
+    return found.modulus, (empty, partial, full)
+
+
+def _orders(program: Program, launch: Launch) -> tuple[Considered, ...]:
+    if program.space.rank < 2 or launch.q_len != launch.k_len:
+        return ()
+    from ...passes.box_order import considered
+    from ...passes.tile_shape import Problem
+
+    values = tuple((Symbol(name), value) for name, value in launch.parameters.items() if isinstance(value, int))
+    return considered(program, values, Problem(program.space.extents, 128, 4, 16))
+
+
+def _short(text: str) -> str:
+    """`text`, cut where nobody would read on."""
+    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ... ({len(text)} characters: print the schedule to see them)"
+
+
+def explain(
+    pattern: Pattern | None, q_len: int, kv_len: int | None = None, *, block: tuple[int, int] = (128, 64), heads: int = 1, batch: int = 1
+) -> Explanation:
+    """How the tiles of a pattern are found: program, passes, loops, exact sparsity, predicted speed-up. Of head 0 of batch item 0."""
+    from ...passes.count import live_pairs
+
+    launch = _launch(pattern, (q_len, kv_len), (batch, heads))
+    found, trace = _derived(pattern, launch, block)
+    program = resolved(pattern, None)[0]
+    return Explanation(
+        program,
+        found,
+        tuple(trace.diffs()),
+        _counts(found),
+        live_pairs(found.schedule.program, launch),
+        _of_residues(program, launch, block),
+        _orders(program, launch),
+    )
