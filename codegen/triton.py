@@ -14,8 +14,10 @@ from ..ir.source import Source
 from ..ir.target import Target
 from .print_triton import Names, bind, define, hoist, identifier, names_of
 from .triton_arguments import LENGTHS, SCALARS, STRIDES, TURNS
+from .triton_boxes import boxes_fit, copied
 from .triton_kernel import SMALLEST_DOT, Kernel, declarations, padded, rendered, told
 from .triton_loops import Scores, Spans, loops_of
+from .triton_order import Tokens, placed
 
 TEMPLATE = "triton/forward.py.jinja"
 
@@ -30,7 +32,10 @@ class Forward(Kernel):
     strides:     declarations, each with a comma.
     heads_seen:  Triton integer: the query head of the tile, or that of each row.
     casts:       lines before everything: parameters.
-    descriptors: keys and values come through tensor descriptors, where their strides allow.
+    beside, owned: lines that say which tokens the steps of a tile are, and the rows; across, down, there_across, there_down:
+                 see `triton_order.Met`.
+    descriptors: keys and values come through tensor descriptors, where their strides allow; they are `key_box`, `value_box`, and those of
+                 the rest of a dimension; `corner` is that of a tile, `placed` lines before they are made.
     persistent:  programs of each multiprocessor, or 0: every tile has its own.
     specialised: warps share the work of a loop by kind, where descriptors are used.
     """
@@ -43,7 +48,19 @@ class Forward(Kernel):
     strides: str
     heads_seen: str
     casts: str
+    beside: str
+    owned: str
+    across: str
+    down: str
+    there_across: str
+    there_down: str
     descriptors: bool
+    placed: str
+    corner: str
+    key_box: str
+    value_box: str
+    more_key_box: str
+    more_value_box: str
     persistent: int
     specialised: bool
 
@@ -56,7 +73,8 @@ def render(plan: Plan) -> Source:
 def forward(plan: Plan, spans: Spans | None = None) -> Forward:
     """The context of a forward kernel. spans: as `loops_of` takes them."""
     names = names_of(plan.parameters, plan.tables)
-    scores = score_lines(plan, names)
+    tokens = Tokens(plan, names)
+    scores, met, boxes = score_lines(plan, tokens), tokens.met, copied(plan, names)
     bounds, loops = loops_of(plan, names, scores, spans)
     (head, head_rest), (value, value_rest) = (parts(dim, plan.target) for dim in (plan.head_dim, plan.value_dim))
     common = told(plan, declarations(plan, names), (*LENGTHS, "lse", *SCALARS, *TURNS, *STRIDES), head=head, value=value)
@@ -72,11 +90,23 @@ def forward(plan: Plan, spans: Spans | None = None) -> Forward:
         strides="\n".join(f'{stride}: "i64",' for stride in STRIDES),
         heads_seen="head[:, None].to(INDEX)" if plan.schedule.together > 1 else "first_h",
         casts="\n".join(casts(plan, names)),
-        descriptors=plan.descriptors,
+        beside=met.beside,
+        owned=tokens.owned("rows", "i"),
+        across=met.across,
+        down=met.down,
+        there_across=met.there_across,
+        there_down=met.there_down,
+        descriptors=plan.descriptors and boxes_fit(plan),
+        placed="\n".join(boxes.before) or "# a tile of keys is a run of rows, or a box of the grid",
+        corner=boxes.corner,
+        key_box=boxes.descriptor("keys_at", "(k_token * UNIT)", "HEAD_DIM", "HEAD"),
+        value_box=boxes.descriptor("values_at", "(v_token * UNIT)", "VALUE_DIM", "VALUE"),
+        more_key_box=boxes.descriptor("keys_at", "(k_token * UNIT)", "HEAD_DIM", "HEAD_REST"),
+        more_value_box=boxes.descriptor("values_at", "(v_token * UNIT)", "VALUE_DIM", "VALUE_REST"),
         persistent=plan.persistent,
         specialised=plan.specialised,
-        bindings="\n".join([*scores.before, *bounds]),
-        loops=loops,
+        bindings="\n".join([*tokens.bindings, *scores.before, *bounds]),
+        loops=placed(loops, (*met.select, *boxes.select)),
     )
 
 
@@ -98,10 +128,10 @@ def casts(plan: Plan, names: Names) -> list[str]:
 # -- scores -----------------------------------------------------------------------------------------------------------
 
 
-def score_lines(plan: Plan, names: Names) -> Scores:
+def score_lines(plan: Plan, tokens: Tokens) -> Scores:
     """What happens to `s` in each loop. The mask selects, after the score; what only depends on the row is bound before the loops."""
-    definitions, (partial, score) = hoist((plan.partial, plan.score), ("k", "s"))
-    before, known = define(definitions, names)
+    definitions, (partial, score) = hoist(tokens.by_tile(plan.partial, plan.score), tokens.varying)
+    before, known = define(definitions, tokens.names)
     scaled = () if plan.score is S else ("s = s * magnitude",)
     masked = bind((partial, score), known, "tile")
     unmasked = bind((score,), known, "tile")

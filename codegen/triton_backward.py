@@ -18,11 +18,12 @@ from ..ir.expr import K_LEN, Q_LEN, Const, Expr, Kind, S, substitute
 from ..ir.plan import Gradient, Plan
 from ..ir.schedule import Piece, Schedule
 from ..ir.source import Source
-from .print_triton import Names, bind, define, hoist, identifier, names_of
+from .print_triton import bind, define, hoist, identifier, names_of
 from .triton import casts
 from .triton_arguments import KEY_STRIDES, LENGTHS, QUERY_STRIDES, SCALARS, TURNS
 from .triton_kernel import Kernel, declarations, rendered, told
 from .triton_loops import Scores, loops_of
+from .triton_order import Tokens, placed
 from .triton_sums import Sum, sums_of
 
 QUERIES_TEMPLATE = "triton/backward_queries.py.jinja"
@@ -37,18 +38,29 @@ class Backward(Kernel):
     sums:      (table, what one number is a sum over) of each look-up that the kernel sums a gradient for, as a Python tuple.
     strides:   declarations, each with a comma.
     closing:   lines after the loops.
+    beside, owned, down, there_down: as in `triton.Forward`; of the kernel that owns keys, of the queries that it meets.
     """
 
     sums: str
     strides: str
     closing: str
+    beside: str
+    owned: str
+    down: str
+    there_down: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackwardKeys(Backward):
-    """For templates/triton/backward_keys.py.jinja. casts: lines before the loop over what shares the keys: parameters."""
+    """For templates/triton/backward_keys.py.jinja.
+
+    casts:  lines before the loop over what shares the keys: parameters.
+    across, there_across: as in `triton.Forward`.
+    """
 
     casts: str
+    across: str
+    there_across: str
 
 
 def render_queries(plan: Plan) -> Source:
@@ -62,38 +74,43 @@ def render_keys(plan: Plan) -> Source:
 
 
 def backward_queries(plan: Plan) -> Backward:
-    known = names_of(plan.parameters, plan.tables)
-    sums = sums_of(plan, keys=False)
-    scores = _lines(plan, known, sums, "k")
-    bounds, loops = loops_of(plan, known, scores)
-    common = _told(plan, known, sums, QUERY_STRIDES)
+    tokens, sums = Tokens(plan, names_of(plan.parameters, plan.tables)), sums_of(plan, keys=False)
+    scores = _lines(tokens, sums)
+    bounds, loops = loops_of(plan, tokens.names, scores)
+    common = _told(tokens, sums, QUERY_STRIDES)
     common["entry"] += "_backward_queries"
+    before = [*casts(plan, tokens.names), *tokens.bindings, *scores.before, *bounds]
     return Backward(
         **common,
-        bindings="\n".join([*casts(plan, known), *scores.before, *bounds, *(line for each in sums for line in each.opening)]),
-        loops=loops,
+        owned=tokens.owned("rows", "i"),
+        bindings="\n".join([*before, *(line for each in sums for line in each.opening)]),
+        loops=placed(loops, tokens.met.select),
     )
 
 
 def backward_keys(plan: Plan) -> BackwardKeys:
     turned = replace(plan, schedule=_turned(plan.schedule))
-    known = names_of(plan.parameters, plan.tables)
-    sums = sums_of(plan, keys=True)
-    scores = _lines(plan, known, sums, "q")
-    bounds, loops = loops_of(turned, known, scores)
-    common = _told(plan, known, sums, KEY_STRIDES)
+    tokens, sums = Tokens(plan, names_of(plan.parameters, plan.tables), turned=True), sums_of(plan, keys=True)
+    scores = _lines(tokens, sums)
+    bounds, loops = loops_of(turned, tokens.names, scores)
+    common = _told(tokens, sums, KEY_STRIDES)
     common["entry"] += "_backward_keys"
     common["block_q"], common["block_k"] = plan.block_k, plan.block_q
+    before = [*tokens.bindings, *scores.before, *bounds]
     return BackwardKeys(
         **common,
-        casts="\n".join(casts(plan, known)),
-        bindings="\n".join([*scores.before, *bounds, *(line for each in sums for line in each.opening)]),
-        loops=loops,
+        owned=tokens.owned("keys_here", "key_tile"),
+        across=tokens.met.across,
+        there_across=tokens.met.there_across,
+        casts="\n".join(casts(plan, tokens.names)),
+        bindings="\n".join([*before, *(line for each in sums for line in each.opening)]),
+        loops=placed(loops, tokens.met.select),
     )
 
 
-def _told(plan: Plan, known: Names, sums: Sequence[Sum], strides: Sequence[str]) -> dict[str, Any]:
+def _told(tokens: Tokens, sums: Sequence[Sum], strides: Sequence[str]) -> dict[str, Any]:
     """What both kernels are told alike."""
+    plan, known, met = tokens.plan, tokens.names, tokens.met
     arguments = [*declarations(plan, known), *(argument for each in sums for argument in each.arguments)]
     runtime = ("lse", "delta", "grad_lse", *LENGTHS, *SCALARS, *TURNS, "first_place", "first_offset", "items", *strides)
     name = identifier(plan.schedule.program.name)
@@ -102,6 +119,9 @@ def _told(plan: Plan, known: Names, sums: Sequence[Sum], strides: Sequence[str])
         "title": f"Attention backward of `{name}`: {plan.dtype}, {plan.head_dim} x {plan.value_dim}.",
         "sums": repr(tuple((each.lookup.table.name, each.over) for each in sums)),
         "strides": "\n".join(f'{stride}: "i64",' for stride in strides),
+        "beside": met.beside,
+        "down": met.down,
+        "there_down": met.there_down,
         "closing": "\n".join(line for each in sums for line in each.closing(known)),
     }
 
@@ -121,19 +141,20 @@ def _exchanged(piece: Piece) -> Piece:
 # -- one tile ---------------------------------------------------------------------------------------------------------
 
 
-def _lines(plan: Plan, known: Names, sums: Sequence[Sum], varying: str) -> Scores:
-    """What happens to `s` and `risen` in each loop. What does not change with the variable `varying` is bound before the loops."""
+def _lines(tokens: Tokens, sums: Sequence[Sum]) -> Scores:
+    """What happens to `s` and `risen` in each loop. What does not change from tile to tile is bound before the loops."""
+    plan, known = tokens.plan, tokens.names
     gradient = plan.gradient
     assert gradient is not None
-    roots = (plan.partial, plan.score, gradient.by_score, *(each.by for each in sums))
-    definitions, hoisted = hoist(roots, (varying, "s"))
+    roots = tokens.by_tile(plan.partial, plan.score, gradient.by_score, *(each.by for each in sums))
+    definitions, hoisted = hoist(roots, tokens.varying)
     before, within = define(definitions, known)
     masked = bind(hoisted, within, "tile")
     unmasked = bind(hoisted[1:], within, "tile")
     hidden = f"weight = tl.where((q < Lq) & (k < Lk) & ({masked.texts[0]}), weight, 0.0)"
-    clipped = () if varying == "k" else ("if CLIPPED:", "    weight = tl.where(k < Lk, weight, 0.0)")
-    spared = () if varying == "k" else ("if CLIPPED:", "    moved = tl.where(weight == 0.0, 0.0, moved)")
-    adding = [each.adding(known) for each in sums]
+    clipped = ("if CLIPPED:", "    weight = tl.where(k < Lk, weight, 0.0)") if tokens.turned else ()
+    spared = ("if CLIPPED:", "    moved = tl.where(weight == 0.0, 0.0, moved)") if tokens.turned else ()
+    adding = [each.adding(known, tokens.met) for each in sums]
     full, seen = (_weighed(plan, gradient, texts, (sums, adding)) for texts in (unmasked.texts, masked.texts[1:]))
     scaled = () if plan.score is S else ("s = s * scale",)
     return Scores(

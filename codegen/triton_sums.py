@@ -16,6 +16,7 @@ from ..ir.expr import Expr, Lookup, names
 from ..ir.plan import Plan
 from .print_triton import Names, bind
 from .triton_arguments import KEYS, PAIRS, ROW_SUMS, TILES
+from .triton_order import Met
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +40,18 @@ class Sum:
         extent = {TILES: "BLOCK_Q", ROW_SUMS: "BLOCK_Q", KEYS: "BLOCK_K"}
         return (f"total{self.number} = tl.full([{extent[self.over]}], 0.0, REAL)",) if self.over in extent else ()
 
-    def adding(self, known: Names) -> tuple[str, ...]:
+    def adding(self, known: Names, met: Met) -> tuple[str, ...]:
         """What is done with a tile of `moved<n>`."""
         n = self.number
         if self.over != PAIRS:
             return (f"total{n} += tl.sum(moved{n}, 1)",)
         lines, entry = self._entry(known)
+        tokens, mask = f"({met.tile} + beside)[None, :]", f"row_inside & ({met.there_across})"
         return (
             *lines,
-            f"pair{n} = (tl.program_id(0).to(tl.int64) * BLOCK_Q + tl.arange(0, BLOCK_Q))[:, None] * sum{n}_row + (start + steps)[None, :]",
-            f"tl.store(sum{n} + pair{n}, moved{n}, mask=(q < Lq) & (k < Lk))",
-            f"tl.store(entry{n} + pair{n}, tl.broadcast_to({entry}, [BLOCK_Q, BLOCK_K]), mask=(q < Lq) & (k < Lk))",
+            f"pair{n} = (tl.program_id(0).to(tl.int64) * BLOCK_Q + tl.arange(0, BLOCK_Q))[:, None] * sum{n}_row + {tokens}",
+            f"tl.store(sum{n} + pair{n}, moved{n}, mask={mask})",
+            f"tl.store(entry{n} + pair{n}, tl.broadcast_to({entry}, [BLOCK_Q, BLOCK_K]), mask={mask})",
         )
 
     def closing(self, known: Names) -> tuple[str, ...]:
@@ -64,7 +66,7 @@ class Sum:
             place, total, mask = "rows_at[:, None]", f"total{n}[:, None]", "row_inside"
         else:
             place = f"item_number * sum{n}_batch + head_number * sum{n}_head + tokens"
-            total, mask = f"total{n}[:, None]", "(k < Lk)"
+            total, mask = f"total{n}[:, None]", "(k < Lk) & is_token[:, None]"
         return (
             *lines,
             f"place{n} = {place}",
