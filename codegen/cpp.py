@@ -12,7 +12,7 @@ from ..ir.target import CHUNK
 from .cpp_kernel import Kernel, rendered, told
 from .cpp_lines import line_function, mask_functions
 from .cpp_targets import REGISTERS
-from .cpp_text import loops, ordered, pairs, part, tokens
+from .cpp_text import loops, ordered, padded, pairs, part, tokens
 from .print_cpp import Slots, slots_of
 
 
@@ -25,7 +25,8 @@ class Forward(Kernel):
     vectors, rows: registers of the block that a product keeps.
     chunk:      rows of a partial tile that are handled together, a multiple of lanes.
     pairs:      `true` where bfloat16 is multiplied two numbers at a time, else `false`.
-    ordered, tokens: whether positions are not those of the tokens in memory, and the functions from one to the other.
+    ordered:    whether positions are not those of the tokens in memory; padded: whether some are of no token.
+    tokens:     functions from positions to tokens.
     known:      numbers that the mask keeps of each lane.
     functions:  also `weigh`: mask and score over a part of a tile.
     loops:      call `attend` for every scheduled tile of query tile `i`.
@@ -39,6 +40,7 @@ class Forward(Kernel):
     chunk: int
     pairs: str
     ordered: str
+    padded: str
     tokens: str
     known: int
 
@@ -66,7 +68,8 @@ def context(plan: Plan) -> Forward:
         chunk=math.gcd(plan.block_q, CHUNK),
         pairs=pairs(plan),
         ordered=ordered(plan),
-        tokens=tokens(plan),
+        padded=padded(plan),
+        tokens=tokens(plan, slots),
         known=mask.known,
         functions=_functions(plan, slots, mask.text),
         loops=loops(plan, slots),

@@ -10,7 +10,7 @@ from ..ir.source import Source
 from .cpp_kernel import Kernel, rendered, told
 from .cpp_lines import line_function, mask_functions
 from .cpp_targets import REGISTERS
-from .cpp_text import loops, ordered, pairs, part, tokens
+from .cpp_text import loops, ordered, padded, pairs, part, tokens
 from .print_cpp import Slots, printed, slots_of
 
 
@@ -25,7 +25,8 @@ class Backward(Kernel):
     weights:    statements for one row of a tile: weights in place of scores, the gradient of scores in place of that of weights.
     loops:      call `attend` for every scheduled query tile of key tile `i`.
     pairs:      `true` where bfloat16 is multiplied two numbers at a time, else `false`.
-    ordered, tokens: whether positions are not those of the tokens in memory, and the functions from one to the other.
+    ordered:    whether positions are not those of the tokens in memory; padded: whether some are of no token.
+    tokens:     functions from positions to tokens.
     known:      numbers that the mask keeps of each lane.
     wanted:     look-ups whose gradient is wanted.
     """
@@ -39,6 +40,7 @@ class Backward(Kernel):
     weights: str
     pairs: str
     ordered: str
+    padded: str
     tokens: str
     known: int
     wanted: int
@@ -72,7 +74,8 @@ def context(plan: Plan) -> Backward:
         loops=loops(plan, slots, clipped=True),
         pairs=pairs(plan),
         ordered=ordered(plan),
-        tokens=tokens(plan),
+        padded=padded(plan),
+        tokens=tokens(plan, slots),
         wanted=len(gradient.by_lookup),
     )
 

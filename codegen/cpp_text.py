@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 
-from ..ir.expr import TRUE, Expr, K, Kind, Q, Table
+from ..ir.expr import TRUE, Const, Expr, K, Kind, Q, Select, Table, Var
+from ..ir.order import Boxes, Given
 from ..ir.plan import Plan
 from ..ir.schedule import Piece
 from .environment import TEMPLATES
@@ -33,13 +34,26 @@ def ordered(plan: Plan) -> str:
     return "false" if plan.order is None else "true"
 
 
-def tokens(plan: Plan) -> str:
-    """Functions that say which token of memory has a position."""
-    query, key = (Q, K) if plan.order is None else (plan.order.rows.token(Q), plan.order.keys.token(K))
-    nothing = Slots({}, {})
-    return "\n".join(
-        f"inline int64_t {name}_token(const int64_t {position}) {{\n{printed(of, nothing, 'int64_t').function_body()}\n}}"
-        for name, position, of in (("query", "q", query), ("key", "k", key))
+def padded(plan: Plan) -> str:
+    """Whether there are positions that no token has, as C++."""
+    none = plan.order is None or (plan.order.rows.valid(Q) is TRUE and plan.order.keys.valid(K) is TRUE)
+    return "false" if none else "true"
+
+
+def tokens(plan: Plan, slots: Slots) -> str:
+    """Functions that say how many positions tokens have, and which token of memory has a position; -1 where none has."""
+    rows, keys = (None, None) if plan.order is None else plan.order
+    return "\n".join(_tokens_of(*side, slots) for side in (("query", Q, rows), ("key", K, keys)))
+
+
+def _tokens_of(name: str, position: Var, order: Boxes | Given | None, slots: Slots) -> str:
+    token = position if order is None else order.token(position)
+    valid = TRUE if order is None else order.valid(position)
+    body = printed(token if valid is TRUE else Select(valid, token, Const(-1)), slots, "int64_t").function_body()
+    count = str(order.positions) if isinstance(order, Boxes) else "tokens"
+    return (
+        f"inline int64_t {name}_positions(const int64_t tokens) {{ return (void)tokens, {count}; }}\n"
+        f"inline int64_t {name}_token(const int64_t {position.name}, const place &at) {{\n  (void)at;\n{body}\n}}"
     )
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .expr import TRUE, Binary, Const, Expr, Op, conjunction
+from .expr import TRUE, Binary, Const, Expr, Lookup, Op, Table, conjunction
 
 
 class Residues(NamedTuple):
@@ -115,14 +115,52 @@ class Boxes(NamedTuple):
         return " x ".join(map(str, self.box)) + apart
 
 
+class Given(NamedTuple):
+    """Positions count the tokens of a permutation: a look-up says which token has a position.
+
+    extents: of the grid that the tokens are row-major on, outermost first; one number is a line.
+    table:   i32[positions], the token at each position.
+    """
+
+    extents: tuple[int, ...]
+    table: Table
+
+    @property
+    def positions(self) -> int:
+        """As many as there are tokens."""
+        return math.prod(self.extents)
+
+    def valid(self, position: Expr) -> Expr:
+        """TRUE: every position is that of a token."""
+        del position
+        return TRUE
+
+    def coordinates(self, position: Expr) -> tuple[Expr, ...]:
+        """Where on the grid the token at a position is."""
+        return tuple(digits(self.token(position), self.extents))
+
+    def token(self, position: Expr) -> Expr:
+        """The row-major token at a position."""
+        return Lookup(self.table, (position,))
+
+    def __str__(self) -> str:
+        return f"table {self.table.name}"
+
+
 class Order(NamedTuple):
     """Of queries and of keys."""
 
-    rows: Boxes
-    keys: Boxes
+    rows: Boxes | Given
+    keys: Boxes | Given
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """What the tokens of positions are looked up in."""
+        return tuple(dict.fromkeys(side.table for side in self if isinstance(side, Given)))
 
     def __str__(self) -> str:
-        return f"boxes of {self.rows} queries" + (f" and {self.keys} keys" if self.keys != self.rows else " and keys")
+        kind = "boxes of " if isinstance(self.rows, Boxes) else ""
+        return f"{kind}{self.rows} queries" + (f" and {self.keys} keys" if self.keys != self.rows else " and keys")
 
 
 def digits(number: Expr, sizes: Sequence[int], *, whole: bool = True) -> list[Expr]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
-from ..ir.expr import TRUE, Const, Expr, K, Q, Symbol, conjunction, conjuncts
+from ..ir.expr import TRUE, Binary, Const, Expr, K, Q, Symbol, conjunction
 from ..ir.order import Boxes, Order
 from ..ir.program import Program, Space
 from .axes import Seen, dilation_of, seen_along
@@ -27,7 +27,7 @@ LEAST_GAIN = 1.1  # over the row-major order: below that the model cannot tell
 
 
 def boxed(program: Program, order: Order) -> Program:
-    """A program on a grid over positions of an order: `q` and `k` count the tokens of one box after the other.
+    """A program over positions of an order: `q` and `k` count the tokens of one box after the other, or those of a table.
 
     Needs: a bound grid, the one of the order. Keeps: the attended pairs of tokens, and scores; what is no token neither sees nor is seen.
     """
@@ -37,27 +37,32 @@ def boxed(program: Program, order: Order) -> Program:
         for place, at in zip(program.space.coordinates(side), boxes.coordinates(variable), strict=True)
     }
     over = replace(program.substituted(coordinates), space=Space())
-    return replace(over, mask=conjunction(*_tokens(order), over.mask))
+    tables = dict.fromkeys((*program.tables, *order.tables))
+    return replace(over, mask=conjunction(_tokens(order), over.mask), tables=tuple(tables))
 
 
 def unboxed(program: Program, order: Order) -> Program:
     """The program on a grid of which `boxed` made this one."""
-    space = Space(len(order.rows.extents), order.rows.extents)
+    rank = len(order.rows.extents)
+    space = Space(rank, order.rows.extents if rank > 1 else ())
     places: dict[Expr, Expr] = {
         at: place
         for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys))
         for place, at in zip(space.coordinates(side), boxes.coordinates(variable), strict=True)
         if not isinstance(at, Const)  # an axis of one token
     }
-    tokens = _tokens(order)
-    mask = conjunction(*(part for part in conjuncts(program.mask) if part not in tokens))
-    return replace(replace(program, mask=mask).substituted(places), space=space)
+    tokens, mask = _tokens(order), program.mask
+    if mask is tokens:
+        mask = TRUE
+    elif tokens is not TRUE and isinstance(mask, Binary) and mask.a is tokens:
+        mask = mask.b
+    tables = tuple(table for table in program.tables if table not in order.tables)
+    return replace(replace(program, mask=mask, tables=tables).substituted(places), space=space)
 
 
-def _tokens(order: Order) -> tuple[Expr, ...]:
-    """What says that a query and a key are tokens."""
-    both = conjunction(order.rows.valid(Q), order.keys.valid(K))
-    return () if both is TRUE else tuple(conjuncts(both))
+def _tokens(order: Order) -> Expr:
+    """Whether query and key are tokens."""
+    return conjunction(order.rows.valid(Q), order.keys.valid(K))
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------------
@@ -98,7 +103,11 @@ def considered(
     if axes is None:
         return ()
     bound = with_values(program, {symbol: Const(value) for symbol, value in values})
-    alike = functools.cache(lambda dilation: class_conditions(bound, Boxes(program.space.extents, dilation, dilation), {}) is not None)
+
+    @functools.cache
+    def alike(dilation: tuple[int, ...]) -> bool:
+        return class_conditions(bound, Boxes(program.space.extents, dilation, dilation), {}) is not None
+
     whole = row_major(axes, problem)
     boxes = [each for each in (candidates(axes) if offered is None else offered) if alike(each.dilation)]
     if offered is None and not boxes:

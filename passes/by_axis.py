@@ -35,19 +35,23 @@ def by_axis(prepared: Prepared, program: Program, order: Order, launch: Launch, 
 
     prepared: of `program`, which `boxed` made.   launch: not transposed; parameters are read.
     """
+    rows, keys = order
+    if not isinstance(rows, Boxes) or not isinstance(keys, Boxes):
+        return None
+    sides = _Tiles(rows, keys)
     whole = unboxed(program, order)
     grid = with_values(whole, {symbol: Const(value) for symbol, value in symbol_values(whole, launch)})
     values = {symbol: value for symbol in program.parameters if isinstance(value := launch.parameters.get(symbol.name), int)}
-    conditions = class_conditions(grid, order.rows, values) if order.rows.dilation == order.keys.dilation else None
+    conditions = class_conditions(grid, rows, values) if rows.dilation == keys.dilation else None
     if conditions is None:
         return None
     axes = [
-        [_Along(each.of, _of_axis(_Axis(grid, order, axis, each), launch, backward=backward)) for each in classes]
+        [_Along(each.of, _of_axis(_Axis(grid, sides, axis, each), launch, backward=backward)) for each in classes]
         for axis, classes in enumerate(conditions)
     ]
     if not all(each.schedule.closed_form for along in axes for each in along):
         return None
-    tiles = _Tiles(order.keys, order.rows) if backward else _Tiles(order.rows, order.keys)
+    tiles = _Tiles(keys, rows) if backward else sides
     start, stop = tiles.hull(axes)
     some = conjunction(*(tiles.member(axis, [(each.of, each.schedule.some) for each in along]) for axis, along in enumerate(axes)))
     full = conjunction(*(tiles.member(axis, [(each.of, each.schedule.full) for each in along]) for axis, along in enumerate(axes)))
@@ -79,7 +83,7 @@ class _Axis:
     """One axis of a grid in an order, within residue classes of one length."""
 
     grid: Program
-    order: Order
+    sides: _Tiles
     axis: int
     classes: ClassCondition
 
@@ -90,7 +94,7 @@ class _Axis:
 
     @property
     def block(self) -> tuple[int, int]:
-        return self.order.rows.box[self.axis], self.order.keys.box[self.axis]
+        return self.sides.rows.box[self.axis], self.sides.keys.box[self.axis]
 
 
 def _of_axis(axis: _Axis, launch: Launch, *, backward: bool) -> Schedule:

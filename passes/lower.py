@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, Const, Expr, S, Symbol, Table, symbols, tables
+from ..ir.order import Order
 from ..ir.plan import Gradient, Plan
 from ..ir.schedule import Piece, Schedule
 from ..ir.target import Target
@@ -70,6 +71,13 @@ def _gradient(score: Expr, wanted: Collection[str]) -> Gradient:
 
     found = derivatives(score)
     return Gradient(found.by_score, tuple((lookup, by) for lookup, by in found.by_lookup if lookup.table.name in wanted))
+
+
+def in_order(plan: Plan, order: Order | None) -> Plan:
+    """The plan of a program over positions of an order; where it looks tokens up, the table is among those that are passed."""
+    if order is None:
+        return plan
+    return replace(plan, order=order, tables=tuple(dict.fromkeys((*plan.tables, *order.tables))))
 
 
 def loop_expressions(schedule: Schedule) -> tuple[Expr, ...]:

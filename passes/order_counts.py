@@ -44,7 +44,7 @@ def in_boxes(axes: Sequence[Seen], boxes: Boxes, problem: Problem) -> Counted:
     """Tiles that are boxes, what hangs over the grid counted."""
     along = [_Along.of(seen, *sizes) for seen, *sizes in zip(axes, boxes.box, boxes.dilation, strict=True)]
     counts = [len(each.pairs) for each in along]
-    sampled = [_met_by_box(along, at) for at in _spread(counts)]
+    sampled = [_met_by_box(along, at) for at in _spread(boxes)]
     visited, full = math.prod(each.met for each in along), math.prod(each.filled for each in along)
     work = _work((visited, full, math.prod(counts)), _chunks(sampled), boxes.extents)
     return Counted(COSTS.predicted(work, STANDARD, problem) + COPY * problem.width * work.lines, _useful(axes, visited), visited, full)
@@ -78,12 +78,12 @@ def _sampled(tiles: int) -> list[int]:
     return sorted({at * (tiles - 1) // (SAMPLES - 1) for at in range(SAMPLES)})
 
 
-def _spread(counts: Sequence[int]) -> list[tuple[int, ...]]:
-    """Boxes of queries that are looked at: no two are in line along any axis, as far as there are boxes."""
+def _spread(boxes: Boxes) -> list[tuple[int, ...]]:
+    """Boxes of queries that are looked at, along each axis: no two are in line along any, as far as there are boxes, nor of one class."""
     steps = [math.sqrt(prime) % 1 for prime in (5, 2, 3, 7)]
-    return list(
-        dict.fromkeys(tuple(int((at + 0.5) * step % 1 * n) for n, step in zip(counts, steps, strict=False)) for at in range(SAMPLES))
-    )
+    sizes = zip(boxes.counts, boxes.dilation, steps, strict=False)
+    along = [[int((at + 0.5) * step % 1 * n) + at % apart * n for at in range(SAMPLES)] for n, apart, step in sizes]
+    return list(dict.fromkeys(zip(*along, strict=True)))
 
 
 # -- one axis ---------------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class _Along:
         inside = np.where(there, token, 0)
         pairs = (seen[inside][:, inside] & there[:, None] & there).reshape(len(token) // edge, edge, len(token) // edge, edge)
         rows = there.reshape(-1, edge)
-        filled = (pairs.all(axis=3) | ~rows[:, :, None]).all(axis=1) & rows.any(axis=1)[:, None]
+        filled = (pairs.all(axis=3) | ~rows[:, :, None]).all(axis=1) & rows.any(axis=1, keepdims=True)
         return _Along(pairs, rows, int(np.count_nonzero(pairs.any(axis=(1, 3)))), int(np.count_nonzero(filled)))
 
 

@@ -200,14 +200,16 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
 
         found = by_axis(prepared, variant.program, variant.order, launch, backward=backward)
         if found is not None:
-            return found
+            return replace(found, together=variant.together)
     if backward:
         return transposed_schedule(prepared, variant.block, launch)
     return derive_prepared(prepared, variant.block, launch, bind_lengths=False, together=variant.together).schedule
 
 
 def _plan(variant: Variant, schedule: Schedule) -> Plan:
-    plan = replace(_of_family(variant, schedule), order=variant.order)
+    from ..passes.lower import in_order
+
+    plan = in_order(_of_family(variant, schedule), variant.order)
     return replace(plan, num_warps=variant.warps, num_stages=variant.stages, registers=variant.registers) if variant.warps else plan
 
 

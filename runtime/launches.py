@@ -97,8 +97,8 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain, ragged: Ma
     length = request.positions or max(request.q_len + max(furthest, 0), request.k_len)
     tables = materialise.tables(request.program, request.bindings, length, request.query.device)
     launch = Launch(
-        q_len=request.q_len,
-        k_len=request.k_len,
+        q_len=request.row_positions,
+        k_len=request.key_positions,
         offset=request.offset,
         batch=request.batch,
         heads=request.heads,
@@ -108,8 +108,9 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain, ragged: Ma
         ragged=ragged,
     )
     shapes = {name: tuple(table.shape) for name, table in tables.items()}
+    tokens = launch._replace(offset=0, q_len=request.q_len, k_len=request.k_len)
     for offset in {request.offset, furthest}:
-        check_lookups(_moved(request.program, offset), launch._replace(offset=0), shapes)
+        check_lookups(_moved(request.grid or request.program, offset), tokens, shapes)
     kernel = kernel_of(variant, launch, toolchain)
     if kernel.schedule.route == "refined" and launch.ragged:
         everything = _everything(request, ragged)

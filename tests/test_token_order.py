@@ -21,7 +21,7 @@ from lacuna import patterns
 from lacuna.ir.expr import TRUE, Binary, Const, Op, Q, Symbol
 from lacuna.ir.order import Boxes, Order
 from lacuna.passes.axes import seen_along
-from lacuna.passes.box_order import best_order, boxed, candidates
+from lacuna.passes.box_order import best_order, boxed, candidates, considered
 from lacuna.passes.by_axis import by_axis
 from lacuna.passes.class_conditions import class_conditions
 from lacuna.passes.derive import derive
@@ -77,7 +77,7 @@ def test_all_positions_are_tokens_where_edges_and_dilation_divide_every_extent()
     assert (padded.positions, math.prod(padded.extents)) == (16 * 30, 13 * 30)
 
 
-def over(dense: np.ndarray, order: Order) -> tuple[np.ndarray, np.ndarray]:
+def over(dense: np.ndarray, order: Any) -> tuple[np.ndarray, np.ndarray]:
     """bool[positions, positions] of what is seen, and bool[positions] of the queries that are tokens."""
     rows, keys = tokens_of(order.rows), tokens_of(order.keys)
     return dense[rows][:, keys] & (rows >= 0)[:, None] & (keys >= 0), rows >= 0
@@ -94,7 +94,7 @@ def classes(seen: np.ndarray, rows: np.ndarray, edges: tuple[int, int]) -> np.nd
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> tuple[Any, Order]:
+def problems(draw: st.DrawFn) -> tuple[Any, Any]:
     rows = draw(some_boxes().filter(lambda boxes: 2 <= len(boxes.extents) <= 3 and math.prod(boxes.extents) <= 300))
     edges = tuple(draw(st.integers(1, 4)) for _ in rows.extents)
     apart = tuple(draw(st.integers(1, min(3, extent))) for extent in rows.extents)
@@ -107,7 +107,7 @@ def problems(draw: st.DrawFn) -> tuple[Any, Order]:
 
 @settings(max_examples=200 if PROVE else 6)
 @given(problems())
-def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem: tuple[Any, Order]) -> None:
+def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem: tuple[Any, Any]) -> None:
     pattern, order = problem
     expected, _ = over(lacuna.dense(pattern, math.prod(order.rows.extents))[0, 0].numpy(), order)
     launch = Launch(*expected.shape)
@@ -117,7 +117,7 @@ def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem:
 
 
 @st.composite
-def neighborhoods(draw: st.DrawFn) -> tuple[Any, Order]:
+def neighborhoods(draw: st.DrawFn) -> tuple[Any, Any]:
     """Generalized neighborhoods of any extents, in boxes of their residue classes."""
     axes = draw(st.integers(2, 3))
     numbers = st.lists(st.sampled_from([1, 2, 3, 4] if axes == 2 else [1, 2, 3]), min_size=axes, max_size=axes)
@@ -132,7 +132,7 @@ def neighborhoods(draw: st.DrawFn) -> tuple[Any, Order]:
 
 @settings(max_examples=1000 if PROVE else 25)
 @given(neighborhoods())
-def test_a_schedule_made_axis_by_axis_is_exact_forward_and_backward(problem: tuple[Any, Order]) -> None:
+def test_a_schedule_made_axis_by_axis_is_exact_forward_and_backward(problem: tuple[Any, Any]) -> None:
     pattern, order = problem
     seen, rows = over(lacuna.dense(pattern, math.prod(order.rows.extents))[0, 0].numpy(), order)
     for backward in (False, True):
@@ -182,6 +182,10 @@ CASES = [
     ((64, 32), (13, 9), 1, (4, 2), (False, True)),
     ((48, 32), (9, 8), 3, 1, (False, False)),
     ((8, 16, 16), (3, 5, 6), 1, (1, 2, 1), (True, False, False)),
+    ((13, 13), 5, 1, 1, False),
+    ((7, 50), (5, 9), (1, 4), 1, False),
+    ((23, 31), (5, 6), 1, (2, 3), (True, False)),  # classes of unequal size
+    ((5, 11, 13), (3, 5, 6), 1, (1, 2, 1), False),
 ]
 
 
@@ -194,7 +198,7 @@ def test_kernels_read_and_write_tensors_through_an_order(
     from lacuna.runtime.choices import orders as token_order
 
     pattern = patterns.gna(extents, window, stride, dilation, causal)
-    boxes = next(candidates(seen_along(pattern.program, {}) or ()))
+    boxes = list(candidates(seen_along(pattern.program, {}) or ()))[1]
     torch.manual_seed(0)
     tokens = math.prod(extents)
     query, key, value = (torch.randn(2, tokens, heads, 24 + 8 * n).to(dtype) for n, heads in ((0, 4), (0, 2), (1, 2)))
@@ -210,6 +214,58 @@ def test_kernels_read_and_write_tensors_through_an_order(
     allowed = {torch.float32: 2e-5, torch.bfloat16: 4e-2, torch.float64: 1e-12}[dtype]
     for flat, ordered in zip(*results, strict=True):
         assert (flat - ordered).abs().max() <= allowed * max(1.0, float(flat.abs().max().detach()))
+
+
+def guarded(shape: tuple[int, ...], dtype: torch.dtype, room: list[torch.Tensor]) -> torch.Tensor:
+    """Between sevens: [batch, heads, tokens, ...] in a tensor with tokens before and after."""
+    batch, heads, tokens, *rest = shape
+    whole = torch.full((batch, heads, tokens + 2 * GUARD, *rest), 7.0, dtype=dtype)
+    room.append(whole)
+    return whole[:, :, GUARD:-GUARD]
+
+
+GUARD = 64
+
+
+def test_what_hangs_over_a_grid_is_neither_read_nor_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lacuna.runtime import prepared
+    from lacuna.runtime.calls.request import Request
+    from lacuna.runtime.choices import orders as token_order
+    from lacuna.runtime.cpp import backward
+
+    extents, room = (7, 50), []
+    pattern = patterns.gna(extents, (5, 9), causal=(False, True))
+    boxes = Boxes(extents, (8, 8), (1, 1))
+    order = Order(boxes, boxes)
+    monkeypatch.setattr(token_order, "order_of", lambda *_, order=order: order)  # pyright: ignore[reportUnknownLambdaType]
+    prepared.forget_prepared()
+
+    def sums(like: torch.Tensor, dtype: torch.dtype, _: object) -> torch.Tensor:
+        return guarded((*like.shape[:3], 48), dtype, room)
+
+    def outputs(self: Request) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = (*self.query.shape[:3], self.value_dim)
+        return guarded(shape, torch.float32, room), guarded(shape[:3], torch.float32, room)
+
+    monkeypatch.setattr(Request, "new_outputs", outputs)
+    monkeypatch.setattr(backward, "_sums", sums)
+    operands = [guarded((1, 2, 350, 40), torch.float32, []) for _ in range(3)]
+    given: list[torch.Tensor] = []
+    for each in operands:
+        assert each._base is not None
+        each._base.fill_(torch.nan)
+        each.normal_()
+        given.append(each.requires_grad_())
+    out = attention(*given, pattern, backend="cpp")
+    found = torch.autograd.grad(out.sum(), given)
+    assert len(room) >= 5
+    for each in room:
+        assert (each[:, :, :GUARD] == 7).all()
+        assert (each[:, :, -GUARD:] == 7).all()
+    plain = [each.detach().contiguous().requires_grad_() for each in given]
+    expected = attention(*plain, pattern, backend="eager")
+    for ours, theirs in zip((out, *found), (expected, *torch.autograd.grad(expected.sum(), plain)), strict=True):
+        assert torch.allclose(ours, theirs, atol=2e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16] if PROVE else [torch.bfloat16], ids=str)
@@ -232,7 +288,7 @@ def test_a_call_in_boxes_is_within_the_tolerance_of_the_oracle(dtype: torch.dtyp
 # -- the choice -------------------------------------------------------------------------------------------------------
 
 
-def order_of(pattern: Any, extents: tuple[int, ...] | None = None) -> Order | None:
+def order_of(pattern: Any, extents: tuple[int, ...] | None = None) -> Any:
     return best_order(pattern.program, (), Problem(extents or pattern.program.space.extents, 128, 4, 16))
 
 
@@ -241,6 +297,30 @@ def test_windows_on_a_square_grid_get_square_boxes_and_dilation_its_residue_clas
     dilated = order_of(patterns.gna((128, 128), 13, dilation=2))
     assert dilated is not None
     assert dilated.rows.dilation == (2, 2)
+
+
+def test_boxes_hang_over_a_grid_of_odd_extents_where_they_pay_with_the_padding_counted() -> None:
+    assert order_of(patterns.gna((61, 67), 13)) == Order(Boxes((61, 67), (8, 8), (1, 1)), Boxes((61, 67), (8, 8), (1, 1)))
+    video = order_of(patterns.gna((15, 23, 29), (5, 9, 9)))
+    assert video is not None
+    assert video.rows.positions > 15 * 23 * 29
+    dilated = order_of(patterns.gna((61, 67), 5, dilation=4))
+    assert dilated is not None
+    assert dilated.rows.dilation == (4, 4)
+
+
+@pytest.mark.parametrize(("extents", "dilation"), [((20, 23), 1), ((16, 32), 1), ((21, 22), 2)], ids=str)
+def test_counts_of_an_order_are_those_of_its_schedule(extents: tuple[int, int], dilation: int) -> None:
+    pattern = patterns.gna(extents, 5, 1, dilation)
+    dense = lacuna.dense(pattern, math.prod(extents))[0, 0].numpy()
+    for each in considered(pattern.program, (), Problem(extents, 128, 4, 16)):
+        if each.boxes is None:
+            found = brute_force.classes(dense, 64, 64)
+        else:
+            seen, rows = over(dense, Order(each.boxes, each.boxes))
+            found = classes(seen, rows, (64, 64))
+        assert (each.visited, each.full) == (np.count_nonzero(found), np.count_nonzero(found == 2))
+        assert each.useful == pytest.approx(dense.sum() / (each.visited * 4096))
 
 
 def test_windows_of_whole_columns_get_columns() -> None:
@@ -256,7 +336,7 @@ def apart(q: Any, k: Any, *, step: Any, reach: Any) -> Any:
 
 def test_dilation_by_a_parameter_is_taken_class_by_class_at_its_value() -> None:
     values = (Symbol("step"), 4), (Symbol("reach"), 24)
-    order = best_order(apart(step=4, reach=24).on(64, 64).program, values, Problem((64, 64), 128, 4, 16))
+    order: Any = best_order(apart(step=4, reach=24).on(64, 64).program, values, Problem((64, 64), 128, 4, 16))
     assert order is not None
     assert order.rows.dilation == (4, 4)
     program = boxed(apart(step=4, reach=24).on(64, 64).program, order)
@@ -294,8 +374,8 @@ def per_head(q: Any, k: Any, h: Any) -> Any:
 
 @pytest.mark.parametrize(
     "pattern",
-    [raster.on(64, 64), per_head.on(64, 64), patterns.gna((61, 67), 13), patterns.gna((64, 64), 64), patterns.gna((64, 64), (3, 64))],
-    ids=["raster order", "per head", "odd extents", "dense", "whole rows"],
+    [raster.on(64, 64), per_head.on(64, 64), patterns.gna((13, 13), 5), patterns.gna((64, 64), 64), patterns.gna((64, 64), (3, 64))],
+    ids=["raster order", "per head", "as many tiles with padding", "dense", "whole rows"],
 )
 def test_row_major_order_stays_where_boxes_do_not_help(pattern: Any) -> None:
     assert order_of(pattern) is None

@@ -157,7 +157,7 @@ def _name(job: Job) -> str:
     words = [variant.program.name, variant.dtype, f"d{dim}" if dim == value_dim else f"d{dim}v{value_dim}", variant.family]
     words += ["short"] if job.rows == "short" and variant.family == "forward" else []
     words += ["moved"] if variant.shifted and variant.family != "decode" else []
-    words += ["boxes", "x".join(map(str, variant.order.rows.box))] if variant.order else []
+    words += ["boxes", "x".join(map(str, variant.order.rows.box))] if variant.order and isinstance(variant.order.rows, Boxes) else []
     words += ["grad", *variant.wanted] if variant.wanted else []
     return re.sub(r"[^A-Za-z0-9_]", "_", "_".join(words).strip("_"))
 

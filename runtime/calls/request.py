@@ -58,6 +58,7 @@ class Request(NamedTuple):
     from_end: row 0 of an item is at its keys less its rows, which only a GPU knows; `offset` says nothing.
     left:     names in `ragged` of the caller's own tensors on a GPU, which the host has not looked at.
     order:    in which tiles take the tokens of the program's grid, where that is not their order in memory.
+    grid:     the program over tokens, where `program` is over the positions of an order.
     """
 
     query: Tensor
@@ -76,6 +77,17 @@ class Request(NamedTuple):
     from_end: bool = False
     left: frozenset[str] = frozenset()
     order: Order | None = None
+    grid: Program | None = None
+
+    @property
+    def row_positions(self) -> int:
+        """Of queries in tiles: rows, and with an order what no row has."""
+        return self.q_len if self.order is None else self.order.rows.positions
+
+    @property
+    def key_positions(self) -> int:
+        """Of keys in tiles, likewise."""
+        return self.k_len if self.order is None else self.order.keys.positions
 
     @property
     def moved(self) -> bool:

@@ -34,7 +34,9 @@ def ordered(request: Request, family: str = "forward") -> Request:
 
 
 def in_order(request: Request, order: Order | None) -> Request:
-    return request if order is None else request._replace(program=over_positions(request.program, order), order=order)
+    if order is None:
+        return request
+    return request._replace(program=over_positions(request.program, order), order=order, grid=request.program)
 
 
 def _is_plain(request: Request) -> bool:
@@ -96,7 +98,7 @@ def predicted(variant: Variant, values: Values) -> Order | None:
 
 def _best_of(offered: tuple[Order | None, ...], variant: Variant, values: Values) -> Order | None:
     """The one of some orders that the model likes best; None is row-major and one of them."""
-    boxes = tuple(order.rows for order in offered if order is not None)
+    boxes = tuple(order.rows for order in offered if order is not None and isinstance(order.rows, Boxes))
     return _order(next((each.boxes for each in _considered(variant, values, boxes)), None)) if boxes else None
 
 
@@ -124,7 +126,10 @@ def _question(variant: Variant, values: Values) -> Question:
 
 
 def _numbers(order: Order | None) -> tuple[int, ...]:
-    return (0,) if order is None else (*order.rows.box, *order.rows.dilation)
+    if order is None:
+        return (0,)
+    assert isinstance(order.rows, Boxes)  # a table is nobody's choice but the caller's
+    return (*order.rows.box, *order.rows.dilation)
 
 
 def possible(numbers: tuple[int, ...], program: Program) -> bool:

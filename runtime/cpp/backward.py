@@ -119,7 +119,7 @@ def _planes(request: Request) -> int:
 
 def _groups(request: Request, block: Block) -> int:
     """Runs of tiles per plane: enough work items for many threads, from shapes alone."""
-    tiles = min(-(-request.q_len // block[0]), -(-request.k_len // block[1]))
+    tiles = min(-(-request.row_positions // block[0]), -(-request.key_positions // block[1]))
     return max(1, min(-(-ITEMS // _planes(request)), max(LEAST_GROUPS, tiles // GROUP), MOST_GROUPS, tiles))
 
 

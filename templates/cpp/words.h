@@ -29,22 +29,28 @@ inline word word_of(const stored *a) {
   } else return word(widened(*a));
 }
 
-// The token of row `r` of a tile whose first row has the position `first`.
+// The token of row `r` of a tile whose first row has the position `first`; less than 0 where there is none.
 struct query_rows {
   int64_t first;
-  int64_t operator()(int64_t r) const { return query_token(first + r); }
+  const place &sees;
+  int64_t operator()(int64_t r) const { return query_token(first + r, sees); }
 };
 struct key_rows {
   int64_t first;
-  int64_t operator()(int64_t r) const { return key_token(first + r); }
+  const place &sees;
+  int64_t operator()(int64_t r) const { return key_token(first + r, sees); }
 };
+
+// Where a token starts; what is no token is read as zeros.
+constexpr stored NOTHING[D > DV ? D : DV] = {};  // as long as a row of either
+inline const stored *row_of(const stored *from, int64_t token, int64_t stride) { return PADDED && token < 0 ? NOTHING : from + token * stride; }
 
 // Rows as words down them: word [r][d] holds number d of rows EACH * r and on; what is past `width` is 0. Row r is token at(r) of `from`.
 template <int64_t width, int64_t padded, typename At>
 [[gnu::noinline]] void lay_down(const stored *from, int64_t stride, const At at, int64_t rows, word *to) {
   for (int64_t r = 0; r < rows; r += EACH, to += padded) {
-    const stored *row = from + at(r) * stride;
-    if (const stored *next = from + at(r + 1) * stride; r + 1 < rows)
+    const stored *row = row_of(from, at(r), stride);
+    if (const stored *next = row_of(from, at(r + 1), stride); r + 1 < rows)
       for (int64_t d = 0; d < width; ++d) to[d] = word_of(row + d, next + d);
     else
       for (int64_t d = 0; d < width; ++d) to[d] = word_of(row + d);
@@ -123,7 +129,7 @@ template <int64_t width, int64_t columns, typename At>
       const int64_t plain = smaller(int64_t(LANES), whole - n);  // words of two numbers, where words have two
       for (int64_t i = 0; i < LANES; ++i) {
         word *line = tile + i * LANES;
-        const stored *row = from + at(r + i) * stride + n * EACH;
+        const stored *row = row_of(from, at(r + i), stride) + n * EACH;
         if (r + i >= rows) std::memset(line, 0, LANES * sizeof(word));
         else if (plain == LANES)
           for (int64_t j = 0; j < LANES; ++j) line[j] = word_of(row + j * EACH, row + j * EACH + 1);
