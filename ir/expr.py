@@ -289,13 +289,13 @@ def names(expr: Expr) -> frozenset[str]:
 def symbols(*roots: Expr) -> tuple[Symbol, ...]:
     """The symbols that `roots` read, by name."""
     found = {node for node in walk(*roots) if isinstance(node, Symbol)}
-    return tuple(sorted(found, key=lambda symbol: symbol.name))
+    return tuple(sorted(found, key=lambda symbol: (symbol.name, symbol.of.value)))
 
 
 def tables(*roots: Expr) -> tuple[Table, ...]:
     """The tables that `roots` read, by name."""
     found = {node.table for node in walk(*roots) if isinstance(node, Lookup)}
-    return tuple(sorted(found, key=lambda table: table.name))
+    return tuple(sorted(found, key=lambda table: (table.name, table.dtype, table.rank, table.monotone)))
 
 
 # -- building ---------------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from ..ir.expr import (
     fold,
     walk,
 )
+from .coalesce import coalesced
 
 BUDGET = 400_000  # of the projection, which everything rests on
 SMALL_BUDGET = 100_000  # of what has a cheaper way out
@@ -124,8 +125,8 @@ def relations(problem: Problem, budget: int = BUDGET) -> Sets:
     builder = _Builder(problem)
     with budgeted(builder.context, budget):
         grid = builder.on_tiles(builder.grid())
-        some = builder.projected(builder.tile(keys_inside=True), problem.mask).gist(grid).coalesce()
-        unfilled = builder.projected(builder.tile(), problem.unmask).coalesce()
+        some = coalesced(builder.projected(builder.tile(keys_inside=True), problem.mask).gist(grid))
+        unfilled = coalesced(builder.projected(builder.tile(), problem.unmask))
     small = min(budget, SMALL_BUDGET)
     full = builder.filled(unfilled, small)
     even = _even_full(builder, min(budget, EVEN_BUDGET), full.n_basic_set()) if full is not None and full.n_basic_set() > 1 else None
@@ -136,7 +137,7 @@ def _even_full(builder: _Builder, budget: int, pieces: int) -> isl.Set | None:
     """Tiles all of whose `block_q` rows see every key, past `Lq` or not; None unless that takes fewer than `pieces` basic sets."""
     try:
         with budgeted(builder.context, budget):
-            unfilled = builder.projected(builder.tile(rows_inside=False), builder.problem.unmask).coalesce()
+            unfilled = coalesced(builder.projected(builder.tile(rows_inside=False), builder.problem.unmask))
         found = builder.filled(unfilled, budget)
     except OverBudget:
         return None
@@ -239,7 +240,7 @@ class _Builder:
         whole = self.on_tiles(self.whole_key_tile().intersect(self.grid()))
         try:
             with budgeted(self.context, budget):
-                full = whole.subtract(unfilled).compute_divs().coalesce().gist(whole).coalesce()
+                full = coalesced(coalesced(whole.subtract(unfilled).compute_divs()).gist(whole))
         except OverBudget:
             return None
         return None if full.n_basic_set() > 4 * max(1, unfilled.n_basic_set()) else full
