@@ -64,6 +64,12 @@ def test_large_tiles_do_not_spill_and_use_matrix_units_and_copies(target: str, d
         assert instruction in made.assembly
 
 
+def test_a_kernel_that_the_assembler_holds_down_gets_the_registers_there_are() -> None:
+    """Left alone it spills 8 bytes at 128 registers, so that four programs run at once."""
+    made = compiled(variant("sm_80", 32), named("sm_80", (128, 32, 4, 3), 32)).resources
+    assert made.spills == 0 < 128 < made.registers
+
+
 @pytest.mark.parametrize("target", ["sm_80", "sm_90"])
 @pytest.mark.parametrize(("program", "dtype"), [("all", "bf16"), ("window", "f32")])
 def test_what_a_call_gets_does_not_spill(target: str, program: str, dtype: str) -> None:

@@ -26,6 +26,8 @@ from ...codegen.print_triton import names_of
 from ...codegen.triton_arguments import LENGTHS
 from ...ir.expr import Kind
 from ...ir.plan import Plan
+from ...passes.gpu_limits import limits_of
+from ...passes.gpu_resources import most_registers
 from ..gpu.binary import HIDDEN, SIZES, Binary, Fixed, Layout, Slot, Specialisation
 from .kernel import ALIGNED, ALIGNMENT_BYTES, BYTES, INDEX, Loaded, Signature, load, meant, options
 
@@ -144,6 +146,25 @@ def specialised(kernel: Loaded, plan: Plan, target: str, special: Specialisation
     if target not in TARGETS:
         known = ", ".join(f"`{name}`" for name in TARGETS)
         raise NotImplementedError(f"there are no kernels for `{target}`, a GPU that nothing was compiled for yet.\n  write one of {known}")
+    source, kinds = _source(kernel, plan, special, merge=merge)
+    slots = tuple(Slot(name, kind) for name, kind in kinds.items() if kind != "constexpr")
+    family = "merge" if merge else plan.family
+
+    def made(**bound: int) -> Compiled:
+        with knobs.compilation.scope():
+            knobs.compilation.disable_line_info = True  # a binary says nothing of the machine that it was made on
+            found = triton.compile(source, target=TARGETS[target], options={**options(kernel.signature), **bound})
+        read = _of_nvidia if TARGETS[target].backend == "cuda" else _of_amd
+        return read(found, _layout(found.metadata, family, target, (slots, special)))
+
+    first = made()
+    room = _room(target, kernel.signature.num_warps)
+    held_down = family == "forward" and first.resources.spills > 0 and first.resources.registers < room
+    return made(maxnreg=room) if held_down else first
+
+
+def _source(kernel: Loaded, plan: Plan, special: Specialisation, *, merge: bool) -> tuple[ASTSource, dict[str, str]]:
+    """What Triton compiles, and the type of every argument."""
     function = _function(kernel, merge)
     order: list[str] = function.arg_names
     fixed = dict(special.fixed)
@@ -157,12 +178,15 @@ def specialised(kernel: Loaded, plan: Plan, target: str, special: Specialisation
         constexprs={name: meant(name, value) for name, value in special.fixed},
         attrs={(order.index(name),): [["tt.divisibility", ALIGNMENT_BYTES]] for name in special.aligned},
     )
-    with knobs.compilation.scope():
-        knobs.compilation.disable_line_info = True  # a binary says nothing of the machine that it was made on
-        made = triton.compile(source, target=TARGETS[target], options=options(kernel.signature))
-    slots = tuple(Slot(name, kind) for name, kind in kinds.items() if kind != "constexpr")
-    read = _of_nvidia if TARGETS[target].backend == "cuda" else _of_amd
-    return read(made, _layout(made.metadata, "merge" if merge else plan.family, target, (slots, special)))
+    return source, kinds
+
+
+def _room(target: str, warps: int) -> int:
+    """Registers a thread may have that the assembler can be told of; 0 where it holds none back.
+
+    NVIDIA's would rather spill a few bytes than run fewer programs at once, unless it is told a bound.
+    """
+    return most_registers(limits_of(target), warps) if TARGETS[target].backend == "cuda" else 0
 
 
 def _function(kernel: Loaded, merge: bool) -> Any:  # noqa: ANN401 (a function of Triton's)
