@@ -32,11 +32,13 @@ class Tiled(NamedTuple):
 
     def _digit(self, node: Expr) -> Expr | None:
         """A quotient of the position, or a remainder of one."""
+        if node is self.position:
+            return self.tile if self.edge == 1 else None
         number, size = _divided(node, Op.MOD) or (node, 0)
         stride = 1
         while (found := _divided(number, Op.FLOORDIV)) is not None:
             number, stride = found[0], stride * found[1]
-        if number is not self.position or node is self.position:
+        if number is not self.position:
             return None
         if stride % self.edge == 0:
             return _remainder(_quotient(self.tile, stride // self.edge), size)

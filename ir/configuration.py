@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .order import Order
+
 
 class Configuration(NamedTuple):
     """One way to run a family of Triton kernels.
@@ -25,3 +27,13 @@ class Configuration(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.block_q} x {self.block_k}, {self.warps} warps, {self.stages} stages"
+
+
+class Cut(NamedTuple):
+    """How a grid is cut for a Triton kernel. order: None where tiles are runs of row-major tokens."""
+
+    configuration: Configuration
+    order: Order | None = None
+
+    def __str__(self) -> str:
+        return f"{self.configuration}, {'row-major' if self.order is None else self.order}"

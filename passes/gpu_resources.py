@@ -95,6 +95,23 @@ def pair_values(program: Program) -> float:
 PAIRED = 3.5
 
 
+COPIED = 1.0
+
+
+def ordered_values(problem: Problem, program: Program) -> float:
+    """The same of a program on a grid over positions of an order.
+
+    Where the tensor unit copies boxes, threads compute no addresses: with all that this leaves for sm_90 no neighborhood spilled.
+    """
+    whole = pair_values(program)
+    return min(whole, COPIED) if copies(problem) and whole <= PAIRED else whole
+
+
+def copies(problem: Problem) -> bool:
+    """Whether keys and values of a kernel come through tensor descriptors."""
+    return problem.half and problem.family == "forward" and problem.target in ("sm_90", "sm_100")
+
+
 def resources(problem: Problem, configuration: Configuration) -> Resources:
     """As the compiler would find them."""
     limits = problem.limits

@@ -28,7 +28,8 @@ from ...passes.launch import Launch
 from ...passes.residues import residues
 from ..calls import materialise
 from ..calls.merging import Bindings, resolved
-from ..choices.orders import over_positions, predicted
+from ..choices.orders import predicted
+from ..choices.positions import over_positions
 from ..kernels import Variant
 from .spec import KernelSpec, name_of
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..kernels import Variant
 
 MODEL, MEASURED = "model", "measured"
-MOST_NUMBERS = 8
+MOST_NUMBERS = 17  # of a cut of a grid of four axes
 
 
 class Subject(NamedTuple):
@@ -38,7 +38,7 @@ class Subject(NamedTuple):
 class Question(NamedTuple):
     """What a choice is made for.
 
-    what:     `tile shape` or `token order` (C++), or `configuration` (Triton).
+    what:     `tile shape` or `token order` (C++), or `configuration` or `cut` (Triton).
     compiler: identity of what compiles kernels; another one may want another choice.
     """
 
@@ -60,7 +60,7 @@ class Question(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """numbers: edges of a tile, or the fields of a `Configuration`.   origin: MODEL or MEASURED."""
+    """numbers: edges of a tile, the fields of a `Configuration`, or a cut as `cuts` writes it.   origin: MODEL or MEASURED."""
 
     numbers: tuple[int, ...]
     origin: str

@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from typing import TYPE_CHECKING
 
-from ...ir.expr import Symbol, walk
 from ...ir.order import Boxes, Order
 from ...ir.program import Program
-from ...ir.target import SHORT_ROWS
 from ..bundles.registry import orders_found
-from ..calls import materialise
 from ..calls.request import Request
 from ..cpp.launch import BOXES_BLOCK, target_here, variant_of
 from ..cpp.toolchain import CompilerMissing, find_compiler
 from .kept import MEASURED, Choice, Question, Subject, keep, keep_predicted, kept
+from .positions import Values, in_order, is_plain, values_of_mask
 from .shapes import problem_of
 
 if TYPE_CHECKING:
     from ...passes.box_order import Considered
     from ..kernels import Variant
 
-Values = tuple[tuple[Symbol, int], ...]
 _chosen: dict[tuple[Variant, Values], Order | None] = {}
 
 
 def ordered(request: Request, family: str = "forward") -> Request:
-    """The request over positions of the best order for a pass; itself where that is the row-major one."""
-    if request.program.space.rank < 2 or not _is_plain(request):
+    """The request over positions of the order that is asked for, or of the best one for a pass; itself where that is row-major."""
+    if request.asked is not None:
+        return in_order(request, request.asked)
+    if request.program.space.rank < 2 or not is_plain(request):
         return request
     return in_order(request, order_of(request, family))
-
-
-def in_order(request: Request, order: Order | None) -> Request:
-    if order is None:
-        return request
-    return request._replace(program=over_positions(request.program, order), order=order, grid=request.program)
-
-
-def _is_plain(request: Request) -> bool:
-    """Whether tokens are those of the grid, all of them, on both sides."""
-    tokens = math.prod(request.program.space.extents)
-    whole = request.fills_tensors and request.offset == 0 and request.q_len == request.k_len == tokens
-    return whole and tokens > SHORT_ROWS
 
 
 def order_of(request: Request, family: str) -> Order | None:
@@ -68,22 +52,13 @@ def keep_order(request: Request, family: str, order: Order | None) -> None:
 
 def orders_considered(request: Request, family: str) -> tuple[Order | None, ...]:
     """What the model ranks, the best first; None is row-major. Nothing where it has no say."""
-    if request.program.space.rank < 2 or not _is_plain(request):
+    if request.program.space.rank < 2 or not is_plain(request):
         return ()
     return tuple(_order(each.boxes) for each in _considered(*_asked(request, family)))
 
 
 def _asked(request: Request, family: str) -> tuple[Variant, Values]:
-    parameters = materialise.parameters(request.program, request.bindings)
-    values = tuple((Symbol(name), value) for name in _read_by_mask(request.program) if isinstance(value := parameters[name], int))
-    return variant_of(request, target_here())._replace(family=family), values
-
-
-@functools.lru_cache(maxsize=1024)
-def _read_by_mask(program: Program) -> tuple[str, ...]:
-    """Names of parameters: those of a score decide no order."""
-    read = set(walk(program.mask))
-    return tuple(sorted(symbol.name for symbol in program.parameters if symbol in read))
+    return variant_of(request, target_here())._replace(family=family), values_of_mask(request)
 
 
 def forget_orders() -> None:
@@ -148,11 +123,3 @@ def _considered(variant: Variant, values: Values, offered: tuple[Boxes, ...] | N
     from ...passes.box_order import considered  # what the cache holds is not predicted again
 
     return considered(variant.program, values, problem_of(variant), offered)
-
-
-@functools.lru_cache(maxsize=1024)
-def over_positions(program: Program, order: Order) -> Program:
-    """The program over positions of an order."""
-    from ...passes.box_order import boxed  # few patterns need it, and every start would load it
-
-    return boxed(program, order)

@@ -19,7 +19,7 @@ from . import call as triton_call
 from . import decode as triton_decode
 from .call import Call
 from .decode import Split
-from .launch import SPANS, call_of, loaded, sources_of_lengths, target_of, toolchain, values_for, variant_of
+from .launch import SPANS, call_of, loaded, served, sources_of_lengths, target_of, toolchain, values_for
 from .on_gpu import GpuKernel, Ready
 
 if TYPE_CHECKING:
@@ -58,8 +58,9 @@ def _run(request: Request, outputs: tuple[Tensor, Tensor]) -> None:
 
 
 def _call(request: Request, outputs: tuple[Tensor, Tensor]) -> tuple[Kernel, Call]:
-    values = values_for(request, variant_of(request, target_of(request.query.device)))
-    return values.kernel, call_of(request, values, outputs)
+    placed, variant = served(request, target_of(request.query.device))
+    values = values_for(placed, variant)
+    return values.kernel, call_of(placed, values, outputs)
 
 
 def _few_rows(kernel: Kernel) -> bool:

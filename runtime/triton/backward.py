@@ -16,7 +16,7 @@ from ...codegen.triton_arguments import KEYS, PAIRS, ROWS, TILES
 from ..calls.gradients import Gradients, Saved
 from ..calls.request import NAMES, Request
 from ..calls.residue_classes import residue_classes
-from ..choices.configurations import configured
+from ..choices.cuts import cut
 from ..kernels import Variant
 from .call import Call, shared_arguments, turns, turns_of_queries
 from .kernel import Kernel, Start, start, strides_by_axis, strides_in_units
@@ -98,8 +98,8 @@ class Work:
         return self.rows == slice(None)
 
     def launch_of(self, family: str) -> tuple[Kernel, Call]:
-        request = self.request
-        values = values_for(request, _variant_of(request, family, tuple(self.totals)))
+        request, variant = _served(self.request, family, tuple(self.totals))
+        values = values_for(request, variant)
         call = call_of(request, values, (self.saved.out, self.lse))
         return loaded(values.kernel), call
 
@@ -120,11 +120,12 @@ def _table(request: Request, name: str) -> Tensor:
     return table
 
 
-def _variant_of(request: Request, family: str, wanted: tuple[str, ...]) -> Variant:
+def _served(request: Request, family: str, wanted: tuple[str, ...]) -> tuple[Request, Variant]:
+    """A kernel, and the request as it takes it."""
     moved = request.moved
     target, dtype = target_of(request.query.device), NAMES[request.query.dtype]
     dims = (request.head_dim, request.value_dim)
-    return configured(Variant(request.program, target, dtype, dims, (0, 0), moved, family, wanted), request)
+    return cut(Variant(request.program, target, dtype, dims, (0, 0), moved, family, wanted), request)
 
 
 class Step(NamedTuple):
@@ -148,7 +149,7 @@ def _of_queries(work: Work) -> Iterator[Step]:
     """Fills the gradient of the queries and `delta`."""
     request = work.request
     kernel, call = work.launch_of("backward_queries")
-    tiles = -(-request.q_len // kernel.signature.block_q)
+    tiles = -(-call.q_len // kernel.signature.block_q)
     programs = tiles * request.heads * request.batch
     half = {"q": request.query, "k": request.key, "v": request.value, "rise": work.saved.grad_out}
     unit, strides = strides_in_units({**half, "out": work.saved.out, "grad": work.query})
@@ -220,7 +221,7 @@ def _of_keys(work: Work) -> Step:
         "CLIPPED": items > 1 and request.ragged.k_lens is not None,
     }
     given["first_offset"] = given.pop("offset")
-    tiles = -(-request.k_len // kernel.signature.block_q)
+    tiles = -(-call.k_len // kernel.signature.block_q)
     return Step(kernel, Start(tiles * planes, given), slots)
 
 

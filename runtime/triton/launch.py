@@ -20,6 +20,7 @@ from ..bundles import registry as bundle_registry
 from ..bundles.kernel import BundledKernel
 from ..calls.request import NAMES, Request
 from ..choices.configurations import FEW_ROWS, configured
+from ..choices.cuts import cut
 from ..gpu.devices import gpu_of
 from ..kernels import Kernel, Toolchain, Variant
 from ..launches import Values, values_of
@@ -36,15 +37,23 @@ def target_of(device: torch.device) -> Target:
     return INTERPRETER if gpu is None else gpu.target
 
 
+def served(request: Request, target: Target) -> tuple[Request, Variant]:
+    """The kernel of a forward pass, and the request as it takes it: over positions, where the tokens of a grid are taken in boxes."""
+    return cut(unconfigured(request, target), request)
+
+
 def variant_of(request: Request, target: Target) -> Variant:
-    """The kernel of a forward pass."""
+    """The kernel of a forward pass over row-major tokens."""
+    return configured(unconfigured(request, target), request)
+
+
+def unconfigured(request: Request, target: Target) -> Variant:
+    """The kernel of a forward pass, but for its tiles."""
     moved = request.moved
     variant = Variant(request.program, target, NAMES[request.query.dtype], (request.head_dim, request.value_dim), (0, 0), moved)
     if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
-        variant = variant._replace(shifted=True, family="decode")
-    else:
-        variant = variant._replace(together=heads_together(request.program, request.heads // max(1, request.kv_heads)))
-    return configured(variant, request)
+        return variant._replace(shifted=True, family="decode")
+    return variant._replace(together=heads_together(request.program, request.heads // max(1, request.kv_heads)))
 
 
 def values_for(request: Request, variant: Variant) -> Values:
@@ -61,8 +70,8 @@ def call_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) ->
         out=out,
         lse=lse,
         batch=request.batch,
-        q_len=request.q_len,
-        k_len=request.k_len,
+        q_len=request.row_positions,
+        k_len=request.key_positions,
         offset=END if request.from_end else request.offset,
         scale=request.scale,
         ragged=request.ragged,

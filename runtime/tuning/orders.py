@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 
 from ...ir.order import Order
 from ..calls.request import Request
-from ..choices.orders import in_order, keep_order, order_of, orders_considered
+from ..choices.orders import keep_order, order_of, orders_considered
+from ..choices.positions import in_order
 from ..choices.shapes import chosen
 from ..cpp.launch import target_here, variant_of
 from ..cpp.threads import one_thread

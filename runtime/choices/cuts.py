@@ -1,0 +1,165 @@
+"""How Triton kernels cut a grid, into boxes or runs of tokens: from memory, a loaded bundle, the cache, or the model, in this order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...ir.configuration import Configuration, Cut
+from ...ir.order import Boxes, Order
+from ...ir.program import Program
+from ..bundles.registry import orders_found, tiling_found
+from ..calls.request import Request
+from ..kernels import Variant
+from .configurations import INTERPRETED, compiler_identity, configured, problem_of, with_configuration
+from .configurations import possible as possible_configuration
+from .kept import MEASURED, Choice, Question, Subject, keep, keep_predicted, kept
+from .positions import Values, in_order, is_plain, over_positions, values_of_mask
+
+if TYPE_CHECKING:
+    from ...passes.gpu_orders import Considered
+
+FIELDS = len(Configuration._fields)
+ROW_MAJOR = (0,)
+
+_chosen: dict[tuple[Subject, int], Cut | None] = {}
+
+
+def cut(variant: Variant, request: Request) -> tuple[Request, Variant]:
+    """The request over positions of the best order for a kernel, and the kernel with its tiles.
+
+    Where row-major tokens are best, the request itself, and the configuration that calls off grids get.
+
+    variant: of the program of the request; whatever it has of tiles does not matter.
+    """
+    if request.program.space.rank < 2 or variant.family == "decode" or not is_plain(request):
+        return request, configured(variant, request)
+    return _cut_as(variant, request, _cut_of(variant, request))
+
+
+def _cut_as(variant: Variant, request: Request, found: Cut | None) -> tuple[Request, Variant]:
+    if found is None or found.order is None:
+        return request, configured(variant, request)
+    return in_order(request, found.order), with_cut(variant, found)
+
+
+def with_cut(variant: Variant, found: Cut) -> Variant:
+    """The variant of a program on a grid as a kernel over positions."""
+    if found.order is None:
+        return with_configuration(variant, found.configuration)
+    boxed = variant._replace(program=over_positions(variant.program, found.order), order=found.order, shifted=False)
+    return with_configuration(boxed, found.configuration)
+
+
+def _cut_of(variant: Variant, request: Request) -> Cut | None:
+    known = _asked(variant, request)
+    if known not in _chosen:
+        _chosen[known] = _shipped(variant, request.q_len) or _kept(variant, known, values_of_mask(request))
+    return _chosen[known]
+
+
+def _asked(variant: Variant, request: Request) -> tuple[Subject, int]:
+    """A choice goes for the values of what the mask reads, and for the query heads in a tile."""
+    numbers = " ".join(f"{symbol.name}={value}" for symbol, value in values_of_mask(request))
+    return Subject.of(variant, f"{numbers} together={variant.together}".strip()), variant.together
+
+
+def forget_cuts() -> None:
+    """Drop every choice of this process, as a new one would start."""
+    _chosen.clear()
+
+
+# -- from elsewhere ---------------------------------------------------------------------------------------------------
+
+
+def _shipped(variant: Variant, rows: int) -> Cut | None:
+    """As the kernels of a loaded bundle are cut, those in boxes first: a machine with a bundle can perhaps build nothing else."""
+    offered = orders_found(variant._replace(order=None), rows)
+    for order in (*(each for each in offered if each is not None), *(None for each in offered if each is None)):
+        boxed = variant if order is None else variant._replace(program=over_positions(variant.program, order), order=order)
+        tiling = tiling_found(boxed, rows)
+        if tiling is not None:
+            block = tiling.block[0] * tiling.together, tiling.block[1]
+            return Cut(Configuration(*block, tiling.warps, tiling.stages, tiling.registers), order)
+    return None
+
+
+def _kept(variant: Variant, known: tuple[Subject, int], values: Values) -> Cut | None:
+    if variant.target.name == "interpreter":
+        return predicted(variant, values)
+    question = _question(known[0])
+    found = kept(question)
+    if found is not None and possible(found.numbers, variant.program):
+        return cut_of_numbers(found.numbers, variant.program.space.extents)
+    best = predicted(variant, values)
+    keep_predicted(question, numbers_of(best))
+    return best
+
+
+def _question(subject: Subject) -> Question:
+    return Question("cut", subject, compiler_identity())
+
+
+def numbers_of(found: Cut | None) -> tuple[int, ...]:
+    """As the cache holds them: a configuration, edges of boxes of queries and of keys, their dilation."""
+    if found is None or not isinstance(order := found.order, Order):
+        return ROW_MAJOR
+    assert isinstance(order.rows, Boxes)
+    assert isinstance(order.keys, Boxes)
+    return (*found.configuration, *order.rows.box, *order.keys.box, *order.rows.dilation)
+
+
+def cut_of_numbers(numbers: tuple[int, ...], extents: tuple[int, ...]) -> Cut | None:
+    """None is row-major."""
+    if len(numbers) != FIELDS + 3 * len(extents):
+        return None
+    configuration, rest, rank = Configuration(*numbers[:FIELDS]), numbers[FIELDS:], len(extents)
+    sides = (Boxes(extents, rest[at : at + rank], rest[2 * rank :]) for at in (0, rank))
+    return Cut(configuration, Order(*sides))
+
+
+def possible(numbers: tuple[int, ...], program: Program) -> bool:
+    """Whether kernels of a program on a grid can be cut as these numbers say."""
+    if numbers == ROW_MAJOR:
+        return True
+    found = cut_of_numbers(numbers, program.space.extents)
+    if found is None or found.order is None or not possible_configuration(tuple(found.configuration)):
+        return False
+    rows, keys = found.order
+    assert isinstance(rows, Boxes)
+    assert isinstance(keys, Boxes)
+    whole = keys.fit and rows.fit and keys.tokens == found.configuration.block_k
+    return whole and found.configuration.block_q % rows.tokens == 0
+
+
+# -- predicted --------------------------------------------------------------------------------------------------------
+
+
+def predicted(variant: Variant, values: Values) -> Cut | None:
+    """The cut that the model takes; None where the mask is no product of axes."""
+    return next((each.cut for each in considered(variant, values)), None)
+
+
+def considered(variant: Variant, values: Values) -> tuple[Considered, ...]:
+    """What the model ranks, the best first. The interpreter has small tiles."""
+    from ...passes.gpu_orders import considered as ranked  # what the cache holds is not predicted again
+
+    offered = (INTERPRETED,) if variant.target.name == "interpreter" else None
+    return ranked(variant.program, values, problem_of(variant), variant.together, offered)
+
+
+def cuts_considered(variant: Variant, request: Request) -> tuple[Cut, ...]:
+    """Cuts into boxes that the model ranks, the best first; nothing where it has no say."""
+    if request.program.space.rank < 2 or variant.family == "decode" or not is_plain(request):
+        return ()
+    return tuple(each.cut for each in considered(variant, values_of_mask(request)))
+
+
+def keep_cut(variant: Variant, request: Request, found: Cut) -> None:
+    """Let this be the choice from now on, here and in every process that starts with this cache.
+
+    Raises:
+        CacheUnwritable: the cache folder takes no files.
+    """
+    known = _asked(variant, request)
+    keep(_question(known[0]), Choice(numbers_of(found), MEASURED))
+    _chosen[known] = found

@@ -1,0 +1,51 @@
+"""Requests on grids over positions of an order: which ones can be, and what they are then."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+from ...ir.expr import Symbol, walk
+from ...ir.order import Order
+from ...ir.program import Program
+from ...ir.target import SHORT_ROWS
+from ..calls import materialise
+from ..calls.request import Request
+
+Values = tuple[tuple[Symbol, int], ...]
+"""Of the symbols that a mask reads."""
+
+
+def is_plain(request: Request) -> bool:
+    """Whether tokens are those of the grid, all of them, on both sides."""
+    tokens = math.prod(request.program.space.extents)
+    whole = request.fills_tensors and request.offset == 0 and request.q_len == request.k_len == tokens
+    return whole and tokens > SHORT_ROWS
+
+
+def in_order(request: Request, order: Order | None) -> Request:
+    """The request over positions of an order; itself where that is the row-major one."""
+    if order is None:
+        return request
+    return request._replace(program=over_positions(request.program, order), order=order, grid=request.program)
+
+
+@functools.lru_cache(maxsize=1024)
+def over_positions(program: Program, order: Order) -> Program:
+    """The program over positions of an order."""
+    from ...passes.box_order import boxed  # few patterns need it, and every start would load it
+
+    return boxed(program, order)
+
+
+def values_of_mask(request: Request) -> Values:
+    """Integers that the mask turns on."""
+    parameters = materialise.parameters(request.program, request.bindings)
+    return tuple((Symbol(name), value) for name in _read_by_mask(request.program) if isinstance(value := parameters[name], int))
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_by_mask(program: Program) -> tuple[str, ...]:
+    """Names of parameters: those of a score decide no order."""
+    read = set(walk(program.mask))
+    return tuple(sorted(symbol.name for symbol in program.parameters if symbol in read))

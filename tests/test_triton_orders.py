@@ -1,0 +1,147 @@
+"""Token orders in Triton kernels: boxes of queries and of keys, forward and backward, and which ones a GPU gets."""
+
+# Patterns are written without types, and torch's and Triton's are partly unknown.
+# ruff: noqa: ANN401
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
+from __future__ import annotations
+
+import math
+import os
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import lacuna
+import numpy as np
+import pytest
+import test_backends
+import test_gradients
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lacuna import patterns
+from lacuna.codegen.tile_digits import STEP, Tiled, split
+from lacuna.ir.configuration import Configuration, Cut
+from lacuna.ir.expr import Expr, J, K, names
+from lacuna.ir.order import Boxes, Order
+from lacuna.passes.evaluate import evaluate
+from lacuna.runtime.choices import cuts
+from random_problems import Problem
+
+PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+# -- positions tile by tile -------------------------------------------------------------------------------------------
+
+
+@st.composite
+def some_boxes(draw: st.DrawFn) -> Boxes:
+    axes = draw(st.integers(1, 4))
+    box = tuple(draw(st.lists(st.sampled_from([1, 2, 4]), min_size=axes, max_size=axes)))
+    apart = tuple(draw(st.lists(st.integers(1, 3), min_size=axes, max_size=axes)))
+    extents = tuple(draw(st.integers(max(1, each * edge // 2), 3 * each * edge)) for each, edge in zip(apart, box, strict=True))
+    return Boxes(extents, box, apart)
+
+
+@settings(max_examples=300 if PROVE else 40)
+@given(some_boxes())
+def test_tokens_of_boxes_are_a_sum_over_tile_and_step(boxes: Boxes) -> None:
+    tiled = Tiled(K, J, boxes.tokens)
+    position = np.arange(boxes.positions)
+    known: dict[Expr, np.ndarray] = {K: position, J: position // boxes.tokens, STEP: position % boxes.tokens}
+
+    def values(expr: Expr) -> np.ndarray:
+        return np.broadcast_to(evaluate(expr, known), position.shape)
+
+    for whole in (boxes.token(K), boxes.valid(K)):
+        assert np.array_equal(values(tiled.within(whole)), values(whole))
+    parts = split(tiled.within(boxes.token(K)), tiled)
+    assert parts is not None
+    assert np.array_equal(values(parts.tile) + values(parts.step), values(boxes.token(K)))
+    assert not {"k", "step"} & names(parts.tile)
+    assert not {"k", "j"} & names(parts.step)
+
+
+# -- numerics ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """A random neighborhood on a grid, and orders of its tokens in tiles of a few."""
+
+    extents: tuple[int, ...]
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    causal: tuple[bool, ...]
+
+    @staticmethod
+    def of(seed: int) -> Neighborhood:
+        choose = random.Random(seed)
+        rank = 2 + seed % 2
+        extents = tuple(choose.randint(6, 14) if rank == 2 else choose.randint(4, 6) for _ in range(rank))
+        dilation = tuple(choose.choice([1, 1, 2]) for _ in range(rank))
+        window = tuple(choose.randint(1, extent // apart) for extent, apart in zip(extents, dilation, strict=True))
+        stride = tuple(choose.randint(1, wide) for wide in window)
+        return Neighborhood(extents, window, stride, dilation, tuple(choose.random() < 0.3 for _ in range(rank)))
+
+    @property
+    def pattern(self) -> Any:
+        return patterns.gna(self.extents, self.window, self.stride, self.dilation, self.causal)
+
+    def cut(self, seed: int) -> Cut:
+        choose = random.Random(seed)
+        sides = [self._boxes(choose, choose.choice([16, 32])) for _ in range(2)]
+        return Cut(Configuration(sides[0].tokens, sides[1].tokens, 4, 2), Order(*sides))
+
+    def _boxes(self, choose: random.Random, tokens: int) -> Boxes:
+        while True:
+            edges = [1] * len(self.extents)
+            while math.prod(edges) < tokens:
+                edges[choose.randrange(len(edges))] *= 2
+            boxes = Boxes(self.extents, tuple(edges), self.dilation)
+            if boxes.fit:
+                return boxes
+
+    def problem(self, seed: int, heads: tuple[int, int] = (2, 1)) -> Problem:
+        torch.manual_seed(seed)
+        tokens = math.prod(self.extents)
+        shapes = [(1, each, tokens, 16) for each in (heads[0], heads[1], heads[1])]
+        query, key, value = (torch.randn(shape).to(DTYPES[seed % len(DTYPES)]) for shape in shapes)
+        mask = lacuna.dense(self.pattern, tokens).expand(1, heads[0], tokens, tokens)
+        return Problem(query, key, value, self.pattern, {"layout": "bhld"}, mask, 16**-0.5)
+
+
+@pytest.fixture
+def cut_as(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that lets every kernel of a call cut its grid as it says; the families that asked are noted."""
+
+    def install(found: Cut) -> list[str]:
+        asked: list[str] = []
+
+        def cut_of(variant: Any, _: Any) -> Cut:
+            asked.append(variant.family)
+            block = found.configuration.block_q * variant.together, found.configuration.block_k
+            return found._replace(configuration=found.configuration._replace(block_q=block[0]))
+
+        monkeypatch.setattr(cuts, "_cut_of", cut_of)
+        return asked
+
+    return install
+
+
+@pytest.mark.parametrize("seed", range(60) if PROVE else range(4))
+def test_neighborhoods_in_boxes_are_within_the_tolerance_of_the_oracle(seed: int, cut_as: Any) -> None:
+    near = Neighborhood.of(seed)
+    asked = cut_as(near.cut(seed))
+    test_backends.check(near.problem(seed), "triton")
+    assert asked == ["forward"]
+
+
+@pytest.mark.parametrize("seed", range(100, 140) if PROVE else (100, 101))
+def test_gradients_in_boxes_are_within_the_tolerance_of_the_oracle(seed: int, cut_as: Any) -> None:
+    near = Neighborhood.of(seed)
+    asked = cut_as(near.cut(seed))
+    test_gradients.check(near.problem(seed, (1, 1)), "triton", seed)
+    assert {"backward", "backward_queries"} <= set(asked)
