@@ -27,7 +27,7 @@ from .box_order import LEAST_GAIN
 from .canonicalise import with_values
 from .class_conditions import class_conditions
 from .gpu_configurations import ROWS, clocks, offered
-from .gpu_resources import Problem, most_registers, ordered_values, pair_values
+from .gpu_resources import Problem, ordered_values, pair_values
 from .live_area import Area
 from .row_major_counts import row_major_tiles
 
@@ -120,8 +120,7 @@ class _Cutter:
         """The best boxes of each configuration."""
         counts = [_Along.of(seen, apart) for seen, apart in zip(self.axes, dilation, strict=True)]
         found: list[Considered] = []
-        for tile, unbounded in self._by_tile(extra).items():
-            configurations = [_bounded(self.problem, each) for each in unbounded]
+        for tile, configurations in self._by_tile(extra).items():
             queries, keys = (_boxes(self.extents, tokens, dilation) for tokens in tile)
             if not queries or not keys:
                 continue
@@ -150,13 +149,6 @@ class _Cutter:
         for each in self.configurations or offered(self.problem._replace(extra=extra)):
             found.setdefault(self.tile(each), []).append(each)
         return found
-
-
-def _bounded(problem: Problem, configuration: Configuration) -> Configuration:
-    """With the registers that there are: with no bound the compiler was seen to spill 16 bytes to let one more program in (sm_80)."""
-    return (
-        configuration if problem.limits.wave > 32 else configuration._replace(registers=most_registers(problem.limits, configuration.warps))
-    )
 
 
 def _boxes(extents: tuple[int, ...], tokens: int, dilation: tuple[int, ...]) -> list[Boxes]:

@@ -1,0 +1,95 @@
+"""Kernels that cut a grid into boxes, compiled for GPUs that are not here: no forward kernel spills, boxes are copied where they can be."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lacuna import patterns
+from lacuna.ir.configuration import Cut
+from lacuna.ir.target import Target
+from lacuna.passes.gpu_limits import limits_of
+from lacuna.passes.launch import Launch
+from lacuna.runtime.choices.cuts import considered, with_cut
+from lacuna.runtime.kernels import Variant, planned
+from lacuna.runtime.triton.binary import Compiled, cross_compile
+from lacuna.runtime.triton.kernel import Signature, load
+from lacuna.runtime.triton.launch import render, toolchain
+
+PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
+GRIDS: dict[str, Any] = {
+    "video": patterns.gna((30, 48, 80), (18, 24, 24)),
+    "image": patterns.gna((256, 256), 80),
+    "strided": patterns.gna((30, 48, 80), (18, 24, 24), (16, 8, 8)),
+    "dilated": patterns.gna((64, 66), 13, 1, (4, 2)),
+    "causal": patterns.gna((16, 32, 32), (8, 9, 9), 1, 1, (True, False, False)),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def triton_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
+        yield
+
+
+def variant(grid: str, target: str, dim: int, family: str = "forward", together: int = 1) -> Variant:
+    return Variant(GRIDS[grid].program, Target("triton", target), "bf16", (dim, dim), (0, 0), False, family, together=together)
+
+
+def in_boxes(of: Variant) -> list[Cut]:
+    return [each.cut for each in considered(of, ()) if each.cut.order is not None]
+
+
+def compiled(of: Variant, found: Cut, folder: Path) -> Compiled:
+    order = found.order
+    assert order is not None
+    kernel = with_cut(of, found)
+    launch = kernel.launch(Launch(order.rows.positions, order.keys.positions))
+    plan = planned(kernel, launch, toolchain())
+    assert plan.schedule.route == "axes"
+    source = render(plan)
+    path = folder / f"{source.entry}.py"
+    path.write_text(source.text)
+    made = cross_compile(load(path, Signature.of(plan, source), interpret=False), plan, of.target.name)
+    assert made.resources.shared_bytes <= limits_of(of.target.name).program_shared_bytes
+    return made
+
+
+CASES = [(grid, dim, target) for grid in GRIDS for dim in (64, 128) for target in ("sm_80", "sm_90")]
+QUICK = [("video", 128, "sm_90"), ("dilated", 64, "sm_90"), ("video", 128, "sm_80")]
+
+
+@pytest.mark.parametrize(("grid", "dim", "target"), CASES if PROVE else QUICK)
+def test_no_forward_kernel_in_boxes_spills(grid: str, dim: int, target: str, tmp_path: Path) -> None:
+    of = variant(grid, target, dim)
+    for found in in_boxes(of)[: None if PROVE else 1]:
+        made = compiled(of, found, tmp_path)
+        assert made.resources.spills == 0, str(found)
+        copy = f"cp.async.bulk.tensor.{len(of.program.space.extents) + 1}d" if target == "sm_90" else "cp.async"
+        assert copy in made.assembly
+        assert ("wgmma.mma_async" if target == "sm_90" else "mma.sync") in made.assembly
+
+
+@pytest.mark.parametrize(("target", "family"), [("gfx942", "forward"), ("sm_90", "backward"), ("sm_90", "backward_queries")])
+def test_kernels_of_other_gpus_and_gradients_compile(
+    target: str, family: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    of = variant("video", target, 128, family)
+    made = compiled(of, in_boxes(of)[0], tmp_path)
+    record_property("resources", str(made.resources))
+    assert ("v_mfma" if target == "gfx942" else "wgmma") in made.assembly
+    assert target != "gfx942" or made.resources.spills == 0
+    assert "atom" not in made.assembly
+
+
+def test_query_heads_that_share_keys_share_boxes(tmp_path: Path) -> None:
+    of = variant("video", "sm_90", 128, together=4)
+    found = in_boxes(of)[0]
+    assert found.order is not None
+    assert math.prod(found.order.rows.box) * 4 == found.configuration.block_q  # pyright: ignore[reportAttributeAccessIssue]
+    assert compiled(of, found, tmp_path).resources.spills == 0
