@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import nn as nn
+    from . import orders as orders
     from . import patterns as patterns
     from .ir.functions import (
         cos,
@@ -102,6 +103,7 @@ __all__ = [
     "maximum",
     "minimum",
     "nn",
+    "orders",
     "pattern",
     "patterns",
     "plot",
@@ -125,7 +127,7 @@ def __getattr__(name: str) -> object:
     """PEP 562: import a public name from the room it lives in, and keep it."""
     if name == "__version__":
         value: object = importlib.import_module(".runtime.version", __name__).VERSION
-    elif name in ("nn", "patterns"):
+    elif name in ("nn", "orders", "patterns"):
         value = importlib.import_module(f".{name}", __name__)
     elif name in _HOMES:
         value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

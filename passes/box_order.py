@@ -31,10 +31,11 @@ def boxed(program: Program, order: Order) -> Program:
 
     Needs: a bound grid, the one of the order. Keeps: the attended pairs of tokens, and scores; what is no token neither sees nor is seen.
     """
+    flat = program.space.rank == 1  # a mask that does not look at coordinates may be in the order of a grid all the same
     coordinates: dict[Expr, Expr] = {
         place: at
-        for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys))
-        for place, at in zip(program.space.coordinates(side), boxes.coordinates(variable), strict=True)
+        for name, variable, side in (("q", Q, order.rows), ("k", K, order.keys))
+        for place, at in zip(program.space.coordinates(name), (side.token(variable),) if flat else side.coordinates(variable), strict=True)
     }
     over = replace(program.substituted(coordinates), space=Space())
     tables = dict.fromkeys((*program.tables, *order.tables))

@@ -15,6 +15,7 @@ from .dispatch import below_autograd, goes_past_torch, in_forward_mode, transfor
 from .keywords import unknown
 from .ragged import Given, boundaries, lengths_given, longest, number_or_tensor
 from .request import check_dense, check_scale
+from .token_order import TokenOrder, check_order
 
 if TYPE_CHECKING:
     from ...ir.pattern import Pattern
@@ -34,6 +35,7 @@ def attention(
     kv_len: int | Tensor | None = None,
     layout: str = "bhld",
     return_lse: bool = False,
+    order: TokenOrder | None = None,
     backend: str | None = None,
     **others: object,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -51,6 +53,7 @@ def attention(
         kv_len:   keys that count, likewise.
         layout:   "bhld", or "blhd" for [B, L, H, D] tensors; of the output too.
         return_lse: return the log-sum-exp as well, float32 (float64 for float64) [B, Hq, Lq].
+        order:    of the tokens in tiles, from `lacuna.orders`; None chooses. It changes how long the call takes, not what it gives.
         backend:  "cpp", "eager" or "triton"; None chooses.
 
     Returns:
@@ -63,7 +66,8 @@ def attention(
     if others:
         raise unknown(others)
     check_dense_layout(layout)
-    out, lse = _call((query, key, value), (pattern, score), lengths_given(q_offset, q_len, kv_len), (scale, layout, backend))
+    check_order(order)
+    out, lse = _call((query, key, value), (pattern, score), lengths_given(q_offset, q_len, kv_len), (scale, layout, backend), order)
     return (out, lse) if return_lse else out
 
 
@@ -114,6 +118,7 @@ def _call(
     meaning: tuple[Pattern | None, Score | None],
     spans: Given,
     options: tuple[float | None, str, str | None],
+    order: TokenOrder | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The operator on a call whose tensors and numbers are of the right types."""
     query, key, value = qkv
@@ -125,8 +130,12 @@ def _call(
         scale = check_scale(scale, 1)
     if torch.compiler.is_compiling():
         program, tables, integers, reals = traced_description(*meaning)
+        if order is not None:
+            program, tables = program + order.text, [*tables, *order.tables]
         return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
     program, tables, integers, reals = described(*meaning)
+    if order is not None:
+        program, tables = program + order.text, [*tables, *order.tables]
     arguments = (query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
     if goes_past_torch(query, key, value, tables, spans.spans) and type(arguments[-1]) is str:
         if not _recorded(query, key, value, tables):

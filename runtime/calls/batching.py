@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ...ir.expr import B, Binary, Const, Op, names
+from ...ir.order_text import parted, show_order
 from .call import Call
 from .description import program_of
 
@@ -94,8 +95,9 @@ def _within(text: str, batch: int) -> str:
     program = program_of(text)
     if "b" not in names(program.mask) | names(program.score):
         return text
+    order = parted(text)[1]
     inner = program.substituted({B: Binary(Op.MOD, B, Const(int(batch)))})
-    return str(replace(inner, name=f"{program.name}_batched"[:60]))
+    return str(replace(inner, name=f"{program.name}_batched"[:60])) + (show_order(order) if order else "")
 
 
 def _one_by_one(

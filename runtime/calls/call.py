@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from ...ir.advice import advice
+from ...ir.order_text import parted
 from ..gpu.device_numbers import on_gpu
 from .backends import default
 from .description import bindings_of, program_of, reads_positions
 from .ragged import Lengths, lengths, lengths_on_gpu, packed_lengths
 from .request import Request, check_scale, check_shapes, check_tensors, readable
 from .table_checks import check_bound_tensors, check_grid, check_tables
+from .token_order import check_fits
 
 DENSE = ("bhld", "blhd")
 LAYOUTS = (*DENSE, "packed")
@@ -25,7 +27,8 @@ class Call(NamedTuple):
     """The arguments of the operator `lacuna::attention`, in its order.
 
     query, key, value: in the layout of the call; packed sequences are [total, heads, D].
-    tables, integers, reals, program: as `Description` has them.
+    tables, integers, reals, program: as `Description` has them; the text of an order may come after that of the program, and its table
+             after the others.
     spans:  empty, or integer tensors or None: q_len, kv_len, q_offset, cu_seqlens_q, cu_seqlens_k.
     q_len, kv_len: numbers that go for all batch items, or None. Packed sequences: how many tokens none has more of, or None.
     q_offset: a number; None is "end", unless `spans` has a tensor.
@@ -98,7 +101,7 @@ class Call(NamedTuple):
             if pairs:
                 ranges = {"q": (spans.offset, spans.stop), "k": (0, spans.k_stop), "b": (0, batch), "h": (0, heads)}
                 check_tables(program, bindings, ranges)
-        return Request(
+        request = Request(
             readable(query),
             readable(key),
             readable(value),
@@ -113,7 +116,11 @@ class Call(NamedTuple):
             self.layout,
             from_end=spans.from_end,
             left=spans.left,
+            asked=parted(self.program)[1],
         )
+        if request.asked is not None:
+            check_fits(request)
+        return request
 
     def _lengths(self, query: Tensor, key: Tensor) -> Lengths:
         q_lens, k_lens, offsets, cu_q, cu_k = self.spans or NO_SPANS

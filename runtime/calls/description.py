@@ -18,6 +18,7 @@ from ...ir.advice import advice
 from ...ir.binding import UNBOUND, Argument
 from ...ir.combine import names_beside
 from ...ir.expr import Kind, Lookup, names, walk
+from ...ir.order_text import TOKENS, parted
 from ...ir.parse import parse_program
 from ...ir.pattern import Pattern
 from ...ir.program import Program, Space
@@ -87,12 +88,12 @@ def _tensor(value: object) -> Tensor:
 
 @functools.lru_cache(maxsize=1024)
 def program_of(text: str) -> Program:
-    """The program that `text` writes, seen to keep the rules of the language.
+    """The program that `text` writes, seen to keep the rules of the language. An order that comes after it is no part of it.
 
     Raises:
         InvalidProgram: it does not.
     """
-    program = parse_program(text)
+    program = parse_program(parted(text)[0])
     verify(program)
     return program
 
@@ -113,7 +114,8 @@ def bindings_of(program: Program, tables: Sequence[Tensor], integers: Sequence[i
     """
     whole, real = iter(integers), iter(reals)
     bindings: dict[str, object] = {symbol.name: next(real if symbol.kind is Kind.FLOAT else whole) for symbol in program.parameters}
-    for table, tensor in zip(program.tables, tables, strict=True):
+    declared = program.tables if len(tables) == len(program.tables) else (*program.tables, TOKENS)  # of an order
+    for table, tensor in zip(declared, tables, strict=True):
         if not table.monotone and (DTYPES[table.dtype] is not tensor.dtype or tensor.dim() != table.rank):
             raise TypeError(
                 advice(

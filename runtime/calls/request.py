@@ -59,6 +59,7 @@ class Request(NamedTuple):
     left:     names in `ragged` of the caller's own tensors on a GPU, which the host has not looked at.
     order:    in which tiles take the tokens of the program's grid, where that is not their order in memory.
     grid:     the program over tokens, where `program` is over the positions of an order.
+    asked:    the order that the caller wants kernels to take, of the tokens of `program`; None leaves it to them.
     """
 
     query: Tensor
@@ -78,6 +79,7 @@ class Request(NamedTuple):
     left: frozenset[str] = frozenset()
     order: Order | None = None
     grid: Program | None = None
+    asked: Order | None = None
 
     @property
     def row_positions(self) -> int:

@@ -57,7 +57,7 @@ def total(parts: Sequence[Tensor]) -> Tensor:
 def residue_classes(request: Request) -> tuple[ResidueClass, ...]:
     """The classes of a request, which share neither rows nor keys and leave none out; one class where it is better served whole."""
     whole = (ResidueClass(request, slice(None), slice(None)),)
-    if not request.fills_tensors or not _divides(request.program):
+    if request.asked is not None or not request.fills_tensors or not _divides(request.program):
         return whole
     from ...passes.residues import residues  # few patterns need it, and every start would load it
 

@@ -33,7 +33,8 @@ BOXES_BLOCK = (64, 64)  # as many tokens as a box of an order has
 def variant_of(request: Request, target: Target) -> Variant:
     moved = request.offset != 0 or request.ragged.offsets is not None
     dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
-    if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
+    if request.q_len <= FEW_ROWS and request.order is None:
+        # A cache that grows from one key passes offset 0 on its way: one kernel serves every offset.
         return Variant(request.program, target, dtype, dims, DECODE_BLOCK, shifted=True, family="decode")
     variant = Variant(request.program, target, dtype, dims, BOXES_BLOCK, moved, order=request.order)
     if request.order is not None:

@@ -20,7 +20,9 @@ from ..terms import term_arrays
 
 if TYPE_CHECKING:
     from ...passes.box_order import Considered
+    from ...passes.gpu_orders import Considered as ConsideredCut
     from ...passes.pipeline import Trace
+    from ..calls.token_order import TokenOrder
 
 LONGEST_LINE = 160
 MOST_ORDERS = 4
@@ -66,19 +68,29 @@ class TileSchedule:
 
 
 def schedule(
-    pattern: Pattern | None, q_len: int, kv_len: int | None = None, *, block: tuple[int, int] = (128, 64), heads: int = 1, batch: int = 1
+    pattern: Pattern | None,
+    q_len: int,
+    kv_len: int | None = None,
+    *,
+    block: tuple[int, int] = (128, 64),
+    heads: int = 1,
+    batch: int = 1,
+    order: TokenOrder | None = None,
 ) -> TileSchedule:
     """Derive which tiles of `block` tokens are empty, partial and full.
 
     q_len, kv_len: tokens; kv_len is q_len where it is not given.
+    order:         from `lacuna.orders`: tiles hold the tokens of so many positions of it.
 
     Raises:
         ValueError: a length or a tile edge is no positive integer.
     """
-    return _derived(pattern, _launch(pattern, (q_len, kv_len), (batch, heads)), block)[0]
+    return _derived(pattern, _launch(pattern, (q_len, kv_len), (batch, heads)), block, order)[0]
 
 
-def _derived(pattern: Pattern | None, launch: Launch, block: tuple[int, int]) -> tuple[TileSchedule, Trace]:
+def _derived(
+    pattern: Pattern | None, launch: Launch, block: tuple[int, int], order: TokenOrder | None = None
+) -> tuple[TileSchedule, Trace]:
     from ...passes.derive import derive
     from ...passes.pipeline import Trace
 
@@ -86,7 +98,12 @@ def _derived(pattern: Pattern | None, launch: Launch, block: tuple[int, int]) ->
         if value < 1:
             raise ValueError(f"`{name}` is {value}; a schedule has at least one tile\n  write a positive integer")
     trace = Trace()
-    found = derive(resolved(pattern, None)[0], *block, launch, observers=(trace,))
+    program = resolved(pattern, None)[0]
+    if order is not None:
+        from .in_order import derived
+
+        return derived(program, launch, block, order), trace
+    found = derive(program, *block, launch, observers=(trace,))
     arrays = {**found.arrays, **term_arrays(found.schedule, launch)}
     return TileSchedule(found.schedule, launch, arrays), trace
 
@@ -112,6 +129,8 @@ class Explanation:
     live_pairs: attended pairs of one (b, h), exactly. speedup: predicted, over visiting every tile.
     residues:   classes that kernels take as problems of their own and the tiles of all of them; None where they take the pattern whole.
     orders:     of tokens that C++ kernels may take, the chosen one first, for float32 of 64 dimensions; empty where there is no choice.
+    cuts:       into boxes, or runs of tokens, that Triton kernels for sm_90 may have, the chosen one first, for bfloat16 of 128 dimensions.
+    order:      that was asked for, whose positions fill the tiles.
     """
 
     program: Program
@@ -121,10 +140,17 @@ class Explanation:
     live_pairs: int
     residues: tuple[int, Counts] | None = None
     orders: tuple[Considered, ...] = ()
+    cuts: tuple[ConsideredCut, ...] = ()
+    order: TokenOrder | None = None
+
+    @property
+    def pairs(self) -> int:
+        """Of tokens, attended or not."""
+        return self.schedule.launch.q_len * self.schedule.launch.k_len if self.order is None else len(self.order.tokens) ** 2
 
     @property
     def density(self) -> float:
-        return self.live_pairs / (self.schedule.launch.q_len * self.schedule.launch.k_len)
+        return self.live_pairs / self.pairs
 
     @property
     def speedup(self) -> float:
@@ -141,16 +167,18 @@ class Explanation:
         return lines
 
     def _tiles(self) -> list[str]:
-        found, launch = self.schedule.schedule, self.schedule.launch
+        found = self.schedule.schedule
         empty, partial, full = self.classes
         told = ", ".join(word for word, holds in (("exact", found.exact), ("closed form", found.closed_form)) if holds)
         return [
             f"tiles of {found.block_q} x {found.block_k}: {empty} empty, {partial} partial, {full} full",
             f"found: {found.route}, {told or 'a cover that may hold more than it must'}",
-            f"pairs: {self.live_pairs} of {launch.q_len * launch.k_len}, density {self.density:.4f}",
+            f"pairs: {self.live_pairs} of {self.pairs}, density {self.density:.4f}",
             f"predicted speed-up over every tile: {self.speedup:.1f}x",
+            *([] if self.order is None else [f"token order: {self.order}, as it was asked for"]),
             *self._residues(),
             *self._orders(),
+            *self._cuts(),
             *(f"fell back: {reason}" for reason in found.counters.fallbacks),
             *(f"fell back: {reason}" for reason in [reason_of_stand_in()] if reason),
             *([f"evaluated: {found.counters.point_evaluations} points"] if found.counters.point_evaluations else []),
@@ -168,10 +196,20 @@ class Explanation:
     def _orders(self) -> list[str]:
         if not self.orders:
             return []
-        lines = ["token orders of C++ kernels, the first is taken: predicted time, and attended pairs over pairs met"]
+        taken = "the first is taken" if self.order is None else "beside the one asked for"
+        lines = [f"token orders of C++ kernels, {taken}: visited and full tiles, predicted time, attended pairs over pairs met"]
         for each in self.orders[:MOST_ORDERS]:
             name = "row-major" if each.boxes is None else f"boxes of {each.boxes}"
-            lines.append(f"  {name:32} {each.time:5.2f}  {each.useful:5.2f}")
+            lines.append(f"  {name:32} {each.visited:8} {each.full:7}  {each.time:5.2f}  {each.useful:5.2f}")
+        return lines
+
+    def _cuts(self) -> list[str]:
+        if not self.cuts:
+            return []
+        lines = ["cuts of Triton kernels for sm_90, the first is taken: predicted time, useful pairs, visited and full tiles"]
+        shown = {each.cut.order: each for each in reversed(self.cuts)}  # the best configuration of each order
+        for each in sorted(shown.values(), key=self.cuts.index)[:MOST_ORDERS]:
+            lines.append(f"  {each.cut!s:64}  {each.time:5.2f}  {each.useful:5.2f}  {each.visited} {each.full}")
         return lines
 
     def _loops(self) -> list[str]:
@@ -226,26 +264,48 @@ def _orders(program: Program, launch: Launch) -> tuple[Considered, ...]:
     return considered(program, values, Problem(program.space.extents, 128, 4, 16))
 
 
+def _cuts(program: Program, launch: Launch) -> tuple[ConsideredCut, ...]:
+    if program.space.rank < 2 or launch.q_len != launch.k_len:
+        return ()
+    from ...passes.gpu_orders import considered
+    from ...passes.gpu_resources import Problem
+
+    values = tuple((Symbol(name), value) for name, value in launch.parameters.items() if isinstance(value, int))
+    return considered(program, values, Problem("sm_90", "bf16", (128, 128)))
+
+
 def _short(text: str) -> str:
     """`text`, cut where nobody would read on."""
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ... ({len(text)} characters: print the schedule to see them)"
 
 
 def explain(
-    pattern: Pattern | None, q_len: int, kv_len: int | None = None, *, block: tuple[int, int] = (128, 64), heads: int = 1, batch: int = 1
+    pattern: Pattern | None,
+    q_len: int,
+    kv_len: int | None = None,
+    *,
+    block: tuple[int, int] = (128, 64),
+    heads: int = 1,
+    batch: int = 1,
+    order: TokenOrder | None = None,
 ) -> Explanation:
-    """How the tiles of a pattern are found: program, passes, loops, exact sparsity, predicted speed-up. Of head 0 of batch item 0."""
+    """How the tiles of a pattern are found: program, passes, loops, exact sparsity, predicted speed-up. Of head 0 of batch item 0.
+
+    The rest is as in `schedule`.
+    """
     from ...passes.count import live_pairs
 
     launch = _launch(pattern, (q_len, kv_len), (batch, heads))
-    found, trace = _derived(pattern, launch, block)
+    found, trace = _derived(pattern, launch, block, order)
     program = resolved(pattern, None)[0]
     return Explanation(
         program,
         found,
         tuple(trace.diffs()),
         _counts(found),
-        live_pairs(found.schedule.program, launch),
-        _of_residues(program, launch, block),
+        live_pairs(found.schedule.program, found.launch),
+        None if order is not None else _of_residues(program, launch, block),
         _orders(program, launch),
+        _cuts(program, launch),
+        order,
     )

@@ -1,0 +1,136 @@
+"""Orders of the tokens of a grid or of a graph, for `order=`: which tokens share a tile. They change how long a call takes, nothing else.
+
+    lacuna.attention(query, key, value, pattern, order=lacuna.orders.hilbert((64, 64)))
+
+Where none is given, C++ and Triton kernels on grids choose among boxes and row-major tokens themselves.
+"""
+
+# torch's annotations are partial.
+# pyright: reportUnknownMemberType=false
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .ir.advice import advice
+from .ir.order import Boxes
+from .passes import permutations
+from .runtime.calls.token_order import TokenOrder, check_permutation
+
+__all__ = ["TokenOrder", "axes", "boxes", "hilbert", "morton", "permutation", "reverse_cuthill_mckee", "row_major", "shells"]
+
+TILE = 64  # tokens of a tile of a C++ kernel
+MOST_TOKENS = 2**31 - 1
+
+
+def boxes(extents: Sequence[int], box: Sequence[int], dilation: Sequence[int] | int = 1) -> TokenOrder:
+    """One box after the other, boxes and the tokens in them row-major: window-major, where the boxes are the windows.
+
+    extents:  of the grid, outermost first.   box: edges of a box in tokens; those at the end of an axis may hold less.
+    dilation: from one token of a box to the next, along each axis or all; boxes of one residue class come before those of the next.
+    """
+    sizes, edges = _extents(extents), tuple(int(edge) for edge in box)
+    apart = (dilation,) * len(sizes) if isinstance(dilation, int) else tuple(int(each) for each in dilation)
+    made = Boxes(sizes, edges, apart)
+    if not len(sizes) == len(edges) == len(apart) or not made.fit:
+        wrong = f"there are no boxes of {edges} tokens, {apart} apart, on {sizes}"
+        raise ValueError(advice(wrong, "an edge for each axis, shorter than twice the axis, and a dilation within it"))
+    name = f"boxes of {made}"
+    tokens = _tensor(permutations.in_boxes(made))
+    return TokenOrder(name, sizes, tokens, made if made.tokens == TILE else None)
+
+
+def hilbert(extents: Sequence[int], box: Sequence[int] | None = None) -> TokenOrder:
+    """Along the Hilbert curve; with `box` from box to box, row-major in each. Any extents: what lies outside is left out."""
+    return _curve("hilbert", permutations.hilbert, extents, box)
+
+
+def morton(extents: Sequence[int], box: Sequence[int] | None = None) -> TokenOrder:
+    """Along the Morton curve (Z order); with `box` from box to box, row-major in each."""
+    return _curve("morton", permutations.morton, extents, box)
+
+
+def shells(extents: Sequence[int], centre: Sequence[int] | None = None) -> TokenOrder:
+    """By the distance from `centre` in steps along the axes; None is the first token, as in `lacuna.patterns.neighboring_ar`."""
+    sizes = _extents(extents)
+    at = (0,) * len(sizes) if centre is None else tuple(int(each) for each in centre)
+    if len(at) != len(sizes):
+        raise ValueError(advice(f"`centre` is {at}, on {len(sizes)} axes", "one coordinate for each axis"))
+    return TokenOrder(f"shells around {at}", sizes, _tensor(permutations.shells(sizes, at)))
+
+
+def axes(extents: Sequence[int], order: Sequence[int]) -> TokenOrder:
+    """Row-major with the axes exchanged: axis `order[0]` outermost."""
+    sizes, turned = _extents(extents), tuple(int(axis) for axis in order)
+    if sorted(turned) != list(range(len(sizes))):
+        raise ValueError(advice(f"`order` is {turned}, on {len(sizes)} axes", f"each of 0 to {len(sizes) - 1} once"))
+    return TokenOrder(f"axes {turned}", sizes, _tensor(permutations.axes(sizes, turned)))
+
+
+def row_major(extents: Sequence[int]) -> TokenOrder:
+    """As tokens lie: asks kernels on grids to leave boxes alone."""
+    sizes = _extents(extents)
+    return TokenOrder("row-major", sizes, torch.arange(math.prod(sizes), dtype=torch.int32))
+
+
+def permutation(tokens: Tensor, extents: Sequence[int] | None = None) -> TokenOrder:
+    """As a tensor says.
+
+    tokens:  int32 or int64 [tokens], the token at each position. It is copied.
+    extents: of the grid that the tokens are row-major on; None is a line.
+
+    Raises:
+        TypeError, ValueError: `tokens` is no permutation.
+    """
+    check_permutation(tokens, "tokens")
+    sizes = (len(tokens),) if extents is None else _extents(extents)
+    if math.prod(sizes) != len(tokens):
+        raise ValueError(
+            advice(f"`tokens` holds {len(tokens)} tokens, and the grid {sizes} {math.prod(sizes)}", "one entry for each token")
+        )
+    return TokenOrder("permutation", sizes, tokens.to(torch.int32, copy=True).contiguous())
+
+
+def reverse_cuthill_mckee(graph: object, tokens: int | None = None) -> TokenOrder:
+    """Proposed for a mask that is a graph: tokens that see each other come close. `tiles` of it says what that saves.
+
+    graph:  who sees whom: a sparse tensor [tokens, tokens] of any layout, a scipy.sparse matrix, a boolean table, or edges int64[2, pairs].
+    tokens: of an edge list whose last tokens may have no edge.
+
+    Raises:
+        TypeError, ValueError: `graph` is none of these.
+    """
+    from .passes.graph_order import reverse_cuthill_mckee as ordering  # with it comes networkx
+    from .passes.graph_order import tiles_met
+    from .runtime.calls.graphs import graph_of
+
+    found = graph_of(graph, tokens)
+    order = ordering(*found)
+    counts = tuple(tiles_met(found.queries, found.keys, each, TILE) for each in (np.arange(found.tokens), order))
+    return TokenOrder("reverse Cuthill-McKee", (found.tokens,), _tensor(order), tiles=(counts[0], counts[1]))
+
+
+def _curve(name: str, curve: Callable[[tuple[int, ...]], np.ndarray], extents: Sequence[int], box: Sequence[int] | None) -> TokenOrder:
+    sizes = _extents(extents)
+    if box is None:
+        return TokenOrder(name, sizes, _tensor(curve(sizes)))
+    edges = tuple(int(edge) for edge in box)
+    if len(edges) != len(sizes) or min(edges) < 1:
+        raise ValueError(advice(f"`box` is {edges}, on {len(sizes)} axes", "a positive edge for each axis"))
+    found = permutations.by_box(sizes, edges, curve)
+    return TokenOrder(f"{name} over boxes of {' x '.join(map(str, edges))}", sizes, _tensor(found))
+
+
+def _extents(extents: Sequence[int]) -> tuple[int, ...]:
+    sizes = tuple(int(extent) for extent in extents)
+    if not sizes or min(sizes) < 1 or math.prod(sizes) > MOST_TOKENS:
+        raise ValueError(advice(f"`extents` is {sizes}", "a positive number of tokens for each axis, outermost first"))
+    return sizes
+
+
+def _tensor(tokens: np.ndarray) -> Tensor:
+    return torch.as_tensor(tokens).to(torch.int32).contiguous()

@@ -1,0 +1,119 @@
+"""An order of tokens that a caller asks for: how positions in tiles stand for the tokens of query, key and value."""
+
+# torch's annotations are partial.
+# pyright: reportUnknownMemberType=false
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...ir.advice import advice
+from ...ir.order import Boxes, Given, Order
+from ...ir.order_text import TOKENS, show_order
+
+if TYPE_CHECKING:
+    from .request import Request
+
+
+@dataclass(frozen=True, eq=False)
+class TokenOrder:
+    """What `lacuna.orders` makes and `order=` takes. It decides which tokens share a tile, never a result.
+
+    name:    as `explain` prints it.
+    extents: of the grid whose row-major tokens are put in order; one number is a line.
+    tokens:  int32[tokens], the token at each position that has one.
+    boxes:   where the order is one of boxes of as many tokens as a tile has: kernels compute it, and read no table.
+    tiles:   of 64 x 64 tokens that hold an attended pair, row-major and in this order, where it was made for a graph.
+    """
+
+    name: str
+    extents: tuple[int, ...]
+    tokens: Tensor
+    boxes: Boxes | None = None
+    tiles: tuple[int, int] | None = None
+
+    @cached_property
+    def order(self) -> Order:
+        side = Given(self.extents, TOKENS) if self.boxes is None else self.boxes
+        return Order(side, side)
+
+    @cached_property
+    def text(self) -> str:
+        """For a call, after the text of its program."""
+        return show_order(self.order)
+
+    @property
+    def tables(self) -> tuple[Tensor, ...]:
+        """For a call, after the tables of its program."""
+        return (self.tokens,) if self.boxes is None else ()
+
+    def then(self, other: TokenOrder) -> TokenOrder:
+        """This order, its positions put in another: position p is that of token `other.tokens[p]` here.
+
+        Raises:
+            ValueError: they are of different numbers of tokens.
+        """
+        if len(other.tokens) != len(self.tokens):
+            raise ValueError(
+                advice(f"an order of {len(self.tokens)} tokens and one of {len(other.tokens)} do not join", "two orders of as many tokens")
+            )
+        return TokenOrder(f"{self.name}, then {other.name}", self.extents, self.tokens[other.tokens.long()].contiguous())
+
+    def to(self, device: torch.device | str) -> TokenOrder:
+        """The same with its table on a device; a call needs it where the query is."""
+        return TokenOrder(self.name, self.extents, self.tokens.to(device), self.boxes, self.tiles)
+
+    def __str__(self) -> str:
+        saved = "" if self.tiles is None else f": {self.tiles[1]} tiles of 64 x 64, {self.tiles[0]} before"
+        return f"{self.name} of {_grid(self.extents)} tokens{saved}"
+
+
+def check_order(order: object) -> None:
+    """Raise unless it is one of `lacuna.orders`, or None."""
+    if order is not None and not isinstance(order, TokenOrder):
+        hint = "`lacuna.orders.permutation(tensor)`" if isinstance(order, Tensor) else "one of `lacuna.orders`, or nothing"
+        raise TypeError(advice(f"`order` is a {type(order).__name__}", hint))
+
+
+def check_fits(request: Request) -> None:
+    """Raise unless the order that a request asks for is one of its tokens, all of which it attends with.
+
+    Raises:
+        ValueError: a table is no permutation; tokens of the call are others than those of the order, or not all of them count.
+    """
+    order, extents = request.asked, request.program.space.extents
+    assert order is not None
+    side = order.rows
+    if not request.fills_tensors or request.offset or request.q_len != request.k_len:
+        wrong = "`order` is for calls whose queries and keys are the same tokens, all of them"
+        raise ValueError(advice(wrong, "the call without `order`, or without lengths and offset"))
+    if request.q_len != math.prod(side.extents) or (extents and extents != side.extents):
+        wrong = f"`order` is one of {_grid(side.extents)} tokens, and the call has {_grid(extents or (request.q_len,))}"
+        raise ValueError(advice(wrong, "an order with the extents of the pattern"))
+    if isinstance(side, Given):
+        check_permutation(request.bindings[side.table.name], "order")
+
+
+def _grid(extents: tuple[int, ...]) -> str:
+    return " x ".join(map(str, extents))
+
+
+def check_permutation(tokens: object, name: str) -> None:
+    """Raise unless `tokens` is an integer tensor that holds 0 to its length less one, each once."""
+    if not isinstance(tokens, Tensor) or tokens.dim() != 1:
+        found = f"a tensor of shape {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else f"a {type(tokens).__name__}"
+        raise TypeError(advice(f"`{name}` is {found}, no permutation", "an int32 or int64 tensor [tokens]: the token at each position"))
+    if tokens.dtype not in (torch.int32, torch.int64):
+        raise TypeError(advice(f"`{name}` is of {tokens.dtype}", f"`{name}.int()`, the token at each position"))
+    if not torch.equal(tokens.sort().values, torch.arange(len(tokens), dtype=tokens.dtype, device=tokens.device)):
+        raise ValueError(
+            advice(
+                f"`{name}` is no permutation: it does not hold each of 0 to {len(tokens) - 1} once",
+                f"the token at each position, `torch.argsort(...)` or `torch.randperm({len(tokens)})`",
+            )
+        )
