@@ -192,6 +192,22 @@ def test_boxes_that_are_asked_for_are_taken() -> None:
     assert torch.allclose(attention(*operands, pattern, order=orders.hilbert((32, 32)), backend="eager"), found, atol=1e-5)
 
 
+@pytest.mark.parametrize("order", [orders.hilbert((16, 16)), orders.boxes((16, 16), (8, 8))], ids=str)
+def test_transforms_of_torch_take_calls_in_order(order: orders.TokenOrder) -> None:
+    @lacuna.pattern(rank=2)
+    def each_its_own(q: Any, k: Any, b: Any) -> Any:
+        return abs(q[0] - k[0]) + abs(q[1] - k[1]) <= b + 2
+
+    pattern = each_its_own.on(16, 16)
+
+    def call(x: torch.Tensor) -> torch.Tensor:
+        return attention(x, x, x, pattern, order=order, backend="eager")
+
+    inputs = torch.randn(3, 2, 1, 256, 16)
+    assert torch.equal(torch.func.vmap(call)(inputs), torch.stack([call(each) for each in inputs]))
+    assert torch.equal(torch.compile(call, backend="eager", fullgraph=True)(inputs[0]), call(inputs[0]))
+
+
 # -- graphs -----------------------------------------------------------------------------------------------------------
 
 

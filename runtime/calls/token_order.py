@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,6 +27,7 @@ class TokenOrder:
     extents: of the grid whose row-major tokens are put in order; one number is a line.
     tokens:  int32[tokens], the token at each position that has one.
     boxes:   where the order is one of boxes of as many tokens as a tile has: kernels compute it, and read no table.
+    text:    of it in a call, after that of the program.
     tiles:   of 64 x 64 tokens that hold an attended pair, row-major and in this order, where it was made for a graph.
     """
 
@@ -37,15 +37,16 @@ class TokenOrder:
     boxes: Boxes | None = None
     tiles: tuple[int, int] | None = None
 
-    @cached_property
+    text: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", show_order(self.order))  # torch.compile traces no cached property
+
+    @property
     def order(self) -> Order:
+        """Of queries and of keys."""
         side = Given(self.extents, TOKENS) if self.boxes is None else self.boxes
         return Order(side, side)
-
-    @cached_property
-    def text(self) -> str:
-        """For a call, after the text of its program."""
-        return show_order(self.order)
 
     @property
     def tables(self) -> tuple[Tensor, ...]:
