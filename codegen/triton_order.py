@@ -81,7 +81,7 @@ def met(side: Side, inside: tuple[str, str], names: Names) -> Met:
         return Met(before, lines, "first", "first", "first", *there)
     bound = bind([substitute(token, {side.position: PLACES})], names, "first")
     lines = (PLACED.format(side.edge), *bound.lines, f"first = ({bound.texts[0]}).to(tl.int64)", *_met_truth(side, valid, names))
-    return Met("beside = tl.zeros_like(steps)", lines, "first", "first[None, :]", "first[:, None]", *there)
+    return Met("beside = tl.full(steps.shape, 0, tl.int64)", lines, "first", "first[None, :]", "first[:, None]", *there)
 
 
 ROW_STEP = Var("row_step")

@@ -120,9 +120,10 @@ class _Cutter:
         """The best boxes of each configuration."""
         counts = [_Along.of(seen, apart) for seen, apart in zip(self.axes, dilation, strict=True)]
         found: list[Considered] = []
-        for tile, configurations in self._by_tile(extra).items():
+        for tile, offered_here in self._by_tile(extra).items():
+            configurations = [each for each in offered_here if _has_room(self.problem, each)]
             queries, keys = (_boxes(self.extents, tokens, dilation) for tokens in tile)
-            if not queries or not keys:
+            if not queries or not keys or not configurations:
                 continue
             visited, full = (_product([getattr(each, name) for each in counts], queries, keys) for name in ("met", "filled"))
             rows = np.array([self._rows(boxes.positions, tile) for boxes in (keys if self._turned else queries)])
@@ -149,6 +150,14 @@ class _Cutter:
         for each in self.configurations or offered(self.problem._replace(extra=extra)):
             found.setdefault(self.tile(each), []).append(each)
         return found
+
+
+def _has_room(problem: Problem, configuration: Configuration) -> bool:
+    """Whether threads can keep what each of their rows sees along every axis: with more rows to a warp kernels were seen to spill."""
+    return not problem.half or problem.family != "forward" or configuration.block_q <= ROWS_OF_WARP * configuration.warps
+
+
+ROWS_OF_WARP = 16
 
 
 def _boxes(extents: tuple[int, ...], tokens: int, dilation: tuple[int, ...]) -> list[Boxes]:

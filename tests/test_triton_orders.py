@@ -131,7 +131,7 @@ def cut_as(monkeypatch: pytest.MonkeyPatch) -> Any:
     return install
 
 
-@pytest.mark.parametrize("seed", range(60) if PROVE else range(4))
+@pytest.mark.parametrize("seed", range(60) if PROVE else range(3))
 def test_neighborhoods_in_boxes_are_within_the_tolerance_of_the_oracle(seed: int, cut_as: Any) -> None:
     near = Neighborhood.of(seed)
     asked = cut_as(near.cut(seed))
@@ -139,7 +139,7 @@ def test_neighborhoods_in_boxes_are_within_the_tolerance_of_the_oracle(seed: int
     assert asked == ["forward"]
 
 
-@pytest.mark.parametrize("seed", range(100, 140) if PROVE else (100, 101))
+@pytest.mark.parametrize("seed", range(100, 140) if PROVE else (100,))
 def test_gradients_in_boxes_are_within_the_tolerance_of_the_oracle(seed: int, cut_as: Any) -> None:
     near = Neighborhood.of(seed)
     asked = cut_as(near.cut(seed))

@@ -124,11 +124,12 @@ def _forget_choices() -> None:
     """What was decided before the bundle was there is decided again: backends, tiles, kernels, and calls that were prepared."""
     from ..calls.backends import room_of
     from ..choices.configurations import forget_configurations
+    from ..choices.cuts import forget_cuts
     from ..choices.orders import forget_orders
     from ..choices.shapes import forget_shapes
     from ..launches import forget_launches
     from ..prepared import forget_prepared
 
     room_of.cache_clear()
-    for forget in (forget_launches, forget_shapes, forget_orders, forget_configurations, forget_prepared):
+    for forget in (forget_launches, forget_shapes, forget_orders, forget_cuts, forget_configurations, forget_prepared):
         forget()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from ...ir.configuration import Configuration, Cut
@@ -10,7 +12,18 @@ from ...ir.program import Program
 from ..bundles.registry import orders_found, tiling_found
 from ..calls.request import Request
 from ..kernels import Variant
-from .configurations import INTERPRETED, compiler_identity, configured, problem_of, with_configuration
+from .configurations import (
+    INTERPRETED,
+    bucket_for,
+    chosen,
+    compiler_identity,
+    configured,
+    problem_of,
+    ranking,
+    tried,
+    with_configuration,
+)
+from .configurations import keep as keep_configuration
 from .configurations import possible as possible_configuration
 from .kept import MEASURED, Choice, Question, Subject, keep, keep_predicted, kept
 from .positions import Values, in_order, is_plain, over_positions, values_of_mask
@@ -21,7 +34,7 @@ if TYPE_CHECKING:
 FIELDS = len(Configuration._fields)
 ROW_MAJOR = (0,)
 
-_chosen: dict[tuple[Subject, int], Cut | None] = {}
+_chosen: dict[Subject, Cut | None] = {}
 
 
 def cut(variant: Variant, request: Request) -> tuple[Request, Variant]:
@@ -31,15 +44,30 @@ def cut(variant: Variant, request: Request) -> tuple[Request, Variant]:
 
     variant: of the program of the request; whatever it has of tiles does not matter.
     """
-    if request.program.space.rank < 2 or variant.family == "decode" or not is_plain(request):
-        return request, configured(variant, request)
-    return _cut_as(variant, request, _cut_of(variant, request))
-
-
-def _cut_as(variant: Variant, request: Request, found: Cut | None) -> tuple[Request, Variant]:
+    if request.asked is not None:
+        return _as_asked(variant, request, request.asked)
+    found = _cut_of(variant, request) if is_cut(variant, request) else None
     if found is None or found.order is None:
         return request, configured(variant, request)
     return in_order(request, found.order), with_cut(variant, found)
+
+
+def is_cut(variant: Variant, request: Request) -> bool:
+    """Whether there is a choice for a kernel of a request."""
+    return request.program.space.rank > 1 and variant.family != "decode" and is_plain(request)
+
+
+def _as_asked(variant: Variant, request: Request, order: Order) -> tuple[Request, Variant]:
+    """In the order that a caller wants; a tile is one box of it where the target has such tiles."""
+    placed = in_order(request, order)
+    boxed = variant._replace(program=placed.program, order=order, shifted=False)
+    if not isinstance(order.rows, Boxes) or not isinstance(order.keys, Boxes):
+        return placed, configured(boxed, placed)
+    block = order.rows.tokens * variant.together, order.keys.tokens
+    interpreted = INTERPRETED._replace(block_q=block[0], block_k=block[1])
+    offered = (interpreted,) if variant.target.name == "interpreter" else ranking(boxed, bucket_for(boxed, placed))
+    fitting = next((each for each in offered if each.block == block), None)
+    return placed, configured(boxed, placed) if fitting is None else with_configuration(boxed, fitting)
 
 
 def with_cut(variant: Variant, found: Cut) -> Variant:
@@ -57,10 +85,10 @@ def _cut_of(variant: Variant, request: Request) -> Cut | None:
     return _chosen[known]
 
 
-def _asked(variant: Variant, request: Request) -> tuple[Subject, int]:
+def _asked(variant: Variant, request: Request) -> Subject:
     """A choice goes for the values of what the mask reads, and for the query heads in a tile."""
     numbers = " ".join(f"{symbol.name}={value}" for symbol, value in values_of_mask(request))
-    return Subject.of(variant, f"{numbers} together={variant.together}".strip()), variant.together
+    return Subject.of(variant, f"{numbers} together={variant.together}".strip())
 
 
 def forget_cuts() -> None:
@@ -83,10 +111,10 @@ def _shipped(variant: Variant, rows: int) -> Cut | None:
     return None
 
 
-def _kept(variant: Variant, known: tuple[Subject, int], values: Values) -> Cut | None:
+def _kept(variant: Variant, known: Subject, values: Values) -> Cut | None:
     if variant.target.name == "interpreter":
         return predicted(variant, values)
-    question = _question(known[0])
+    question = _question(known)
     found = kept(question)
     if found is not None and possible(found.numbers, variant.program):
         return cut_of_numbers(found.numbers, variant.program.space.extents)
@@ -148,10 +176,31 @@ def considered(variant: Variant, values: Values) -> tuple[Considered, ...]:
 
 
 def cuts_considered(variant: Variant, request: Request) -> tuple[Cut, ...]:
-    """Cuts into boxes that the model ranks, the best first; nothing where it has no say."""
-    if request.program.space.rank < 2 or variant.family == "decode" or not is_plain(request):
-        return ()
-    return tuple(each.cut for each in considered(variant, values_of_mask(request)))
+    """What the model ranks, the best first, one row-major cut among them; nothing where it has no say."""
+    return tuple(each.cut for each in considered(variant, values_of_mask(request))) if is_cut(variant, request) else ()
+
+
+def cut_in_use(variant: Variant, request: Request) -> Cut:
+    """The cut of a kernel; a row-major one with the configuration that is in use."""
+    found = _cut_of(variant, request)
+    if found is not None and found.order is not None:
+        return found
+    return Cut(chosen(variant, bucket_for(variant, request), request.q_len))
+
+
+@contextlib.contextmanager
+def tried_cut(variant: Variant, request: Request, found: Cut) -> Generator[None]:
+    """Let this be the choice of this process for a while."""
+    known = _asked(variant, request)
+    before = _chosen.get(known)
+    _chosen[known] = found
+    try:
+        with tried(variant, bucket_for(variant, request), found.configuration) if found.order is None else contextlib.nullcontext():
+            yield
+    finally:
+        _chosen.pop(known)
+        if before is not None:
+            _chosen[known] = before
 
 
 def keep_cut(variant: Variant, request: Request, found: Cut) -> None:
@@ -161,5 +210,7 @@ def keep_cut(variant: Variant, request: Request, found: Cut) -> None:
         CacheUnwritable: the cache folder takes no files.
     """
     known = _asked(variant, request)
-    keep(_question(known[0]), Choice(numbers_of(found), MEASURED))
+    keep(_question(known), Choice(numbers_of(found), MEASURED))
+    if found.order is None:
+        keep_configuration(variant, bucket_for(variant, request), found.configuration)
     _chosen[known] = found

@@ -51,7 +51,8 @@ def unconfigured(request: Request, target: Target) -> Variant:
     """The kernel of a forward pass, but for its tiles."""
     moved = request.moved
     variant = Variant(request.program, target, NAMES[request.query.dtype], (request.head_dim, request.value_dim), (0, 0), moved)
-    if request.q_len <= FEW_ROWS:  # a cache that grows from one key passes offset 0 on its way: one kernel serves every offset
+    if request.q_len <= FEW_ROWS and request.asked is None:
+        # A cache that grows from one key passes offset 0 on its way: one kernel serves every offset.
         return variant._replace(shifted=True, family="decode")
     return variant._replace(together=heads_together(request.program, request.heads // max(1, request.kv_heads)))
 

@@ -46,7 +46,7 @@ class TunedConfigurations:
     def run_of(self, tiles: Tiles) -> Run:
         """The whole forward or backward pass with this kernel as `tiles` says; the first run compiles it."""
         assert isinstance(tiles, Configuration)
-        run = _pass(self.request, self.variant.family)
+        run = pass_of(self.request, self.variant.family)
 
         def tried() -> None:
             with chosen_configurations.tried(self.variant, self.bucket, tiles):
@@ -67,7 +67,7 @@ class TunedConfigurations:
         return 1e-3 * begin.elapsed_time(end) / repeats
 
 
-def _pass(request: Request, family: str) -> Run:
+def pass_of(request: Request, family: str) -> Run:
     from ..triton import backend as triton_backend
 
     if not family.startswith("backward"):

@@ -15,7 +15,7 @@ from ..cache.index_entry import Key
 from ..choices.kept import MEASURED, Choice, Question, Subject, choice_of, keep, measured
 
 FORMAT = "lacuna-tuning 1"
-WHATS = ("tile shape", "configuration", "token order")
+WHATS = ("tile shape", "configuration", "token order", "cut")
 DTYPES = ("f32", "bf16", "f16", "f64")
 FAMILIES = ("forward", "decode", "backward", "backward_queries")
 BUCKETS = ("short", "few", "some", "many", "long")
@@ -85,7 +85,7 @@ def _read(said: Any) -> tuple[Question, Choice]:  # noqa: ANN401  (any JSON)
 
 
 def _bucket(said: Any, what: str) -> str:  # noqa: ANN401  (any JSON)
-    if what != "token order":
+    if what not in ("token order", "cut"):
         return _word(said, "bucket", BUCKETS)
     if not _VALUES.fullmatch(said["bucket"]):
         raise ValueError(f"`bucket` is {said['bucket']!r}")
@@ -100,11 +100,14 @@ def _word(said: Any, name: str, allowed: tuple[str, ...]) -> str:  # noqa: ANN40
 
 def _possible(what: str, family: str, program: Program, choice: Choice) -> bool:
     from ..choices import configurations as chosen_configurations
+    from ..choices import cuts
     from ..choices import orders as token_order
     from ..choices import shapes as chosen_shapes
 
     if what == "token order":
         return token_order.possible(choice.numbers, program)
+    if what == "cut":
+        return cuts.possible(choice.numbers, program)
     if what == "configuration":
         return chosen_configurations.possible(choice.numbers)
     return chosen_shapes.possible(choice.numbers, family)
@@ -123,11 +126,13 @@ def _compiler(backend: str) -> str:
 def _forget() -> None:
     """What this process had chosen, and the calls it has prepared with that."""
     from ..choices.configurations import forget_configurations
+    from ..choices.cuts import forget_cuts
     from ..choices.orders import forget_orders
     from ..choices.shapes import forget_shapes
     from ..prepared import forget_prepared
 
     forget_shapes()
     forget_configurations()
+    forget_cuts()
     forget_orders()
     forget_prepared()

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from ...ir.advice import advice
-from ...ir.configuration import Configuration
+from ...ir.configuration import Configuration, Cut
 from ...ir.order import Order
 from ...passes.tile_shape import ranked
 from ..calls.gradients import Saved
@@ -64,7 +64,7 @@ class TunedShapes:
 
 
 def _block(tiles: Tiles) -> Block:
-    assert tiles is not None and not isinstance(tiles, Order | Configuration)  # noqa: PT018  (one fact)
+    assert tiles is not None and not isinstance(tiles, Order | Configuration | Cut)  # noqa: PT018  (one fact)
     return tiles
 
 

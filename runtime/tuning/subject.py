@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from ...ir.configuration import Configuration
+from ...ir.configuration import Configuration, Cut
 from ...ir.order import Order
 
 Run = Callable[[], object]
-Tiles = tuple[int, int] | Configuration | Order | None
-"""What is chosen: edges of the tiles of queries and of keys; on a GPU warps and stages with them; on the CPU also the order of tokens,
-where None is row-major."""
+Tiles = tuple[int, int] | Configuration | Cut | Order | None
+"""What is chosen: edges of the tiles of queries and of keys; on a GPU warps and stages with them, on grids boxes too; on the CPU also the
+order of tokens, where None is row-major."""
 
 
 class Tuned(Protocol):

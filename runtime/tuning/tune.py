@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...ir.advice import advice
-from ...ir.configuration import Configuration
+from ...ir.configuration import Configuration, Cut
 from ...ir.order import Order
 from ..calls.call import Call, check_dense_layout
 from ..calls.description import described
@@ -36,7 +36,7 @@ LEAST_GAIN = 0.02  # over the shape in use: below that it stays
 class Measured:
     """One candidate.
 
-    block:        edges of query and key tiles, in tokens; on a GPU a `Configuration`.
+    block:        edges of query and key tiles, in tokens; on a GPU a `Configuration`, on grids a `Cut`.
     milliseconds: of one thread, or of the GPU; the median.   ratio: to what is in use, the median over rounds.
     """
 
@@ -72,6 +72,8 @@ class Tuning:
 def _shown(tiles: Tiles) -> str:
     if tiles is None or isinstance(tiles, Order):
         return f"{'row-major' if tiles is None else tiles}"
+    if isinstance(tiles, Cut):
+        return f"{_shown(tiles.configuration)}, {_shown(tiles.order)}"
     edges = f"{tiles[0]:4} x {tiles[1]:<4}"
     return f"{edges} {tiles.warps:2} warps {tiles.stages} stages" if isinstance(tiles, Configuration) else edges
 
@@ -94,11 +96,11 @@ def tune(
     """Time the few best tiles of the cost model on this problem, and use the fastest from now on.
 
     On the CPU these are tile shapes and, on grids, orders of tokens (which go for the values of its parameters alone), and the choice
-    goes for the program (whatever its parameters and tables hold), dtype, dimensions,
-    processor, compiler and bucket of rows (17 to 32, more). On a GPU they are configurations - tiles, warps, stages - of each kernel of the
-    pass, and the choice goes for calls whose rows see about as many keys (one of four buckets). It is kept in the cache, where every
-    process that starts finds it; `lacuna.export_tuning` takes it to another machine. Results of one choice are the same bits always;
-    another one may differ in the last ones. Each candidate is compiled, about a second each the first time.
+    goes for the program (whatever its parameters and tables hold), dtype, dimensions, processor, compiler and bucket of rows (17 to 32,
+    more). On a GPU they are configurations - tiles, warps, stages - of each kernel of the pass, and the choice goes for calls whose rows
+    see about as many keys (one of four buckets); on grids they are boxes and configurations, for the values of the parameters alone. It is
+    kept in the cache, where every process that starts finds it; `lacuna.export_tuning` takes it to another machine. Results of one choice
+    are the same bits always; another one may differ in the last ones. Each candidate is compiled, about a second each the first time.
 
     Args:
         query, key, value, pattern, scale, score, q_offset, q_len, kv_len, layout: as `lacuna.attention` takes them.
@@ -143,9 +145,11 @@ def _tuned_of(request: Request, backward: bool) -> Iterator[Tuned]:
             yield TunedOrders(request, family)
         return
     from .configurations import TunedConfigurations  # Triton comes with the first launch
+    from .cuts import TunedCuts
 
     for family in ("backward", "backward_queries") if backward else ("forward",):
-        yield TunedConfigurations(request, family)
+        boxes = TunedCuts(request, family)
+        yield boxes if boxes.is_choice else TunedConfigurations(request, family)
 
 
 def _on_gpu(request: Request) -> bool:
