@@ -1,11 +1,11 @@
 """Everything a GPU can be asked, in order of value: `python benchmarks/gpu.py [--minutes N] [--results FILE] [--dry]`.
 
-First the machine's own rates; then every family and form of kernels against float64, and graphs; then ours beside FlexAttention compiled
-and the fused kernels of SDPA, bfloat16, forward and backward, and decoding beside SDPA; what launches cost the host; forms beside each
-other. What was measured is written to FILE after each step, with the seconds that the step took; what raises an error is wrong and does not
-end the run, and a device that a kernel has broken is taken anew. A second run goes on where the first one stopped, unless the commit is
-another. `--dry` does the same on the CPU, on small problems in Triton's interpreter, and prints what the kernels take of GPUs that are not
-here.
+First the machine's own rates; then every family and form of kernels against float64, graphs, and grids in boxes; then ours beside
+FlexAttention compiled and the fused kernels of SDPA, bfloat16, forward and backward; NATTEN's published problems beside dense attention,
+with the share of their bound that they reach; decoding beside SDPA; what launches cost the host; forms beside each other. What was
+measured is written to FILE after each step, with the seconds that the step took; what raises an error is wrong and does not end the run, and
+a device that a kernel has broken is taken anew. A second run goes on where the first one stopped, unless the commit is another. `--dry` does
+the same on the CPU, on small problems in Triton's interpreter, and prints what the kernels take of GPUs that are not here.
 
 Needs what the tests need: pytest and hypothesis. FLOPs are counted in attended pairs: 4 D forward, 14 D forward and backward.
 """
@@ -26,6 +26,7 @@ from pathlib import Path
 
 import gpu_checks
 import torch
+from gpu_grids import grid_checks, grids
 from gpu_timings import Bench, Result, Step, decoding, forms, machine, timings
 from kernel_resources import resources
 
@@ -46,6 +47,7 @@ def checks(bench: Bench, *, first: bool) -> Iterator[Step]:
         for form, dim in gpu_checks.form_checks(dry=bench.dry):
             yield Step(f"correct: {form} D{dim}", functools.partial(gpu_checks.form_is_right, bench.device, dim, form))
         yield Step("correct: graphs", functools.partial(gpu_checks.graphs_are_right, bench.device))
+    yield from grid_checks(bench, first=first)
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------
@@ -56,6 +58,7 @@ def steps(bench: Bench) -> Iterator[Step]:
     yield Step("machine", lambda: machine(bench))
     yield from checks(bench, first=True)
     yield from timings(bench, 8192, 128)
+    yield from grids(bench)
     yield from decoding(bench)
     yield Step("host", lambda: gpu_checks.host(bench.device))
     yield from forms(bench, (8192, 128))

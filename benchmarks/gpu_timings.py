@@ -155,15 +155,14 @@ def _peers(bench: Bench, case: Case, shape: Shape) -> Iterator[tuple[str, Callab
     flex = flex_attention if bench.dry else torch.compile(flex_attention, dynamic=False)
     yield "flex", lambda tensors: flex(*tensors, score_mod=case.score_mod, block_mask=block_mask)
     if case.score is None and (case.causal or case.mask_mod is None):
-        for name, backend in (
-            (("math", SDPBackend.MATH),)
-            if bench.dry
-            else (
-                ("flash", SDPBackend.FLASH_ATTENTION),
-                ("cudnn", SDPBackend.CUDNN_ATTENTION),
-            )
-        ):
-            yield name, functools.partial(_sdpa, backend, case.causal)
+        yield from dense_peers(bench, causal=case.causal)
+
+
+def dense_peers(bench: Bench, *, causal: bool = False) -> Iterator[tuple[str, Callable[[list[Tensor]], Any]]]:
+    """The fused kernels of SDPA."""
+    fused = (("flash", SDPBackend.FLASH_ATTENTION), ("cudnn", SDPBackend.CUDNN_ATTENTION))
+    for name, backend in (("math", SDPBackend.MATH),) if bench.dry else fused:
+        yield name, functools.partial(_sdpa, backend, causal)
 
 
 def _sdpa(backend: SDPBackend, causal: bool, tensors: list[Tensor]) -> Tensor:

@@ -5,13 +5,13 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownParameterType=false
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import random
-from dataclasses import dataclass
+from collections.abc import Generator
 from typing import Any
 
-import lacuna
 import numpy as np
 import pytest
 import test_backends
@@ -19,7 +19,6 @@ import test_gradients
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lacuna import patterns
 from lacuna.codegen.tile_digits import STEP, Tiled, split
 from lacuna.ir.configuration import Configuration, Cut
 from lacuna.ir.expr import Expr, J, K, names
@@ -27,6 +26,7 @@ from lacuna.ir.order import Boxes, Order
 from lacuna.passes.evaluate import evaluate
 from lacuna.runtime.choices import cuts
 from random_problems import Problem
+from test_patterns_gna import Gna, brute
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -66,15 +66,8 @@ def test_tokens_of_boxes_are_a_sum_over_tile_and_step(boxes: Boxes) -> None:
 # -- numerics ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Neighborhood:
+class Neighborhood(Gna):
     """A random neighborhood on a grid, and orders of its tokens in tiles of a few."""
-
-    extents: tuple[int, ...]
-    window: tuple[int, ...]
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
-    causal: tuple[bool, ...]
 
     @staticmethod
     def of(seed: int) -> Neighborhood:
@@ -85,10 +78,6 @@ class Neighborhood:
         window = tuple(choose.randint(1, extent // apart) for extent, apart in zip(extents, dilation, strict=True))
         stride = tuple(choose.randint(1, wide) for wide in window)
         return Neighborhood(extents, window, stride, dilation, tuple(choose.random() < 0.3 for _ in range(rank)))
-
-    @property
-    def pattern(self) -> Any:
-        return patterns.gna(self.extents, self.window, self.stride, self.dilation, self.causal)
 
     def cut(self, seed: int) -> Cut:
         choose = random.Random(seed)
@@ -109,39 +98,41 @@ class Neighborhood:
         tokens = math.prod(self.extents)
         shapes = [(1, each, tokens, 16) for each in (heads[0], heads[1], heads[1])]
         query, key, value = (torch.randn(shape).to(DTYPES[seed % len(DTYPES)]) for shape in shapes)
-        mask = lacuna.dense(self.pattern, tokens).expand(1, heads[0], tokens, tokens)
+        mask = torch.as_tensor(brute(self), device=query.device).expand(1, heads[0], tokens, tokens)
         return Problem(query, key, value, self.pattern, {"layout": "bhld"}, mask, 16**-0.5)
 
 
-@pytest.fixture
-def cut_as(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that lets every kernel of a call cut its grid as it says; the families that asked are noted."""
+@contextlib.contextmanager
+def cut_as(found: Cut) -> Generator[list[str]]:
+    """Every kernel of a call cuts its grid as `found` says; gives the families that asked."""
+    asked: list[str] = []
 
-    def install(found: Cut) -> list[str]:
-        asked: list[str] = []
+    def cut_of(variant: Any, _: Any) -> Cut:
+        asked.append(variant.family)
+        rows = found.configuration.block_q * variant.together
+        return found._replace(configuration=found.configuration._replace(block_q=rows))
 
-        def cut_of(variant: Any, _: Any) -> Cut:
-            asked.append(variant.family)
-            block = found.configuration.block_q * variant.together, found.configuration.block_k
-            return found._replace(configuration=found.configuration._replace(block_q=block[0]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuts, "_cut_of", cut_of)
+        yield asked
 
-        monkeypatch.setattr(cuts, "_cut_of", cut_of)
-        return asked
 
-    return install
+def check(seed: int, *, backward: bool = False) -> None:
+    """A random neighborhood in random boxes, within the tolerance of the oracle."""
+    near = Neighborhood.of(seed)
+    with cut_as(near.cut(seed)) as asked:
+        if backward:
+            test_gradients.check(near.problem(seed, (1, 1)), "triton", seed)
+        else:
+            test_backends.check(near.problem(seed), "triton")
+    assert set(asked) >= ({"backward", "backward_queries"} if backward else {"forward"})
 
 
 @pytest.mark.parametrize("seed", range(60) if PROVE else range(3))
-def test_neighborhoods_in_boxes_are_within_the_tolerance_of_the_oracle(seed: int, cut_as: Any) -> None:
-    near = Neighborhood.of(seed)
-    asked = cut_as(near.cut(seed))
-    test_backends.check(near.problem(seed), "triton")
-    assert asked == ["forward"]
+def test_neighborhoods_in_boxes_are_within_the_tolerance_of_the_oracle(seed: int) -> None:
+    check(seed)
 
 
 @pytest.mark.parametrize("seed", range(100, 140) if PROVE else (100,))
-def test_gradients_in_boxes_are_within_the_tolerance_of_the_oracle(seed: int, cut_as: Any) -> None:
-    near = Neighborhood.of(seed)
-    asked = cut_as(near.cut(seed))
-    test_gradients.check(near.problem(seed, (1, 1)), "triton", seed)
-    assert {"backward", "backward_queries"} <= set(asked)
+def test_gradients_in_boxes_are_within_the_tolerance_of_the_oracle(seed: int) -> None:
+    check(seed, backward=True)

@@ -91,6 +91,11 @@ def _asked(variant: Variant, request: Request) -> Subject:
     return Subject.of(variant, f"{numbers} together={variant.together}".strip())
 
 
+def chosen_here() -> tuple[tuple[Subject, Cut | None], ...]:
+    """Every choice of this process; None is row-major."""
+    return tuple(_chosen.items())
+
+
 def forget_cuts() -> None:
     """Drop every choice of this process, as a new one would start."""
     _chosen.clear()
