@@ -3,9 +3,9 @@
 First the machine's own rates; then every family and form of kernels against float64, graphs, and grids in boxes; then ours beside
 FlexAttention compiled and the fused kernels of SDPA, bfloat16, forward and backward; NATTEN's published problems beside dense attention,
 with the share of their bound that they reach; decoding beside SDPA; what launches cost the host; forms beside each other. What was
-measured is written to FILE after each step, with the seconds that the step took; what raises an error is wrong and does not end the run, and
-a device that a kernel has broken is taken anew. A second run goes on where the first one stopped, unless the commit is another. `--dry` does
-the same on the CPU, on small problems in Triton's interpreter, and prints what the kernels take of GPUs that are not here.
+measured is written to FILE after each step, with the seconds that the step took; what raises an error is wrong and does not end the run,
+and a device that a kernel has broken is taken anew. A second run goes on where the first one stopped, unless the commit is another.
+`--dry` does the same on the CPU, on small problems in Triton's interpreter, and prints what the kernels take of GPUs that are not here.
 
 Needs what the tests need: pytest and hypothesis. FLOPs are counted in attended pairs: 4 D forward, 14 D forward and backward.
 """
