@@ -5,6 +5,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -67,6 +68,16 @@ class Simplify:
 
 def simplified(expr: Expr) -> Expr:
     return fold(expr, lambda node, parts: _simplify_node(rebuilt(node, parts)))
+
+
+def combined(op: Op, a: Expr, b: Expr) -> Expr:
+    """`a op b`, simplified as far as that takes no look inside of operands."""
+    return _simplify_node(Binary(op, a, b))
+
+
+def filled(template: Expr, values: Mapping[Expr, Expr]) -> Expr:
+    """A small expression with `values` in it, simplified down to them."""
+    return fold(template, lambda node, parts: values.get(node) or _simplify_node(rebuilt(node, parts)))
 
 
 def _simplify_node(node: Expr) -> Expr:

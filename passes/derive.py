@@ -1,9 +1,8 @@
-"""Program -> schedule: the symbolic route first, then with values bound, then refinement at the concrete lengths."""
+"""Program -> schedule: grids axis by axis, all else symbolically, then with values bound, then by refinement at the concrete lengths."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,38 +10,37 @@ import numpy as np
 from ..ir.expr import (
     FALSE,
     K_LEN,
-    OFFSET,
-    Q_LEN,
     B,
     Binary,
     Const,
     Expr,
     H,
     I,
-    J,
     Lookup,
     Op,
     Symbol,
     Table,
-    Var,
     disjunction,
-    names,
     negated,
     substitute,
-    walk,
 )
 from ..ir.program import Program
-from ..ir.schedule import Counters, Piece, Schedule, Term
+from ..ir.schedule import Counters, Piece, Schedule
+from .axis_relation import Relation
 from .binding import NeedsValues
 from .canonicalise import negation_free, simplified
 from .integer_sets import BUDGET, HEAD, SMALL_BUDGET, Bounds, OverBudget, Problem, Sets, relations
 from .launch import Launch
 from .loops import partial_loops, visited_once
-from .opaque import Abstraction, Joint, abstracted, linear_form
+from .opaque import Abstraction, Joint, abstracted
 from .pieces import Reading, member, overlaps, pieces
 from .pipeline import Observer
 from .prepare import Prepared, prepare
 from .refine import refined
+from .strips import axis_relations, strips
+from .term_bounds import monotone, terms_of
+
+SOON = 50_000  # operations
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,9 @@ def derive_prepared(
 
     bind_lengths: try a closed form of these lengths and parameters alone before refining; a kernel would be compiled anew for each.
     """
-    task = _Task(prepared, *block, launch, budget, together)
-    for route in (_symbolic, _bound) if bind_lengths else (_symbolic,):
+    axes = () if prepared.grid is None else axis_relations(prepared.grid)
+    task = _Task(prepared, *block, launch, budget, together, axes)
+    for route in _routes(task.axes, bind_lengths=bind_lengths):
         try:
             return route(task)
         except Joint as reason:
@@ -107,6 +106,14 @@ def derive_prepared(
     return _refined(task)
 
 
+def _routes(axes: tuple[Relation, ...], *, bind_lengths: bool) -> tuple[Callable[[_Task], Derivation], ...]:
+    """What is tried, one after the other. Where an axis has no windows, the whole is often the simpler set, if it is found soon."""
+    plain = (_symbolic, _bound) if bind_lengths else (_symbolic,)
+    if not axes:
+        return plain
+    return (_axes, *plain) if all(axis.windows is not None for axis in axes) else (_soon, _axes, *plain)
+
+
 @dataclass(frozen=True)
 class _Task:
     prepared: Prepared
@@ -115,7 +122,31 @@ class _Task:
     launch: Launch | None
     budget: int
     together: int = 1
+    axes: tuple[Relation, ...] = ()
     ended: tuple[str, ...] = ()
+
+
+def _soon(task: _Task) -> Derivation:
+    return _symbolic(replace(task, budget=min(task.budget, SOON)))
+
+
+def _axes(task: _Task) -> Derivation:
+    """Row-major tiles of a grid."""
+    assert task.prepared.grid is not None
+    found = strips(task.prepared.grid, task.axes, (task.block_q, task.block_k))
+    full, partial = (() if each is None else (each,) for each in (found.full, found.partial))
+    schedule = Schedule(
+        program=task.prepared.program,
+        block_q=task.block_q,
+        block_k=task.block_k,
+        some=(found.some,),
+        full=full,
+        full_loops=full,
+        partial_loops=partial,
+        route="axes",
+        together=task.together,
+    )
+    return Derivation(schedule, {}, task.prepared.bound)
 
 
 def _symbolic(task: _Task) -> Derivation:
@@ -142,7 +173,7 @@ def _bound(task: _Task) -> Derivation:
 
 
 def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping[Expr, Bounds]) -> Derivation:
-    terms, meanings = _terms(task, abstraction, bounds)
+    terms, meanings = terms_of((task.block_q, task.block_k), abstraction, bounds)
     block_k = Const(task.block_k)
     all_tiles = Binary(Op.FLOORDIV, Binary(Op.ADD, K_LEN, Const(task.block_k - 1)), block_k)
     whole_tiles = Binary(Op.FLOORDIV, K_LEN, block_k)
@@ -154,7 +185,7 @@ def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping
     if full and full[0].where is FALSE:  # the complement of everything
         full = ()
     fast = full if sets.even_full is None else pieces(sets.even_full, inner)
-    arrays_needed = any(not _monotone(term) for term in terms)
+    arrays_needed = any(not monotone(term) for term in terms)
     schedule = Schedule(
         program=task.prepared.program,
         block_q=task.block_q,
@@ -163,7 +194,7 @@ def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping
         full=full,
         full_loops=visited_once(fast, None if sets.fast_full is None else overlaps(sets.fast_full)),
         partial_loops=partial_loops(some, fast, overlaps(sets.some)),
-        terms=tuple(term for term in terms if not _monotone(term)),
+        terms=tuple(term for term in terms if not monotone(term)),
         exact=not terms,
         closed_form=not arrays_needed,
         together=task.together,
@@ -177,57 +208,6 @@ def _complement(sets: Sets, reading: Reading) -> Piece:
     unfilled = [member(each) for each in pieces(sets.unfilled, reading)]
     where = negation_free(negated(disjunction(*unfilled)))
     return Piece(Const(0), reading.tiles, 1, where)
-
-
-# -- opaque terms -----------------------------------------------------------------------------------------------------
-
-
-def _terms(task: _Task, abstraction: Abstraction, bounds: Mapping[Expr, Bounds]) -> tuple[tuple[Term, ...], dict[Expr, Expr]]:
-    """The terms of a schedule and what each placeholder of the formula means in it."""
-    meanings: dict[Expr, Expr] = dict(abstraction.scalars)
-    found: list[Term] = []
-    for at, (name, (expr, axis)) in enumerate(abstraction.terms.items()):
-        low, high = Table(f"term{at}_low", "i64", 3), Table(f"term{at}_high", "i64", 3)
-        term = Term(f"term{at}", expr, axis, low, high)
-        meanings[bounds[name].low], meanings[bounds[name].high] = _bound_expressions(term, task)
-        found.append(term)
-    return tuple(found), meanings
-
-
-def _bound_expressions(term: Term, task: _Task) -> tuple[Expr, Expr]:
-    if _monotone(term):
-        return _at_ends(term, task)
-    at = {"q": I, "k": J, "h": Const(0)}.get(term.axis) or diagonal_index(task.block_q, task.block_k)
-    read = names(term.expr)
-    batch = B if "b" in read or any(node in (Q_LEN, K_LEN, OFFSET) for node in walk(term.expr)) else Const(0)
-    head = H if "h" in read else Const(0)
-    return Lookup(term.low, (batch, head, at)), Lookup(term.high, (batch, head, at))
-
-
-def diagonal_index(block_q: int, block_k: int) -> Expr:
-    """Entry of a diagonal term for tile (i, j): diagonals start at -(k_tiles * block_k) and advance by gcd(block_q, block_k)."""
-    unit = math.gcd(block_q, block_k)
-    k_tiles = simplified(Binary(Op.FLOORDIV, Binary(Op.ADD, K_LEN, Const(block_k - 1)), Const(block_k)))
-    along_q = simplified(Binary(Op.MUL, I, Const(block_q // unit)))
-    along_k = simplified(Binary(Op.MUL, Binary(Op.SUB, k_tiles, J), Const(block_k // unit)))
-    return Binary(Op.ADD, along_q, along_k)
-
-
-def _monotone(term: Term) -> bool:
-    """A plain look-up in a table that never decreases: its bounds are its values at the ends of the tile."""
-    match term.expr:
-        case Lookup(table=Table(monotone=True), indices=(index,)) if term.axis != "h":
-            form = linear_form(index)
-            return form is not None and all(key in (None, OFFSET) or (isinstance(key, Var) and value == 1) for key, value in form.items())
-        case _:
-            return False
-
-
-def _at_ends(term: Term, task: _Task) -> tuple[Expr, Expr]:
-    tile, block, length = (I, task.block_q, Q_LEN) if term.axis == "q" else (J, task.block_k, K_LEN)
-    first = simplified(Binary(Op.MUL, tile, Const(block)))
-    last = Binary(Op.SUB, Binary(Op.MIN, Binary(Op.ADD, first, Const(block)), length), Const(1))
-    return substitute(term.expr, {Var(term.axis): first}), substitute(term.expr, {Var(term.axis): last})
 
 
 # -- refinement -------------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def relations(problem: Problem, budget: int = BUDGET) -> Sets:
     Raises:
         OverBudget: `some` or `unfilled` takes more than `budget` operations.
     """
-    builder = _Builder(problem)
+    builder = Builder(problem)
     with budgeted(builder.context, budget):
         grid = builder.on_tiles(builder.grid())
         some = coalesced(builder.projected(builder.tile(keys_inside=True), problem.mask).gist(grid))
@@ -133,7 +133,17 @@ def relations(problem: Problem, budget: int = BUDGET) -> Sets:
     return Sets(some, unfilled, full, even, grid, builder.parameters)
 
 
-def _even_full(builder: _Builder, budget: int, pieces: int) -> isl.Set | None:
+def is_empty(condition: Expr, budget: int = SMALL_BUDGET) -> bool:
+    """Whether an affine condition over `i`, `j`, `q`, `k` and symbols is proved to hold nowhere."""
+    builder = Builder(Problem(condition, condition, 1, 1))
+    try:
+        with budgeted(builder.context, budget):
+            return bool(builder.set_of(condition).is_empty())
+    except OverBudget:
+        return False
+
+
+def _even_full(builder: Builder, budget: int, pieces: int) -> isl.Set | None:
     """Tiles all of whose `block_q` rows see every key, past `Lq` or not; None unless that takes fewer than `pieces` basic sets."""
     try:
         with budgeted(builder.context, budget):
@@ -144,7 +154,7 @@ def _even_full(builder: _Builder, budget: int, pieces: int) -> isl.Set | None:
     return found if found is not None and found.n_basic_set() < pieces else None
 
 
-class _Builder:
+class Builder:
     """Affine expressions to sets over [i, j, q, k, terms...]."""
 
     def __init__(self, problem: Problem) -> None:

@@ -176,15 +176,15 @@ def _sort(constraint: isl.Constraint, found: _Range, reading: Reading) -> None:
     aff = constraint.get_aff()
     equality = constraint.is_equality()
     if any(not aff.get_coefficient_val(_PARAM, at).is_zero() for at in reading.per_tile) or _quotients_of(aff, reading.per_tile):
-        found.tests.append(_holds(aff, equality, reading))  # a bound that differs from tile to tile
+        found.tests.append(holds(aff, equality, reading))  # a bound that differs from tile to tile
         return
     coefficient = _integer(aff.get_coefficient_val(_SET, 1), 1)
     inner = _quotients_of_j(aff)
     if inner:
         if not _stride(aff, equality, found, reading):
-            found.tests.append(_holds(aff, equality, reading))
+            found.tests.append(holds(aff, equality, reading))
     elif coefficient == 0:
-        found.guards.append(_holds(aff, equality, reading))
+        found.guards.append(holds(aff, equality, reading))
     else:
         _bound(aff, coefficient, equality, found, reading)
 
@@ -247,7 +247,8 @@ def _reads_j(aff: isl.Aff) -> bool:
     return not aff.get_coefficient_val(_SET, 1).is_zero() or bool(_quotients_of_j(aff))
 
 
-def _holds(aff: isl.Aff, equality: bool, reading: Reading) -> Expr:
+def holds(aff: isl.Aff, equality: bool, reading: Reading) -> Expr:
+    """`aff == 0` or `aff >= 0`."""
     return Binary(Op.EQ, affine(aff, reading), ZERO) if equality else Binary(Op.LE, ZERO, affine(aff, reading))
 
 

@@ -11,6 +11,7 @@ from ..ir.program import Program
 from .binding import divisor_values, symbol_values
 from .canonicalise import Place, Simplify, simplified, with_values
 from .flatten_grid import FlattenGrid
+from .grid_form import GridForm, grid_form
 from .launch import Launch
 from .opaque import head_divisors, powers_rewritten, split_by_value
 from .pipeline import Observer, Pass, run
@@ -52,11 +53,13 @@ class Prepared:
     program: flat, placed, divisors bound: what kernels evaluate.
     mask:    the same truth value, split by the values of per-head divisors, for the derivation alone.
     bound:   values that the mask holds for, by name.
+    grid:    the same mask along the axes of a grid, where it is a product of them.
     """
 
     program: Program
     mask: Expr
     bound: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict[str, int | tuple[int, ...]])
+    grid: GridForm | None = None
 
 
 def standard_passes(program: Program, launch: Launch | None, *, shifted: bool) -> tuple[Pass, ...]:
@@ -71,7 +74,9 @@ def prepare(program: Program, launch: Launch | None, *, shifted: bool, observers
         NeedsValues: a parameter must be bound and there is no launch.
     """
     passes = standard_passes(program, launch, shifted=shifted)
-    bound: dict[str, int | tuple[int, ...]] = {symbol.name: value for symbol, value in symbol_values(program, launch)}
+    values = symbol_values(program, launch)
+    bound: dict[str, int | tuple[int, ...]] = {symbol.name: value for symbol, value in values}
+    grid = grid_form(with_values(program, {symbol: Const(value) for symbol, value in values}), shifted=shifted)
     program = run(program, passes, observers)
     mask = program.mask
     for divisor in head_divisors(mask):
@@ -79,4 +84,4 @@ def prepare(program: Program, launch: Launch | None, *, shifted: bool, observers
         if values:
             mask = simplified(split_by_value(mask, divisor, values))
             bound[str(divisor)] = values
-    return Prepared(program, mask, bound)
+    return Prepared(program, mask, bound, grid)

@@ -69,7 +69,7 @@ def _residues(program: Program, values: tuple[tuple[Symbol, int], ...]) -> Resid
     """values: of the symbols that must be bound; the program of a class holds for these alone."""
     flat = with_values(FlattenGrid()(program), {symbol: Const(value) for symbol, value in values})
     mask = simplified(powers_rewritten(flat.mask))
-    found = max(((*each, part) for part in conjuncts(mask) for each in _congruence(part)), key=lambda each: each[0], default=None)
+    found = max(((*each, part) for part in conjuncts(mask) for each in congruences(part)), key=lambda each: each[0], default=None)
     read = {node for node in walk(mask, flat.score) if node in (Q_LEN, K_LEN, OFFSET)}
     if found is None or OFFSET in read:
         return None
@@ -86,7 +86,7 @@ def _residues(program: Program, values: tuple[tuple[Symbol, int], ...]) -> Resid
     return Residues(modulus, remainder, within, row_class, key_class, lengths)
 
 
-def _congruence(part: Expr) -> Iterator[tuple[int, int]]:
+def congruences(part: Expr) -> Iterator[tuple[int, int]]:
     """(modulus, remainder) of `q - k` where `part` says what they are, as `a % d == r` or `a % d == b % d`."""
     match part:
         case Binary(op=Op.EQ, a=Binary(op=Op.MOD, a=a, b=Const(value=int(d))), b=Binary(op=Op.MOD, a=b, b=Const(value=int(e)))) if d == e:

@@ -38,5 +38,6 @@ def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Laun
     from .derive import derive_prepared  # with it comes the set library, which a warm start does without
 
     mask = transposed(replace(prepared.program, mask=prepared.mask)).mask
-    turned = replace(prepared, program=transposed(prepared.program), mask=mask)
+    grid = None if prepared.grid is None else prepared.grid.transposed
+    turned = replace(prepared, program=transposed(prepared.program), mask=mask, grid=grid)
     return derive_prepared(turned, (block[1], block[0]), transposed_launch(launch), bind_lengths=False).schedule

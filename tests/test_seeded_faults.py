@@ -92,7 +92,7 @@ def truncated_division(patch: Patch) -> None:
         quotient = exact.max(zero).floor().add(exact.min(zero).ceil())
         return quotient if op is Op.FLOORDIV else a.sub(quotient.scale_val(self.value(by)))
 
-    patch.setattr(integer_sets._Builder, "_divided", divided)
+    patch.setattr(integer_sets.Builder, "_divided", divided)
 
 
 def _ranges_changed(patch: Patch, *, whole: bool, by: int) -> None:
@@ -111,7 +111,7 @@ def last_ragged_tile_dropped(patch: Patch) -> None:
 
 
 def ragged_key_tile_full(patch: Patch) -> None:
-    patch.setattr(integer_sets._Builder, "whole_key_tile", lambda self: self.grid())
+    patch.setattr(integer_sets.Builder, "whole_key_tile", lambda self: self.grid())
     _ranges_changed(patch, whole=True, by=1)
 
 

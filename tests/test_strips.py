@@ -1,0 +1,319 @@
+"""Row-major grids axis by axis: strips as boxes, ranges along axes, and schedules against brute force."""
+
+# Patterns are written without types.
+# ruff: noqa: ANN401
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import lacuna
+import numpy as np
+import pytest
+from brute_force import Problem, classes, compiled
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lacuna import patterns
+from lacuna.ir.expr import Binary, Const, Expr, I, K, Op, Q, Symbol
+from lacuna.ir.pattern import Pattern
+from lacuna.ir.schedule import Schedule
+from lacuna.ir.trace import Traced
+from lacuna.passes import axis_windows
+from lacuna.passes.axis_relation import Reach, Relation
+from lacuna.passes.axis_windows import windows
+from lacuna.passes.derive import derive
+from lacuna.passes.evaluate import evaluate
+from lacuna.passes.launch import Launch
+from lacuna.passes.prepare import prepare
+from lacuna.passes.steps import step
+from lacuna.passes.strips import Strip, boxes
+from lacuna.passes.tiles import tiles
+from lacuna.passes.transpose import transposed_launch, transposed_schedule
+from lacuna.patterns.gna import seen as neighbors  # pyright: ignore[reportUnknownVariableType]
+
+PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
+Array = np.ndarray
+
+
+# -- strips -----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=500 if PROVE else 60)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(1, 40), st.integers(0, 30), st.integers(0, 40))
+def test_the_boxes_of_a_strip_hold_each_of_its_tokens_once(extents: list[int], block: int, tile: int, cut: int) -> None:
+    stop = max(tile * block + 1, (tile + 1) * block - cut)
+    start = Binary(Op.MUL, I, Const(block))
+    found = boxes(Strip(start, Const(stop), block, block), [Const(extent) for extent in extents])
+    held: list[int] = []
+    for box in found:
+        if evaluate(box.there, {I: tile}):
+            ends = [[int(evaluate(end, {I: tile})) for end in (reach.low, reach.high)] for reach in box.along]
+            for place in itertools.product(*(range(low, high + 1) for low, high in ends)):
+                assert all(0 <= at < extent for at, extent in zip(place[1:], extents[1:], strict=True))
+                held.append(sum(at * math.prod(extents[axis + 1 :]) for axis, at in enumerate(place)))
+    assert sorted(held) == list(range(tile * block, stop))
+    assert len(found) <= 2 * len(extents) - 1
+
+
+def test_tiles_that_divide_a_row_are_one_box_and_whole_rows_are_too() -> None:
+    def count(block: int, *extents: int) -> int:
+        start = Binary(Op.MUL, I, Const(block))
+        return len(boxes(Strip(start, Binary(Op.ADD, start, Const(block)), block, block), [Const(each) for each in extents]))
+
+    assert count(64, 8, 8, 128) == 1
+    assert count(64, 16, 32, 32) == 2  # and the beginning of a row, where a call has fewer tokens than the grid
+    assert count(64, 30, 48, 80) == 2
+    assert count(64, 15, 31, 30) == 4
+
+
+# -- axes -------------------------------------------------------------------------------------------------------------
+
+
+def axis(extent: int, window: int, stride: int, dilation: int, causal: bool) -> Expr:
+    on_axis: Any = neighbors  # pyright: ignore[reportUnknownVariableType]
+    return on_axis(Traced(Q), Traced(K), extent, window, stride, dilation, causal).expr
+
+
+@st.composite
+def axes(draw: st.DrawFn) -> tuple[int, Expr]:
+    """An extent and a condition along it: a neighborhood, or one that has no windows."""
+    extent = draw(st.integers(2, 20))
+    if draw(st.integers(0, 3)) == 0:
+        by = draw(st.integers(1, 5))
+        op = draw(st.sampled_from([Op.FLOORDIV, Op.MOD]))
+        shift = draw(st.integers(0, 3))
+        near = Binary(Op.LE, Binary(Op.SUB, Q, K), Const(draw(st.integers(0, 9))))
+        moved = Binary(Op.ADD, Q, Const(shift))
+        return extent, Binary(Op.AND, near, Binary(Op.EQ, Binary(op, moved, Const(by)), Binary(op, K, Const(by))))
+    dilation = draw(st.integers(1, min(6, extent // 2)))
+    window = draw(st.integers(1, extent // dilation))
+    return extent, axis(extent, window, draw(st.integers(1, window)), dilation, draw(st.booleans()))
+
+
+@settings(max_examples=400 if PROVE else 25)
+@given(axes(), st.data())
+def test_ranges_of_an_axis_see_each_other_as_their_pairs_do(problem: tuple[int, Expr], data: st.DataObject) -> None:
+    extent, condition = problem
+    relation = Relation.of(condition, Const(extent), Const(extent))
+    seen = compiled(condition, Problem(condition, extent, extent))
+    pairs = np.array([[seen({"q": q, "k": k}) for k in range(extent)] for q in range(extent)], bool)
+    names = [Symbol(name) for name in ("a", "b", "c", "d")]
+    kinds = [
+        (Reach(names[at], names[at]), Reach(names[at], names[at + 1]), Reach(Const(0), Const(extent - 1), whole=True)) for at in (0, 2)
+    ]
+    for q, k in itertools.product(*kinds):
+        some, full = relation.some(q, k), relation.full(q, k)
+        for _ in range(12):
+            a, b, c, d = (data.draw(st.integers(0, extent - 1)) for _ in range(4))
+            place: dict[Expr, int] = dict(zip(names, (min(a, b), max(a, b), min(c, d), max(c, d)), strict=True))
+            (q0, q1), (k0, k1) = ([int(evaluate(end, place)) for end in (reach.low, reach.high)] for reach in (q, k))
+            here = pairs[q0 : q1 + 1, k0 : k1 + 1]
+            assert bool(evaluate(some, place)) == here.any()
+            assert bool(evaluate(full, place)) == here.all()
+    for mirrored in (False, True):
+        start, stop = relation.reached((names[0], names[1]), Symbol("count"), mirrored=mirrored)
+        for a, b in ((0, 0), (0, extent - 1), (extent // 2, extent - 1), (extent // 3, extent // 2)):
+            met = np.flatnonzero((pairs.T if mirrored else pairs)[a : b + 1].any(0))
+            place: dict[Expr, int] = {names[0]: a, names[1]: b, Symbol("count"): extent}
+            first, last = int(evaluate(start, place)), int(evaluate(stop, place))
+            assert not len(met) or (first <= met[0] and met[-1] < last)
+
+
+def test_neighborhoods_have_windows_and_blocks_have_none() -> None:
+    for dilation, stride, causal in itertools.product((1, 2, 5), (1, 3), (False, True)):
+        assert windows(axis(32, 5, stride, dilation, causal)) is not None
+    blocks = Binary(Op.EQ, Binary(Op.FLOORDIV, Q, Const(4)), Binary(Op.FLOORDIV, K, Const(4)))
+    assert windows(blocks) is None
+
+
+def test_ends_that_move_back_or_runs_that_leave_gaps_are_no_windows() -> None:
+    def between(start: Expr, width: int) -> Expr:
+        return Binary(Op.AND, Binary(Op.LE, start, K), Binary(Op.LT, K, Binary(Op.ADD, start, Const(width))))
+
+    thrice = Binary(Op.MUL, Const(3), Q)
+    assert windows(between(thrice, 3)) is not None
+    assert windows(between(thrice, 2)) is None  # every third key is seen by nobody
+    assert windows(between(Binary(Op.SUB, Const(9), Q), 2)) is None
+    assert windows(between(Binary(Op.MOD, Q, Const(4)), 2)) is None
+
+
+def assumed(start: Expr, stop: Expr) -> bool:
+    """A proof that is none."""
+    return start is not stop
+
+
+@pytest.mark.parametrize("fault", [0, 1])
+def test_a_gap_that_is_overlooked_is_seen_here(fault: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seeded fault: were the proof that runs touch left out, ranges would see keys between them."""
+    start = Binary(Op.MUL, Const(4), Q)
+    gaps = Binary(Op.AND, Binary(Op.LE, start, K), Binary(Op.LT, K, Binary(Op.ADD, start, Const(2))))
+    if fault:
+        monkeypatch.setattr(axis_windows, "_touching", assumed)
+    relation = Relation.of(gaps, Const(4), Const(16))
+    some = relation.some(Reach(Const(0), Symbol("b")), Reach(Symbol("c"), Symbol("d")))
+    found = bool(evaluate(some, {Symbol("b"): 1, Symbol("c"): 2, Symbol("d"): 3}))
+    assert found is bool(fault)
+
+
+@settings(max_examples=400 if PROVE else 60)
+@given(st.data())
+def test_steps_hold_everywhere(data: st.DataObject) -> None:
+    def drawn(depth: int) -> Expr:
+        kind = data.draw(st.sampled_from(["leaf", "sum", "less", "least", "most", "scaled", "part"])) if depth else "leaf"
+        if kind == "leaf":
+            return data.draw(st.sampled_from([Q, K, Const(data.draw(st.integers(-5, 5)))]))
+        if kind in ("scaled", "part"):
+            by = Const(data.draw(st.integers(-3, 3)) if kind == "scaled" else data.draw(st.integers(1, 4)))
+            return Binary(Op.MUL if kind == "scaled" else Op.FLOORDIV, drawn(depth - 1), by)
+        op = {"sum": Op.ADD, "less": Op.SUB, "least": Op.MIN, "most": Op.MAX}[kind]
+        return Binary(op, drawn(depth - 1), drawn(depth - 1))
+
+    expr = drawn(3)
+    found = step(expr, Q)
+    assert found is not None
+    at = np.arange(-40, 40)
+    for key in (-7, 0, 11):
+        values = np.broadcast_to(np.asarray(evaluate(expr, {Q: at, K: key})), at.shape)
+        assert (np.diff(values) >= found.low).all()
+        assert (np.diff(values) <= found.high).all()
+
+
+# -- schedules --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A pattern on a grid, the rows and keys of a call, and a tile. pairs: bool[rows, keys], by looking at every one."""
+
+    pattern: Pattern
+    extents: tuple[int, ...]
+    offset: int
+    rows: int
+    keys: int
+    block: tuple[int, int]
+
+    @property
+    def launch(self) -> Launch:
+        return Launch(self.rows, self.keys, self.offset)
+
+    @property
+    def pairs(self) -> Array:
+        places = np.unravel_index(np.arange(math.prod(self.extents)), self.extents)
+        seen = compiled(self.pattern.program.mask, Problem(self.pattern.program.mask, self.rows, self.keys))
+        names = [f"{side}{axis}" for side in "qk" for axis in range(len(self.extents))]
+        at = [tuple(int(each[token]) for each in places) for token in range(len(places[0]))]
+        found = [
+            [seen(dict(zip(names, at[row] + at[key], strict=True))) for key in range(self.keys)]
+            for row in range(self.offset, self.offset + self.rows)
+        ]
+        return np.array(found, bool).reshape(self.rows, self.keys)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> Grid:
+    """Neighborhoods of every kind; ragged extents, calls of fewer rows and keys than the grid has tokens, and offsets."""
+    rank = draw(st.integers(2, 4))
+    extents = tuple(draw(st.integers(1, {2: 11, 3: 6, 4: 4}[rank])) for _ in range(rank))
+    dilation = tuple(draw(st.integers(1, max(1, min(6, extent // 2)))) for extent in extents)
+    window = tuple(draw(st.integers(1, extent // apart)) for extent, apart in zip(extents, dilation, strict=True))
+    stride = tuple(draw(st.integers(1, wide)) for wide in window)
+    pattern = patterns.gna(extents, window, stride, dilation, tuple(draw(st.booleans()) for _ in extents))
+    tokens = math.prod(extents)
+    offset = draw(st.sampled_from([0, 0, draw(st.integers(0, tokens - 1))]))
+    rows = draw(st.sampled_from([tokens - offset, draw(st.integers(1, tokens - offset))]))
+    keys = draw(st.sampled_from([tokens, draw(st.integers(1, tokens))]))
+    block = draw(st.sampled_from([(4, 4), (8, 4), (2, 6), (5, 7), (1, 3), (16, 8), (3, 1)]))
+    return Grid(pattern, extents, offset, rows, keys, block)
+
+
+def fault(grid: Grid, schedule: Schedule, launch: Launch, want: Array) -> str:
+    """What is wrong with a schedule; empty where classes are exactly brute force and loops visit each tile once, where it belongs."""
+    got = tiles(schedule, launch, {})
+    if (got != want).any():
+        return f"{int((got != want).sum())} tiles of {want.size} are not the definition's, of {grid}"
+    for pieces, tile in ((schedule.full_loops, 2), (schedule.partial_loops, 1)):
+        if ((tiles(replace(schedule, some=pieces, full=()), launch, {}) == 1) != (want == tile)).any():
+            return f"loops do not visit the tiles of class {tile}, of {grid}"
+    return "" if schedule.exact and schedule.closed_form and schedule.route == "axes" else f"by {schedule.route}, of {grid}"
+
+
+@settings(max_examples=600 if PROVE else 25)
+@given(grids())
+def test_a_row_major_schedule_is_brute_force_forward_and_backward(grid: Grid) -> None:
+    pairs = grid.pairs
+    found = derive(grid.pattern.program, *grid.block, grid.launch).schedule
+    assert not fault(grid, found, grid.launch, classes(pairs, *grid.block))
+    prepared = prepare(grid.pattern.program, grid.launch, shifted=grid.launch.moves)
+    mirrored = transposed_schedule(prepared, grid.block, grid.launch)
+    assert not fault(grid, mirrored, transposed_launch(grid.launch), classes(pairs.T, *grid.block[::-1]))
+
+
+@lacuna.pattern(rank=2)
+def blocks_and_stripes(q: Any, k: Any, *, reach: Any) -> Any:
+    """A parameter, an axis without windows, and one whose rows see in steps of three."""
+    return (q[0] // 3 == k[0] // 3) & (abs(q[1] - k[1]) <= reach) & ((q[1] - k[1]) % 3 == 0)
+
+
+@pytest.mark.parametrize("reach", [0, 4, 7, 100])
+def test_parameters_stay_symbols_of_a_row_major_schedule(reach: int) -> None:
+    pattern = blocks_and_stripes(reach=reach).on(7, 11)
+    launch = Launch(77, 77, parameters={"reach": reach})
+    found = derive(pattern.program, 8, 4, launch)
+    at = np.arange(77)
+    rows, columns = at // 11, at % 11
+    apart = columns[:, None] - columns[None, :]
+    pairs = (rows[:, None] // 3 == rows[None, :] // 3) & (abs(apart) <= reach) & (apart % 3 == 0)
+    assert (tiles(found.schedule, launch, found.arrays) == classes(pairs, 8, 4)).all()
+    assert found.schedule.exact
+    assert found.schedule.closed_form
+    assert "reach" not in found.bound
+
+
+CATALOGUE: list[tuple[str, Callable[[], Pattern]]] = [
+    ("halo", lambda: patterns.halo((6, 10), 2, 1)),
+    ("window", lambda: patterns.window((8, 12), 4)),
+    ("shifted window", lambda: patterns.window((8, 12), 4, 2)),
+    ("torus_window", lambda: patterns.torus_window((8, 12), 4, 2)),
+    ("grid", lambda: patterns.grid((8, 12), 4)),
+    ("conv_window", lambda: patterns.conv_window((7, 11), 3, 2)),
+    ("overlapping_cross", lambda: patterns.overlapping_cross((8, 12), 4, 0.5)),
+    ("inward_window", lambda: patterns.inward_window((2, 6, 7), (2, 1))),
+]
+
+
+@pytest.mark.parametrize(("name", "made"), CATALOGUE, ids=[name for name, _ in CATALOGUE])
+def test_products_of_axes_of_the_catalogue_are_exact_in_strips(name: str, made: Callable[[], Pattern]) -> None:
+    from lacuna.passes.strips import axis_relations, strips
+
+    pattern = made()
+    extents = pattern.program.space.extents
+    grid = Grid(pattern, extents, 0, math.prod(extents), math.prod(extents), (8, 4))
+    form = prepare(pattern.program, grid.launch, shifted=False).grid
+    assert form is not None, name
+    found = strips(form, axis_relations(form), grid.block)
+    schedule = derive(pattern.program, *grid.block, grid.launch).schedule
+    want = classes(grid.pairs, *grid.block)
+    assert (tiles(schedule, grid.launch, {}) == want).all()
+    full = () if found.full is None else (found.full,)
+    assert (tiles(replace(schedule, some=(found.some,), full=full), grid.launch, {}) == want).all()
+
+
+def test_a_hull_holds_no_more_than_the_rows_that_are_seen() -> None:
+    pattern = patterns.gna((64, 60), 13)
+    prepared = prepare(pattern.program, None, shifted=False)
+    forward = derive(pattern.program, 64, 64).schedule
+    backward = transposed_schedule(prepared, (64, 64), Launch(3840, 3840))
+    for schedule in (forward, backward):
+        (piece,) = schedule.some
+        lengths: dict[Expr, Any] = {Symbol("Lq"): 3840, Symbol("Lk"): 3840, I: np.arange(60)}
+        start, stop = (np.broadcast_to(np.asarray(evaluate(end, lengths)), (60,)) for end in (piece.start, piece.stop))
+        assert (stop - start).max() <= 20  # of 60: a key near an edge is seen by 19 rows of 60 tokens
+
+
+def test_a_mask_that_joins_axes_is_no_product_of_them() -> None:
+    assert prepare(patterns.neighboring_ar((6, 8)).program, None, shifted=False).grid is None
+    assert prepare(patterns.disc_local((6, 8), 3).program, None, shifted=False).grid is None
