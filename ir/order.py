@@ -118,7 +118,7 @@ class Boxes(NamedTuple):
 class Given(NamedTuple):
     """Positions count the tokens of a permutation: a look-up says which token has a position.
 
-    extents: of the grid that the tokens are row-major on, outermost first; one number is a line.
+    extents: of the grid that the tokens are row-major on, outermost first; one number is a line, none a line of any length.
     table:   i32[positions], the token at each position.
     """
 

@@ -20,7 +20,7 @@ from ..ir.target import CHUNK
 from .axes import Seen
 from .axis_runs import Axis
 from .row_major_counts import row_major_tiles
-from .tile_shape import COSTS, STANDARD, Problem, Work
+from .tile_shape import COSTS, STANDARD, Problem, Shape, Work, tile_shape
 
 Array = np.ndarray
 SAMPLES = 5  # tiles of queries that are looked at
@@ -51,31 +51,35 @@ def in_boxes(axes: Sequence[Seen], boxes: Boxes, problem: Problem) -> Counted:
 
 
 def row_major(axes: Sequence[Seen], problem: Problem) -> Counted:
-    """Tiles of row-major tokens."""
+    """Tiles of row-major tokens. The time is that of tiles of the shape that kernels take, which may be another than STANDARD."""
     extents = [len(seen) for seen in axes]
-    tokens, lanes, lines = math.prod(extents), STANDARD.lanes, STANDARD.lines
-    tiles = -(-tokens // lanes)
-    sampled: list[_Met] = []
-    for tile in _sampled(tiles):
+    shape = tile_shape(problem, math.prod(extents))
+    sizes = [(each.lanes, each.lines) for each in (STANDARD, shape)]
+    (visited, full), ours = row_major_tiles([Axis.of(seen) for seen in axes], sizes)
+    work = _work((*ours, -(-math.prod(extents) // shape.lanes)), _chunks(_strips(axes, shape), shape), extents, shape)
+    return Counted(COSTS.predicted(work, shape, problem), _useful(axes, visited), visited, full)
+
+
+def _strips(axes: Sequence[Seen], shape: Shape) -> list[_Met]:
+    """What the queries of a few row-major tiles see."""
+    extents = [len(seen) for seen in axes]
+    tokens, lanes, lines = math.prod(extents), shape.lanes, shape.lines
+    last, found = -(-tokens // lanes) - 1, list[_Met]()
+    for tile in sorted({at * last // (SAMPLES - 1) for at in range(SAMPLES)}):
         rows = np.unravel_index(np.arange(tile * lanes, min((tile + 1) * lanes, tokens)), extents)
-        found = np.ones((len(rows[0]), 1), bool)
+        pairs = np.ones((len(rows[0]), 1), bool)
         for seen, at in zip(axes, rows, strict=True):
-            found = (found[:, :, None] & seen[at][:, None, :]).reshape(len(found), -1)
+            pairs = (pairs[:, :, None] & seen[at][:, None, :]).reshape(len(pairs), -1)
         padded = np.zeros((lanes, -(-tokens // lines) * lines), bool)
-        padded[: len(found), :tokens] = found
-        sampled.append(_Met(padded.reshape(lanes, -1, lines), np.arange(lanes) < len(found)))
-    visited, full = row_major_tiles([Axis.of(seen) for seen in axes], [(lanes, lines)])[0]
-    work = _work((visited, full, tiles), _chunks(sampled), extents)
-    return Counted(COSTS.predicted(work, STANDARD, problem), _useful(axes, visited), visited, full)
+        padded[: len(pairs), :tokens] = pairs
+        tiles = padded.reshape(lanes // CHUNK, CHUNK, -1, lines)
+        full = np.logical_and.reduce(padded[: len(pairs)].reshape(len(pairs), -1, lines), axis=(0, 2))
+        found.append(_Met(np.logical_or.reduce(tiles, axis=1), full))
+    return found
 
 
 def _useful(axes: Sequence[Seen], visited: int) -> float:
     return math.prod(int(np.count_nonzero(seen)) for seen in axes) / max(1, visited * STANDARD.lanes * STANDARD.lines)
-
-
-def _sampled(tiles: int) -> list[int]:
-    """Numbers of the row-major tiles of queries that are looked at."""
-    return sorted({at * (tiles - 1) // (SAMPLES - 1) for at in range(SAMPLES)})
 
 
 def _spread(boxes: Boxes) -> list[tuple[int, ...]]:
@@ -118,10 +122,10 @@ class _Along:
 
 
 class _Met(NamedTuple):
-    """Of one tile of queries: bool[rows, tiles of keys, lines] of what is seen, and bool[rows] of what is a token."""
+    """Of one tile of queries: bool[chunks, tiles of keys, lines] of what a lane of a chunk sees, and bool[tiles of keys] that are full."""
 
-    seen: Array
-    rows: Array
+    chunks: Array
+    full: Array
 
 
 class _Chunks(NamedTuple):
@@ -132,40 +136,41 @@ class _Chunks(NamedTuple):
 
 
 def _met_by_box(axes: Sequence[_Along], at: Sequence[int]) -> _Met:
-    """What the queries of one box see of the boxes that they meet."""
-    found, tokens = np.ones((1, 1, 1), bool), np.ones(1, bool)
-    for along, here in zip(axes, at, strict=True):
+    """What the queries of one box see of the boxes that they meet. The lanes of a chunk are a box too: what lies innermost."""
+    chunks, full, lanes = np.ones((1, 1, 1), bool), np.ones(1, bool), CHUNK
+    for along, here in reversed(list(zip(axes, at, strict=True))):
         rows = along.pairs[here]
         rows = rows[:, np.logical_or.reduce(rows, axis=(0, 2))]
-        sizes = [a * b for a, b in zip(found.shape, rows.shape, strict=True)]
-        found = (found[:, None, :, None, :, None] & rows[None, :, None, :, None, :]).reshape(sizes)
-        tokens = (tokens[:, None] & along.rows[here]).reshape(-1)
-    return _Met(found, tokens)
+        together = math.gcd(len(rows), lanes)
+        lanes //= together
+        seen = rows.reshape(len(rows) // together, together, *rows.shape[1:]).any(axis=1)
+        sizes = [a * b for a, b in zip(seen.shape, chunks.shape, strict=True)]
+        chunks = (seen[:, None, :, None, :, None] & chunks[None, :, None, :, None, :]).reshape(sizes)
+        filled = rows[along.rows[here]].all(axis=(0, 2)) if along.rows[here].any() else np.zeros(rows.shape[1], bool)
+        full = (filled[:, None] & full).reshape(-1)
+    return _Met(chunks, full)
 
 
-def _chunks(sampled: Sequence[_Met]) -> _Chunks:
-    partial, whole, chunked = (sum(each) for each in zip(*(_of_tile(each) for each in sampled), strict=True))
-    return _Chunks(whole / partial, chunked / partial) if partial else _Chunks(STANDARD.lanes * STANDARD.lines, 0.0)
+def _chunks(sampled: Sequence[_Met], shape: Shape = STANDARD) -> _Chunks:
+    partial, whole, chunked = (sum(each) for each in zip(*(_of_tile(each, shape) for each in sampled), strict=True))
+    return _Chunks(whole / partial, chunked / partial) if partial else _Chunks(shape.lanes * shape.lines, 0.0)
 
 
-def _of_tile(met: _Met) -> tuple[int, int, int]:
+def _of_tile(met: _Met, shape: Shape) -> tuple[int, int, int]:
     """Partial tiles of a tile of queries, and their pairs: computed a tile at a time, and CHUNK lanes at a time."""
-    seen = met.seen
-    rows, _, lines = seen.shape
-    chunks = np.logical_or.reduce(seen.reshape(rows // CHUNK, CHUNK, *seen.shape[1:]), axis=1)
-    full = (seen.all(axis=2) | ~met.rows[:, None]).all(axis=0)
-    lived = np.logical_or.reduce(chunks, axis=2)
-    first, last = np.argmax(chunks, axis=2), lines - np.argmax(chunks[:, :, ::-1], axis=2)
+    seen, lines = met.chunks, shape.lines
+    lived = np.logical_or.reduce(seen, axis=2)
+    first, last = np.argmax(seen, axis=2), lines - np.argmax(seen[:, :, ::-1], axis=2)
     run = np.where(lived, last - first, 0).sum(axis=0)
-    partial = lived.any(axis=0) & ~full
-    at_once = partial & (8 * run > 7 * lines * (rows // CHUNK))
-    return int(np.count_nonzero(partial)), int(np.count_nonzero(at_once)) * lines * rows, int(run[partial & ~at_once].sum()) * CHUNK
+    partial = lived.any(axis=0) & ~met.full
+    at_once = partial & (8 * run > 7 * lines * len(seen))
+    return int(np.count_nonzero(partial)), int(np.count_nonzero(at_once)) * lines * shape.lanes, int(run[partial & ~at_once].sum()) * CHUNK
 
 
-def _work(tiles: tuple[int, int, int], chunks: _Chunks, extents: Sequence[int]) -> Work:
+def _work(tiles: tuple[int, int, int], chunks: _Chunks, extents: Sequence[int], shape: Shape = STANDARD) -> Work:
     """tiles: visited, full, and of queries."""
     visited, full, rows = tiles
-    pairs, partial, per = STANDARD.lanes * STANDARD.lines, visited - full, 1000 / math.prod(extents)
+    pairs, partial, per = shape.lanes * shape.lines, visited - full, 1000 / math.prod(extents)
     whole = full * pairs + partial * chunks.whole
-    found = (visited, visited * STANDARD.lines, partial * pairs, whole, partial * chunks.chunked, rows * STANDARD.lanes)
+    found = (visited, visited * shape.lines, partial * pairs, whole, partial * chunks.chunked, rows * shape.lanes)
     return Work(*(per * each for each in found))

@@ -269,6 +269,30 @@ def test_what_hangs_over_a_grid_is_neither_read_nor_written(monkeypatch: pytest.
         assert torch.allclose(ours, theirs, atol=2e-5)
 
 
+@lacuna.score(rank=2)
+def infinite_past_the_grid(s: Any, q: Any, k: Any, *, rows: Any, bias: Any) -> Any:
+    """Finite on seven rows, and not a number on the eighth."""
+    return s + bias[q[1], k[1]] / (rows - q[0]) - lacuna.sqrt(1.0 * (rows - 1 - k[0]))
+
+
+def test_a_score_past_the_end_of_a_grid_counts_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lacuna.runtime import prepared
+    from lacuna.runtime.choices import orders as token_order
+
+    order = Order(Boxes((7, 50), (8, 8), (1, 1)), Boxes((7, 50), (8, 8), (1, 1)))
+    monkeypatch.setattr(token_order, "order_of", lambda *_, order=order: order)  # pyright: ignore[reportUnknownLambdaType]
+    prepared.forget_prepared()
+    bias = torch.randn(50, 50, requires_grad=True)  # some tiles are full, and some are not
+    given = [torch.randn(1, 2, 350, 16, requires_grad=True) for _ in range(3)]
+    pattern, score = patterns.gna((7, 50), (7, 30)), infinite_past_the_grid(rows=7.0, bias=bias).on(7, 50)
+    found = [
+        torch.autograd.grad((attention(*given, pattern, score=score, backend=backend) ** 2).sum(), [*given, bias])
+        for backend in ("cpp", "eager")
+    ]
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, atol=2e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16] if PROVE else [torch.bfloat16], ids=str)
 def test_a_call_in_boxes_is_within_the_tolerance_of_the_oracle(dtype: torch.dtype) -> None:
     import reference
