@@ -135,14 +135,22 @@ class _Tiles:
         return simplified(conjunction(disjunction(*cases), same))
 
     def hull(self, axes: Sequence[Sequence[_Along]]) -> tuple[Expr, Expr]:
-        """A range of `j` that holds every tile that `i` meets: of the first axis, whose boxes come first where nothing is dilated."""
-        if self.keys.classes > 1 or not axes[0][0].schedule.some:
+        """A range of `j` that holds every tile that `i` meets: those of its residue class, from the first to the last along the first axis.
+
+        Boxes of a class come one after the other, and those of queries and of keys have the same classes.
+        """
+        pieces = [piece for along in axes[0] for piece in along.schedule.some]
+        if not pieces:
             return ZERO, Const(self.keys.classes * math.prod(self.keys.counts))
         first: dict[Expr, Expr] = {I: self.rows.tile(I)[0][0]}
+        before: Expr = ZERO
+        if self.keys.classes > 1:
+            of_class = Binary(Op.FLOORDIV, I, Const(math.prod(self.rows.counts)))
+            before = Binary(Op.MUL, of_class, Const(math.prod(self.keys.counts)))
         inner = Const(math.prod(self.keys.counts[1:]))
-        low = functools.reduce(functools.partial(Binary, Op.MIN), (piece.start for piece in axes[0][0].schedule.some))
-        high = functools.reduce(functools.partial(Binary, Op.MAX), (piece.stop for piece in axes[0][0].schedule.some))
-        start, stop = (simplified(Binary(Op.MUL, substitute(end, first), inner)) for end in (low, high))
+        low = functools.reduce(functools.partial(Binary, Op.MIN), (piece.start for piece in pieces))
+        high = functools.reduce(functools.partial(Binary, Op.MAX), (piece.stop for piece in pieces))
+        start, stop = (simplified(Binary(Op.ADD, Binary(Op.MUL, substitute(end, first), inner), before)) for end in (low, high))
         return start, stop
 
 
