@@ -29,6 +29,7 @@ from ..ir.expr import (
     Select,
     Symbol,
     conjunction,
+    conjuncts,
     disjunction,
     negated,
     substitute,
@@ -56,6 +57,14 @@ class Reach(NamedTuple):
     whole: bool = False
 
 
+class Known(NamedTuple):
+    """Whether some query of a range sees some key of another, whether all see all, and whether not."""
+
+    some: Expr
+    full: Expr
+    unfilled: Expr
+
+
 @dataclass(frozen=True)
 class Relation:
     """A negation-free condition over coordinates `q` and `k` of an axis.
@@ -68,12 +77,21 @@ class Relation:
     windows: Windows | None
     facts: Facts
     projected: dict[tuple[str, bool, bool], Expr] = field(default_factory=dict[tuple[str, bool, bool], Expr])
+    asked: dict[tuple[Reach, Reach], Known] = field(default_factory=dict[tuple[Reach, Reach], Known])
 
     @staticmethod
     def of(condition: Expr, queries: Expr, keys: Expr) -> Relation:
         """queries, keys: how many there are along the axis."""
         condition = negation_free(simplified(condition))
         return Relation(condition, windows(condition), Facts.of(condition, queries, keys))
+
+    def known(self, q: Reach, k: Reach) -> Known:
+        """Everything about two ranges, found once."""
+        if (q, k) not in self.asked:
+            full = self.full(q, k)
+            unfilled = disjunction(*map(negated, conjuncts(full))) if self.windows is not None else negation_free(negated(full))
+            self.asked[q, k] = Known(self.some(q, k), full, unfilled)
+        return self.asked[q, k]
 
     def some(self, q: Reach, k: Reach) -> Expr:
         """Whether some query of a range sees some key of another."""

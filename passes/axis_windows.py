@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..ir.expr import ONE, ZERO, Binary, Const, Expr, K, Op, Q, Symbol, Unary, conjunction, conjuncts, disjunction, names, substitute
 from .canonicalise import combined, filled, simplified
@@ -31,6 +31,14 @@ class Windows:
     start: Expr
     stop: Expr
     apart: int
+    found: dict[tuple[Expr, Expr, Expr], Expr] = field(default_factory=dict[tuple[Expr, Expr, Expr], Expr], compare=False)
+
+    def of(self, end: Expr, place: Expr, residue: Expr) -> Expr:
+        """An end of the window of the query at a place of a residue class, made once."""
+        key = (end, place, residue)
+        if key not in self.found:
+            self.found[key] = filled(end, {Q: place, RESIDUE: residue})
+        return self.found[key]
 
 
 def windows(condition: Expr) -> Windows | None:
@@ -158,7 +166,7 @@ def some(seen: Windows, q: Ends, k: Ends) -> Expr:
 def full(seen: Windows, q: Ends, k: Ends) -> Expr:
     """Whether every query of a range sees every key of another."""
     if seen.apart == 1:
-        last, first = (filled(end, {Q: at}) for end, at in ((seen.start, q[1]), (seen.stop, q[0])))
+        last, first = seen.of(seen.start, q[1], ZERO), seen.of(seen.stop, q[0], ZERO)
         return conjunction(combined(Op.LE, last, k[0]), combined(Op.LT, k[1], first))
     alone = [combined(Op.EQ, *ends) for ends in (q, k) if ends[0] is not ends[1]]  # neighbours are of different classes
     return conjunction(*alone, some(seen, (q[0], q[0]), (k[0], k[0])))
@@ -182,8 +190,7 @@ def _of_classes(end: Expr, place: Expr, apart: int) -> list[Expr]:
 
 def _meet(seen: Windows, q: Ends, k: Ends, residue: Expr) -> Expr:
     """`some` for places of one residue class, of which there may be none."""
-    start = filled(seen.start, {Q: q[0], RESIDUE: residue})
-    stop = filled(seen.stop, {Q: q[1], RESIDUE: residue})
+    start, stop = seen.of(seen.start, q[0], residue), seen.of(seen.stop, q[1], residue)
     there = [combined(Op.LE, *ends) for ends in (q, k) if seen.apart > 1]
     return conjunction(*there, combined(Op.LE, start, k[1]), combined(Op.LT, k[0], stop))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 from ..ir.expr import FALSE, K_LEN, ONE, Q_LEN, TRUE, ZERO, Binary, Const, Expr, I, J, Op, conjunction, disjunction, negated
@@ -33,10 +34,11 @@ class Strip(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Part of a strip, which is there where `there` holds, by what it covers of each axis."""
+    """Part of a strip, which is there where `there` holds and not where `absent` does, by what it covers of each axis."""
 
     there: Expr
     along: tuple[Reach, ...]
+    absent: Expr = FALSE
 
 
 def boxes(strip: Strip, extents: Sequence[Expr]) -> list[Box]:
@@ -59,17 +61,21 @@ def _cut(strip: Strip, outer: Sequence[Expr], inner: Expr, size: int | None) -> 
     found: list[Box] = []
     if not aligned:
         stop = Binary(Op.MIN, _sum(at, _difference(strip.stop, strip.start)), inner)
-        found.append(Box(Binary(Op.LT, ZERO, at), (*_token(row, outer), _reach(at, stop, None))))
+        found.append(_guarded(Binary(Op.LT, ZERO, at), (*_token(row, outer), _reach(at, stop, None))))
     rows = None if size is None or strip.most is None else strip.most // size
     if rows != 0:
         whole = Reach(ZERO, _difference(inner, ONE), whole=True)
         there = Binary(Op.LT, first, last)
         unit = strip.unit // size if aligned and size else 1
         for each in boxes(Strip(first, last, rows, unit), outer):
-            found.append(Box(conjunction(there, each.there), (*each.along, whole)))
+            found.append(_guarded(conjunction(there, each.there), (*each.along, whole)))
     there = conjunction(Binary(Op.LT, ZERO, rest), Binary(Op.LE, first, last))
-    found.append(Box(there, (*_token(last, outer), _reach(ZERO, rest, None))))
+    found.append(_guarded(there, (*_token(last, outer), _reach(ZERO, rest, None))))
     return found
+
+
+def _guarded(there: Expr, along: tuple[Reach, ...]) -> Box:
+    return Box(there, along, negation_free(negated(there)))
 
 
 def _reach(start: Expr, stop: Expr, most: int | None) -> Reach:
@@ -105,8 +111,15 @@ def _difference(a: Expr, b: Expr) -> Expr:
 # -- schedules --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Strips:
+class Axes(NamedTuple):
+    """What `Known` has of each axis."""
+
+    some: tuple[Expr, ...]
+    full: tuple[Expr, ...]
+    unfilled: tuple[Expr, ...]
+
+
+class Strips(NamedTuple):
     """Which tiles of `block` positions meet and fill each other on a grid."""
 
     some: Piece
@@ -126,12 +139,14 @@ def strips(form: GridForm, relations: Sequence[Relation], block: tuple[int, int]
         OverBudget: an axis that is no window takes too many operations.
     """
     rows, keys = (_strip(*each) for each in ((I, block[0], Q_LEN, form.offsets[0]), (J, block[1], K_LEN, form.offsets[1])))
-    pairs = [(a, b) for a in boxes(rows, form.extents[0]) for b in boxes(keys, form.extents[1])]
-    some = disjunction(*(_some(a, b, relations, form) for a, b in pairs))
-    full = conjunction(*(_full(a, b, relations, form) for a, b in pairs))
+    pairs = list(product(boxes(rows, form.extents[0]), boxes(keys, form.extents[1])))
+    seen = [_seen(a, b, relations, form) for a, b in pairs]
+    some = disjunction(*(conjunction(a.there, b.there, *axes.some) for (a, b), axes in zip(pairs, seen, strict=True)))
+    full = conjunction(*(disjunction(a.absent, b.absent, conjunction(*axes.full)) for (a, b), axes in zip(pairs, seen, strict=True)))
+    unfilled = (conjunction(a.there, b.there, disjunction(*axes.unfilled)) for (a, b), axes in zip(pairs, seen, strict=True))
     start, stop = _hull(form, relations[0], rows, block[1])
     all_tiles, whole_tiles = _quotient_up(K_LEN, Const(block[1])), combined(Op.FLOORDIV, K_LEN, Const(block[1]))
-    partial = conjunction(some, disjunction(negation_free(negated(full)), Binary(Op.LE, whole_tiles, J)))
+    partial = conjunction(some, disjunction(*unfilled, Binary(Op.LE, whole_tiles, J)))
     return Strips(
         Piece(start, _least(stop, all_tiles), 1, some),
         None if full is FALSE else Piece(start, _least(stop, whole_tiles), 1, full),
@@ -145,15 +160,10 @@ def _strip(tile: Expr, block: int, length: Expr, offset: Expr) -> Strip:
     return Strip(_sum(start, offset), _sum(stop, offset), block, block if offset is ZERO else 1)
 
 
-def _some(a: Box, b: Box, relations: Sequence[Relation], form: GridForm) -> Expr:
-    met = (relation.some(*form.ordered(x, y)) for relation, x, y in zip(relations, a.along, b.along, strict=True))
-    return conjunction(a.there, b.there, *met)
-
-
-def _full(a: Box, b: Box, relations: Sequence[Relation], form: GridForm) -> Expr:
-    all_seen = conjunction(*(relation.full(*form.ordered(x, y)) for relation, x, y in zip(relations, a.along, b.along, strict=True)))
-    absent = (negation_free(negated(each.there)) for each in (a, b))
-    return disjunction(*absent, all_seen)
+def _seen(a: Box, b: Box, relations: Sequence[Relation], form: GridForm) -> Axes:
+    """What is known of each axis, as the fields of one."""
+    axes = [relation.known(*form.ordered(x, y)) for relation, x, y in zip(relations, a.along, b.along, strict=True)]
+    return Axes(*zip(*axes, strict=True))
 
 
 def _hull(form: GridForm, relation: Relation, rows: Strip, block: int) -> tuple[Expr, Expr]:

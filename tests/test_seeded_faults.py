@@ -17,7 +17,7 @@ from brute_force import Problem, classes, dense
 from lacuna.ir.expr import K_LEN, Q_LEN, Binary, Const, Expr, H, K, Lookup, Op, Q, Table, conjunction, disjunction, negated, substitute
 from lacuna.ir.expr import names as variables
 from lacuna.ir.program import Program
-from lacuna.passes import derive, integer_sets, loops, pieces
+from lacuna.passes import derive, integer_sets, loops, pieces, term_bounds
 from lacuna.passes.launch import Launch
 from lacuna.passes.prepare import prepare
 from lacuna.passes.tiles import tiles
@@ -180,7 +180,7 @@ def transposed_without_tiles(patch: Patch) -> None:
 
 
 def head_ignored(patch: Patch) -> None:
-    patch.setattr(derive, "names", lambda expr: variables(expr) - {"h"})
+    patch.setattr(term_bounds, "names", lambda expr: variables(expr) - {"h"})
 
 
 def head_ignored_in_arithmetic(patch: Patch) -> None:
