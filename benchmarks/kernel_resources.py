@@ -27,6 +27,7 @@ from lacuna.passes.gpu_configurations import offered
 from lacuna.passes.gpu_resources import Problem, held_programs, pair_values
 from lacuna.passes.gpu_resources import resources as predicted_resources
 from lacuna.passes.key_buckets import BUCKETS
+from lacuna.passes.key_buckets import RAGGED as OF_RAGGED
 from lacuna.passes.launch import Launch
 from lacuna.runtime.calls.merging import resolved
 from lacuna.runtime.choices.configurations import ranking, with_configuration
@@ -114,13 +115,14 @@ def compiled(variant: Variant, *, ragged: bool = False) -> Compiled:
     return cross_compile(function, kernel.plan, variant.target.name, RAGGED if ragged else None)
 
 
-def problem_of(variant: Variant) -> Problem:
-    return Problem(variant.target.name, variant.dtype, variant.dims, variant.family, pair_values(variant.program))
+def problem_of(variant: Variant, *, ragged: bool = False) -> Problem:
+    extra = pair_values(variant.program, ragged=ragged)
+    return Problem(variant.target.name, variant.dtype, variant.dims, variant.family, extra)
 
 
 def row(name: str, variant: Variant, configuration: Configuration, *, ragged: bool = False) -> Row:
     """One configuration of a kernel, compiled."""
-    problem = problem_of(variant)
+    problem = problem_of(variant, ragged=ragged)
     made, predicted = (
         compiled(with_configuration(variant, configuration), ragged=ragged).resources,
         predicted_resources(problem, configuration),
@@ -154,17 +156,17 @@ def variants(options: argparse.Namespace) -> Iterator[tuple[str, Variant]]:
 
 def resources_of(options: argparse.Namespace) -> Iterator[Row]:
     """A row for each configuration that is offered; how far it is goes to standard error."""
-    wanted = [(name, variant, each) for name, variant in variants(options) for each in _listed(variant, options.chosen)]
+    wanted = [(name, variant, each) for name, variant in variants(options) for each in _listed(variant, options)]
     for at, (name, variant, configuration) in enumerate(wanted, 1):
         print(f"{at} of {len(wanted)}", file=sys.stderr, flush=True)
         yield row(name, variant, configuration, ragged=options.ragged)
 
 
-def _listed(variant: Variant, chosen: bool) -> tuple[Configuration, ...]:
+def _listed(variant: Variant, options: argparse.Namespace) -> tuple[Configuration, ...]:
     """What is offered, or of that what a call may get: the first of every bucket."""
-    if not chosen:
-        return offered(problem_of(variant))
-    return tuple(dict.fromkeys(ranking(variant, bucket)[0] for bucket in BUCKETS))
+    if not options.chosen:
+        return offered(problem_of(variant, ragged=options.ragged))
+    return tuple(dict.fromkeys(ranking(variant, bucket + OF_RAGGED * options.ragged)[0] for bucket in BUCKETS))
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:

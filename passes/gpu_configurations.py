@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ..ir.configuration import Configuration
 from ..ir.program import Program
 from .gpu_resources import BYTES, MOST_DECODED, Problem, fits, grouped, held, most_registers, owned, pair_values, resources, square
+from .key_buckets import RAGGED
 from .live_area import Area, area_of
 
 EDGES = (16, 32, 64, 128)
@@ -85,7 +86,8 @@ def bound_of(problem: Problem, warps: int) -> int:
 
 def ranked(program: Program, problem: Problem, bucket: str) -> tuple[Configuration, ...]:
     """What is offered, the fastest first."""
-    problem = problem._replace(extra=pair_values(program))
+    ragged, bucket = bucket.endswith(RAGGED), bucket.removesuffix(RAGGED)
+    problem = problem._replace(extra=pair_values(program, ragged=ragged))
     turned = problem.family == "backward"
     found: list[Candidate] = []
     for each in offered(problem):

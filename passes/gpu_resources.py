@@ -84,15 +84,20 @@ PASSES = {"forward": (1, 1), "decode": (1, 1), "backward_queries": (2, 1), "back
 
 
 @functools.lru_cache(maxsize=1024)
-def pair_values(program: Program) -> float:
-    """Registers that a program takes for each pair, beside those of a comparison of positions and a plain score."""
+def pair_values(program: Program, *, ragged: bool = False) -> float:
+    """Registers that a program takes for each pair, beside those of a comparison of positions and a plain score.
+
+    ragged: batch items have lengths of their own, so that indices have 64 bits.
+    """
     flat = FlattenGrid()(program)
     coupled = any(isinstance(node, Lookup) or (isinstance(node, Binary) and node.op in (Op.FLOORDIV, Op.MOD)) for node in walk(flat.mask))
     looked_up = any(isinstance(node, Lookup) and {"q", "k"} <= names(node) for node in walk(flat.mask, flat.score))
-    return PAIRED * (coupled or flat.score is not S) + 1.0 * (coupled and flat.score is not S) + 1.0 * looked_up
+    extra = PAIRED * (coupled or flat.score is not S) + 1.0 * (coupled and flat.score is not S) + 1.0 * looked_up
+    return max(extra, WIDE) if ragged else extra
 
 
 PAIRED = 3.5
+WIDE = 0.75  # with less, tiles of 128 x 128 of D 64 are offered, of which a window spilled 48 bytes on sm_90
 
 
 COPIED = 1.0

@@ -1,4 +1,4 @@
-"""Which of four buckets a call belongs to, by how many keys its rows see.
+"""Which of four buckets a call belongs to, by how many keys its rows see, and whether its batch items have lengths of their own.
 
 Light on purpose: a warm start asks this before it looks for the configuration that the cache holds.
 """
@@ -15,6 +15,8 @@ from .flatten_grid import FlattenGrid
 from .launch import Launch
 
 SHORT, FEW, SOME, MANY = BUCKETS = ("short", "few", "some", "many")
+RAGGED = ", ragged"
+"""Behind the name of a bucket: of calls whose batch items have lengths or offsets of their own."""
 SHORT_ROWS = 64
 FEW_KEYS, SOME_KEYS = 512, 4096  # per row, at most
 SAMPLED_ROWS = 8

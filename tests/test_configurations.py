@@ -194,6 +194,13 @@ def test_long_rows_get_large_tiles_and_narrow_windows_smaller_ones() -> None:
     assert few.block_q * few.block_k < 128 * 64
 
 
+def test_lengths_of_their_own_take_registers() -> None:
+    """A window of D 64 in 128 x 128 spilled 48 bytes on sm_90 with them, and nothing without."""
+    causal, problem = parse_program(CAUSAL), Problem("sm_90", "bf16", (64, 64))
+    assert (128, 128) in {each.block for each in ranked(causal, problem, MANY)}
+    assert (128, 128) not in {each.block for each in ranked(causal, problem, MANY + key_buckets.RAGGED)}
+
+
 @pytest.mark.parametrize("family", ["forward", "backward", "backward_queries"])
 def test_everything_that_is_offered_is_ranked(family: str) -> None:
     program, problem = parse_program(WINDOW), Problem("sm_80", "bf16", (64, 64), family)

@@ -122,7 +122,7 @@ def test_no_forward_kernel_of_any_program_spills(target: str, program: str, dim:
     if not prove:
         pytest.skip("hundreds of compilations: LACUNA_TEST_PROFILE=prove")
     of = variant(target, dim, program=program)
-    found = offered(kernel_resources.problem_of(of))
+    found = offered(kernel_resources.problem_of(of, ragged=ragged))
     assert {each: made.spills for each in found if (made := compiled(of, each, ragged=ragged).resources).spills} == {}
 
 

@@ -180,7 +180,7 @@ def _jobs(spec: KernelSpec, target: Target) -> Iterator[Job]:
                     if target.backend == "triton":
                         from .tiles import with_tiles
 
-                        variant = with_tiles(variant, rows, launch)
+                        variant = with_tiles(variant, rows, launch, ragged=spec.ragged and not of_class)
                     job = Job("", variant, launch._replace(shifted=variant.shifted), rows, spec.ragged and not of_class)
                     yield from (job, *_in_boxes(job))
 

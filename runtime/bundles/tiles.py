@@ -7,17 +7,19 @@ from typing import Any
 import torch
 
 from ...passes.launch import Launch
-from ..calls.request import NAMES, UNIFORM, Request
+from ..calls.request import NAMES, UNIFORM, Ragged, Request
 from ..choices.configurations import bucket_for, ranking, with_configuration
 from ..kernels import Variant
 
 PROBES = {"long": 4096, "short": 32, "few": 1}
+LENGTH = torch.empty(1, dtype=torch.int64, device="meta")
 DTYPES = {name: dtype for dtype, name in NAMES.items()}
 
 
-def with_tiles(variant: Variant, rows: str, launch: Launch) -> Variant:
-    """The variant with the tiles for calls of so many rows and 4096 keys."""
-    return with_configuration(variant, ranking(variant, bucket_for(variant, _probe(variant, rows, launch)))[0])
+def with_tiles(variant: Variant, rows: str, launch: Launch, *, ragged: bool) -> Variant:
+    """The variant with the tiles for calls of so many rows and 4096 keys; `ragged`: and for batch items of different lengths."""
+    probe = _probe(variant, rows, launch)._replace(ragged=Ragged(k_lens=LENGTH) if ragged else UNIFORM)
+    return with_configuration(variant, ranking(variant, bucket_for(variant, probe))[0])
 
 
 def _probe(variant: Variant, rows: str, launch: Launch) -> Request:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...ir.configuration import Configuration
 from ...ir.expr import Kind
 from ...ir.program import Program
-from ...passes.key_buckets import SHORT, bucket_of
+from ...passes.key_buckets import RAGGED, SHORT, bucket_of
 from ...passes.launch import Launch
 from ..bundles.registry import tiling_found
 from ..calls.request import Request
@@ -115,7 +115,8 @@ def bucket_for(variant: Variant, request: Request) -> str:
     if variant.family == "decode":
         return SHORT
     offset = request.offset if request.ragged.offsets is None else max(0, request.k_len - request.q_len)
-    return _bucket(variant.program, request.q_len, request.k_len, offset, _integers(request))
+    bucket = _bucket(variant.program, request.q_len, request.k_len, offset, _integers(request))
+    return bucket if request.ragged.uniform else bucket + RAGGED
 
 
 def _integers(request: Request) -> tuple[tuple[str, int], ...]:

@@ -11,6 +11,8 @@ from typing import Any, cast
 from ...ir.advice import advice
 from ...ir.program import InvalidProgram, Program
 from ...ir.target import Target
+from ...passes.key_buckets import BUCKETS as KEY_BUCKETS
+from ...passes.key_buckets import RAGGED
 from ..cache.index_entry import Key
 from ..choices.kept import MEASURED, Choice, Question, Subject, choice_of, keep, measured
 
@@ -18,7 +20,7 @@ FORMAT = "lacuna-tuning 1"
 WHATS = ("tile shape", "configuration", "token order", "cut")
 DTYPES = ("f32", "bf16", "f16", "f64")
 FAMILIES = ("forward", "decode", "backward", "backward_queries")
-BUCKETS = ("short", "few", "some", "many", "long")
+BUCKETS = (*(bucket + each for bucket in KEY_BUCKETS for each in ("", RAGGED)), "long")
 _WORDS = {"choice": WHATS, "dtype": DTYPES, "family": FAMILIES}
 _VALUES = re.compile(r"([^ =]+=-?\d+( [^ =]+=-?\d+)*)?")  # of parameters, which stand for the bucket of an order
 
