@@ -119,7 +119,8 @@ class Axes(NamedTuple):
     unfilled: tuple[Expr, ...]
 
 
-class Strips(NamedTuple):
+@dataclass(frozen=True)
+class Strips:
     """Which tiles of `block` positions meet and fill each other on a grid."""
 
     some: Piece
