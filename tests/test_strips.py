@@ -27,10 +27,11 @@ from lacuna.passes.axis_relation import Reach, Relation
 from lacuna.passes.axis_windows import windows
 from lacuna.passes.derive import derive
 from lacuna.passes.evaluate import evaluate
+from lacuna.passes.grid_form import GridForm
 from lacuna.passes.launch import Launch
 from lacuna.passes.prepare import prepare
 from lacuna.passes.steps import step
-from lacuna.passes.strips import Strip, boxes
+from lacuna.passes.strips import Strip, axis_relations, boxes, strips
 from lacuna.passes.tiles import tiles
 from lacuna.passes.transpose import transposed_launch, transposed_schedule
 from lacuna.patterns.gna import seen as neighbors  # pyright: ignore[reportUnknownVariableType]
@@ -287,8 +288,6 @@ CATALOGUE: list[tuple[str, Callable[[], Pattern]]] = [
 
 @pytest.mark.parametrize(("name", "made"), CATALOGUE, ids=[name for name, _ in CATALOGUE])
 def test_products_of_axes_of_the_catalogue_are_exact_in_strips(name: str, made: Callable[[], Pattern]) -> None:
-    from lacuna.passes.strips import axis_relations, strips
-
     pattern = made()
     extents = pattern.program.space.extents
     grid = Grid(pattern, extents, 0, math.prod(extents), math.prod(extents), (8, 4))
@@ -317,3 +316,33 @@ def test_a_hull_holds_no_more_than_the_rows_that_are_seen() -> None:
 def test_a_mask_that_joins_axes_is_no_product_of_them() -> None:
     assert prepare(patterns.neighboring_ar((6, 8)).program, None, shifted=False).grid is None
     assert prepare(patterns.disc_local((6, 8), 3).program, None, shifted=False).grid is None
+
+
+# -- extents as symbols -----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100 if PROVE else 5)
+@given(st.data())
+def test_one_schedule_serves_every_extent(data: st.DataObject) -> None:
+    rank = data.draw(st.integers(2, 3))
+    sizes = [Symbol(f"n{axis}") for axis in range(rank)]
+    dilation = [data.draw(st.sampled_from([1, 1, 2, 3])) for _ in range(rank)]
+    window = [data.draw(st.integers(1, 3)) for _ in range(rank)]
+    stride = [data.draw(st.integers(1, wide)) for wide in window]
+    causal = [data.draw(st.booleans()) for _ in range(rank)]
+    on_axis: Any = neighbors  # pyright: ignore[reportUnknownVariableType]
+    given_axes = zip(sizes, window, stride, dilation, causal, strict=True)
+    conditions = tuple(on_axis(Traced(Q), Traced(K), Traced(size), *rest).expr for size, *rest in given_axes)
+    form = GridForm(conditions, (tuple(sizes), tuple(sizes)))
+    block = data.draw(st.sampled_from([(4, 4), (8, 4), (5, 7)]))
+    found = [(each, strips(each, axis_relations(each), block)) for each in (form, form.transposed)]
+    for _ in range(2):
+        extents = tuple(wide * apart + data.draw(st.integers(0, 4)) for wide, apart in zip(window, dilation, strict=True))
+        tokens = math.prod(extents)
+        grid = Grid(patterns.gna(extents, tuple(window), tuple(stride), tuple(dilation), tuple(causal)), extents, 0, tokens, tokens, block)
+        launch = Launch(tokens, tokens, parameters={str(size): extent for size, extent in zip(sizes, extents, strict=True)})
+        program, pairs = grid.pattern.program, grid.pairs
+        for each, made in found:
+            full = () if made.full is None else (made.full,)
+            schedule = Schedule(program, *block, (made.some,), full, full, () if made.partial is None else (made.partial,), route="axes")
+            assert not fault(grid, schedule, launch, classes(pairs.T if each.mirrored else pairs, *block))
