@@ -13,15 +13,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..ir.expr import FALSE, K_LEN, Q_LEN, TRUE, ZERO, Binary, Const, Expr, I, J, Op, S, conjunction, disjunction, negated, substitute
+import numpy as np
+
+from ..ir.expr import (
+    FALSE,
+    K_LEN,
+    Q_LEN,
+    TRUE,
+    ZERO,
+    Binary,
+    Const,
+    Expr,
+    I,
+    J,
+    Lookup,
+    Op,
+    S,
+    Symbol,
+    Var,
+    conjunction,
+    disjunction,
+    negated,
+    substitute,
+    walk,
+)
 from ..ir.order import Boxes, Order, Residues
 from ..ir.program import Program, Space
-from ..ir.schedule import Piece, Schedule
+from ..ir.schedule import Piece, Schedule, Tile
 from .binding import symbol_values
 from .box_order import unboxed
 from .canonicalise import negation_free, simplified, with_values
 from .class_conditions import ClassCondition, class_conditions
 from .derive import derive_prepared
+from .evaluate import evaluate
 from .launch import Launch
 from .pieces import member
 from .prepare import Prepared, prepare
@@ -55,7 +79,9 @@ def by_axis(prepared: Prepared, program: Program, order: Order, launch: Launch, 
     start, stop = tiles.hull(axes)
     some = conjunction(*(tiles.member(axis, [(each.of, each.schedule.some) for each in along]) for axis, along in enumerate(axes)))
     full = conjunction(*(tiles.member(axis, [(each.of, each.schedule.full) for each in along]) for axis, along in enumerate(axes)))
-    partial = simplified(conjunction(some, negation_free(negated(full))))
+    kinds = tiles.kinds(axes)
+    full = FALSE if Tile.FULL not in kinds else some if Tile.PARTIAL not in kinds else full
+    partial = simplified(conjunction(some, negation_free(negated(full)))) if Tile.PARTIAL in kinds else FALSE
     whole = () if full is FALSE else (Piece(start, stop, 1, full),)
     return replace(
         axes[0][0].schedule,
@@ -134,6 +160,29 @@ class _Tiles:
         same = TRUE if self.rows.dilation[axis] == 1 else Binary(Op.EQ, of_i, of_j)
         return simplified(conjunction(disjunction(*cases), same))
 
+    def kinds(self, axes: Sequence[Sequence[_Along]]) -> set[Tile]:
+        """Which kinds of tiles there may be, FULL and PARTIAL: a kernel has no loop for tiles that there are none of.
+
+        Where it does not depend on a parameter, every pair of boxes along an axis is looked at.
+        """
+        met = [[self._met(axis, each) for each in along] for axis, along in enumerate(axes)]
+        if any(each is None for along in met for each in along):
+            return {Tile.FULL, Tile.PARTIAL}
+        known = [[each for each in along if each is not None] for along in met]
+        partial = any(bool((some & ~full).any()) for along in known for some, full in along)
+        whole = all(any(bool(full.any()) for _, full in along) for along in known)
+        return {kind for kind, there in ((Tile.PARTIAL, partial), (Tile.FULL, whole)) if there}
+
+    def _met(self, axis: int, along: _Along) -> tuple[np.ndarray, np.ndarray] | None:
+        """bool[boxes, boxes] twice: which boxes of a class meet along an axis, and where all see all. None where that depends on more."""
+        counts = [-(-along.of.length // boxes.box[axis]) for boxes in (self.rows, self.keys)]
+        at: dict[Expr, np.ndarray] = {I: np.arange(counts[0])[:, None], J: np.arange(counts[1])[None, :]}
+        both = [disjunction(*map(member, pieces)) for pieces in (along.schedule.some, along.schedule.full)]
+        if math.prod(counts) > MOST_PAIRS or any(isinstance(node, Symbol | Lookup | Var) and node not in at for node in walk(*both)):
+            return None
+        some, full = (np.broadcast_to(np.asarray(evaluate(each, at), bool), counts) for each in both)
+        return some, full
+
     def hull(self, axes: Sequence[Sequence[_Along]]) -> tuple[Expr, Expr]:
         """A range of `j` that holds every tile that `i` meets: those of its residue class, from the first to the last along the first axis.
 
@@ -152,6 +201,9 @@ class _Tiles:
         high = functools.reduce(functools.partial(Binary, Op.MAX), (piece.stop for piece in pieces))
         start, stop = (simplified(Binary(Op.ADD, Binary(Op.MUL, substitute(end, first), inner), before)) for end in (low, high))
         return start, stop
+
+
+MOST_PAIRS = 2**22  # of boxes along an axis
 
 
 def _short_of(tile: Expr, length: int, boxes: Boxes, axis: int) -> Expr:

@@ -23,9 +23,13 @@ from lacuna.ir.expr import Q
 from lacuna.ir.order import Boxes, Order
 from lacuna.ir.target import Target
 from lacuna.passes import gpu_orders
+from lacuna.passes.box_order import boxed
+from lacuna.passes.by_axis import by_axis
 from lacuna.passes.evaluate import evaluate
 from lacuna.passes.gpu_orders import considered
 from lacuna.passes.gpu_resources import Problem
+from lacuna.passes.launch import Launch
+from lacuna.passes.prepare import prepare
 from lacuna.runtime.bundles.registry import Tiling
 from lacuna.runtime.choices import cuts
 from lacuna.runtime.choices.cuts import cut, cut_of_numbers, numbers_of, possible
@@ -117,6 +121,21 @@ def test_row_major_tiles_stay_where_the_mask_is_no_product_of_axes_and_where_box
     found = considered(patterns.gna((64, 64), 11).program, (), HOPPER)
     assert found[0].cut.order is None
     assert found[1].time < found[0].time == 1
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "kinds"), [((8, 8), (8, 8), (1, 0)), ((3, 3), (1, 1), (0, 1)), ((24, 24), (1, 1), (1, 1))], ids=str
+)
+def test_kernels_have_no_loop_for_tiles_that_there_are_none_of(window: Any, stride: Any, kinds: tuple[int, int]) -> None:
+    """Blocks of 8 x 8 are full tiles only; of windows of 3 x 3 every tile is partial."""
+    extents = (32, 32)
+    side = Boxes(extents, (4, 4), (1, 1))
+    program = boxed(patterns.gna(extents, window, stride).program, Order(side, side))
+    launch = Launch(1024, 1024)
+    for backward in (False, True):
+        found = by_axis(prepare(program, launch, shifted=False), program, Order(side, side), launch, backward=backward)
+        assert found is not None
+        assert (len(found.full_loops), len(found.partial_loops)) == kinds
 
 
 # -- as calls get them ------------------------------------------------------------------------------------------------
