@@ -1,6 +1,7 @@
-"""Neighborhoods on grids beside FlexAttention compiled, and dilated ones beside undilated ones, on the CPU: `python benchmarks/grids.py`.
+"""Neighborhoods on grids beside FlexAttention compiled, dilated ones beside undilated ones, and orders of tokens beside row-major tokens.
 
-One process; every comparison interleaves the two and gives the median of the ratios with the smallest and the largest. D 64.
+On the CPU: `python benchmarks/grids.py`. One process; every comparison interleaves the two and gives the median of the ratios with the
+smallest and the largest. D 64.
 """
 
 # torch's annotations are partial.
@@ -42,13 +43,16 @@ class Grid:
     def operands(self, dtype: torch.dtype) -> list[Tensor]:
         return [torch.randn(1, self.heads, self.tokens, DIM).to(dtype) for _ in range(3)]
 
-    def ours(self, dtype: torch.dtype) -> tuple[Run, Run]:
+    def ours(self, dtype: torch.dtype, order: lacuna.orders.TokenOrder | None = None) -> tuple[Run, Run]:
         """The forward pass, and forward and backward."""
         pattern = patterns.gna(self.extents, self.window, dilation=self.dilation)
         operands = self.operands(dtype)
         leaves = [each.clone().requires_grad_() for each in operands]
         grad = torch.randn_like(operands[0])
-        return lambda: attention(*operands, pattern), lambda: torch.autograd.grad(attention(*leaves, pattern), leaves, grad)
+        return (
+            lambda: attention(*operands, pattern, order=order),
+            lambda: torch.autograd.grad(attention(*leaves, pattern, order=order), leaves, grad),
+        )
 
     def mask_mod(self) -> Callable[..., Any]:
         """As FlexAttention takes it; undilated."""
@@ -83,19 +87,30 @@ class Grid:
         return f"{' x '.join(map(str, self.extents))}, window {' x '.join(map(str, self.window))}{apart}"
 
 
-BESIDE_FLEX = (Grid((64, 64), (13, 13)), Grid((16, 32, 32), (5, 9, 9)))
-DILATED = (Grid((64, 64), (13, 13), 4), Grid((64, 64), (13, 13), 2), Grid((16, 32, 32), (3, 5, 5), 2))
+BESIDE_FLEX = (Grid((64, 64), (13, 13)), Grid((16, 32, 32), (5, 9, 9)), Grid((61, 67), (13, 13)), Grid((13, 29, 37), (5, 9, 9)))
+DILATED = (
+    Grid((64, 64), (13, 13), 4),
+    Grid((64, 64), (13, 13), 2),
+    Grid((16, 32, 32), (3, 5, 5), 2),
+    Grid((61, 67), (13, 13), 4),  # classes of unequal size
+)
+ORDERED = (Grid((64, 64), (13, 13)), Grid((16, 32, 32), (5, 9, 9)), Grid((15, 48, 40), (9, 12, 12)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--pairs", type=int, default=9)
-    pairs = parser.parse_args().pairs
+def orders_of(grid: Grid) -> dict[str, lacuna.orders.TokenOrder | None]:
+    """What is compared with row-major tokens; None is what kernels take of themselves."""
+    return {"chosen": None, "hilbert": lacuna.orders.hilbert(grid.extents), "morton": lacuna.orders.morton(grid.extents)}
+
+
+def beside_flex(pairs: int) -> None:
     print("FlexAttention compiled / ours, forward (5 is asked of float32)")
     for grid in BESIDE_FLEX:
         for dtype in (torch.float32, torch.bfloat16):
             beside = Pairs.of(grid.ours(dtype)[0], grid.flex(dtype), pairs)
             print(f"  {grid!s:48} {dtype!s:16} {1e3 * beside.our_median:7.2f} ms  {beside.ratio()}", flush=True)
+
+
+def beside_undilated(pairs: int) -> None:
     print("dilated / undilated (1.15 is asked)")
     for grid in DILATED:
         plain = Grid(grid.extents, grid.window)
@@ -103,6 +118,29 @@ def main() -> None:
             for what, ours, undilated in zip(("forward", "both"), grid.ours(dtype), plain.ours(dtype), strict=True):
                 beside = Pairs.of(undilated, ours, pairs)
                 print(f"  {grid!s:48} {dtype!s:16} {what:8} {1e3 * beside.our_median:7.2f} ms  {beside.ratio()}", flush=True)
+
+
+def beside_row_major(pairs: int) -> None:
+    print("row-major / ordered, float32")
+    for grid in ORDERED:
+        plain = grid.ours(torch.float32, lacuna.orders.row_major(grid.extents))
+        for name, order in orders_of(grid).items():
+            for what, ours, rows in zip(("forward", "both"), grid.ours(torch.float32, order), plain, strict=True):
+                beside = Pairs.of(ours, rows, pairs)
+                print(f"  {grid!s:48} {name:16} {what:8} {1e3 * beside.our_median:7.2f} ms  {beside.ratio()}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--only", choices=tuple(PARTS))
+    asked = parser.parse_args()
+    for name, part in PARTS.items():
+        if asked.only in (None, name):
+            part(asked.pairs)
+
+
+PARTS: dict[str, Callable[[int], None]] = {"flex": beside_flex, "dilated": beside_undilated, "orders": beside_row_major}
 
 
 if __name__ == "__main__":
