@@ -10,10 +10,13 @@ import math
 import os
 import random
 from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import reference
 import test_backends
 import test_gradients
 import torch
@@ -23,10 +26,17 @@ from lacuna.codegen.tile_digits import STEP, Tiled, split
 from lacuna.ir.configuration import Configuration, Cut
 from lacuna.ir.expr import Expr, J, K, names
 from lacuna.ir.order import Boxes, Order
+from lacuna.passes.box_order import boxed
+from lacuna.passes.by_axis import by_axis
 from lacuna.passes.evaluate import evaluate
+from lacuna.passes.launch import Launch
+from lacuna.passes.prepare import prepare
 from lacuna.runtime.choices import cuts
+from lacuna.runtime.triton.call import launch as launch_call
 from random_problems import Problem
 from test_patterns_gna import Gna, brute
+from triton_kernels import Options, Shape, call_of, loaded
+from triton_kernels import given as given_plan
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -136,3 +146,34 @@ def test_neighborhoods_in_boxes_are_within_the_tolerance_of_the_oracle(seed: int
 @pytest.mark.parametrize("seed", range(100, 140) if PROVE else (100,))
 def test_gradients_in_boxes_are_within_the_tolerance_of_the_oracle(seed: int) -> None:
     check(seed, backward=True)
+
+
+COPIED = [
+    ((9, 13), (2, 3), ((2, 8), (4, 4))),
+    ((8, 8), (1, 1), ((4, 4), (2, 8))),
+    ((4, 5, 6), (1, 2, 1), ((1, 4, 4), (2, 2, 4))),
+]
+
+
+@pytest.mark.parametrize(("extents", "dilation", "boxes"), COPIED if PROVE else COPIED[:2], ids=str)
+def test_boxes_of_residue_classes_come_through_descriptors(extents: Any, dilation: Any, boxes: Any, tmp_path: Path) -> None:
+    """Classes of unequal size, in boxes that hang over them."""
+    window = tuple(extent // apart // 2 + 1 for extent, apart in zip(extents, dilation, strict=True))
+    near = Gna(extents, window, (1,) * len(extents), dilation, (False,) * len(extents))
+    order = Order(*(Boxes(extents, box, dilation) for box in boxes))
+    program = boxed(near.pattern.program, order)
+    launch = Launch(order.rows.positions, order.keys.positions)
+    schedule = by_axis(prepare(program, launch, shifted=False), program, order, launch)
+    assert schedule is not None
+    kernel = loaded(replace(given_plan(schedule), order=order, descriptors=True), tmp_path)
+    tokens = math.prod(extents)
+    tensors = Shape(tokens, tokens).tensors()
+    call = call_of(tensors, Options())
+    call = replace(call, q_len=launch.q_len, k_len=launch.k_len)
+    text = next(tmp_path.glob("*.py")).read_text()
+    assert "DESCRIBED: tl.constexpr = True" in text
+    launch_call(kernel, call)
+    exact_out, exact_lse = reference.attention(*tensors, torch.as_tensor(brute(near)), 0.3, None)
+    assert call.lse is not None
+    reference.assert_close(call.out, exact_out, 1e-5)
+    reference.assert_close(call.lse, exact_lse, 1e-5)
