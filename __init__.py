@@ -29,9 +29,11 @@ if TYPE_CHECKING:
         tanh,
         where,
     )
+    from .ir.given_grid import grid
     from .ir.pattern import pattern
     from .ir.score import score
     from .ir.segments import segments
+    from .ir.sequence import sequence
     from .runtime.build import compile
     from .runtime.bundles.build import build
     from .runtime.bundles.load import load
@@ -59,6 +61,7 @@ _HOMES = {
     "exp2": "ir.functions",
     "explain": "runtime.views.inspect",
     "export_tuning": "runtime.tuning.file",
+    "grid": "ir.given_grid",
     "import_tuning": "runtime.tuning.file",
     "kv_len": "ir.functions",
     "load": "runtime.bundles.load",
@@ -72,6 +75,7 @@ _HOMES = {
     "schedule": "runtime.views.inspect",
     "score": "ir.score",
     "segments": "ir.segments",
+    "sequence": "ir.sequence",
     "sigmoid": "ir.functions",
     "simulate": "runtime.views.simulate",
     "sin": "ir.functions",
@@ -95,6 +99,7 @@ __all__ = [
     "exp2",
     "explain",
     "export_tuning",
+    "grid",
     "import_tuning",
     "kv_len",
     "load",
@@ -111,6 +116,7 @@ __all__ = [
     "schedule",
     "score",
     "segments",
+    "sequence",
     "sigmoid",
     "simulate",
     "sin",

@@ -37,9 +37,22 @@ UNBOUND = Unbound()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Argument:
-    """One parameter with its value. Two uses of one argument are one parameter, however patterns are combined; so identity counts."""
+    """One parameter with its value. Two uses of one argument are one parameter, however patterns are combined; so identity counts.
+
+    is_extent: of a grid, and then a positive integer.
+    """
 
     value: object = UNBOUND
+    is_extent: bool = False
+
+    def bound(self, value: object) -> Argument:
+        """The same parameter with another value, which `require_bindable` has seen."""
+        return Argument(plain(value), self.is_extent)
+
+    def require_extent(self, owner: str, name: str, value: object) -> None:
+        """ValueError where the parameter is an extent of a grid, and the value none."""
+        if self.is_extent and (isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < 1):
+            raise ValueError(f"`{owner}` binds the extent `{name}` to {value!r}\n  write a positive integer, the tokens along that axis")
 
 
 def require_bindable(owner: str, name: str, value: object) -> None:

@@ -62,6 +62,8 @@ def joined_declarations(left: Program, right: Program) -> tuple[tuple[Symbol, ..
 
 def on_grid(program: Program, space: Space) -> Program:
     """A program of flat positions, on a grid that counts them row-major."""
-    if not space.extents:
+    if not space.sizes("q"):
         raise refusal(f"`{program.name}` has flat positions and meets a grid of unknown extents", "`.on(rows, columns)` for the grid first")
+    if program.space.met(space) is None:
+        raise refusal(f"`{program.name}` is for other numbers of tokens than the grid it meets", "both on spaces of as many tokens")
     return replace(program.substituted({Q: space.position("q"), K: space.position("k")}), space=space)

@@ -114,7 +114,7 @@ class Moved:
         for variable, _, stop in self.moves:
             mask = Binary(Op.AND, mask, Binary(Op.LT, places.get(variable, variable), Symbol(stop))) if stop else mask
         parameters = (*moved.parameters, *(Symbol(name) for name in values if name in added))
-        return replace(moved, name=self.name, mask=mask, parameters=parameters)
+        return replace(moved, name=self.name, mask=mask, parameters=parameters, space=space)  # a slice has other lengths than the whole
 
 
 @dataclass(frozen=True, slots=True)

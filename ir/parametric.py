@@ -68,7 +68,8 @@ class Parametric:
         for name, value in bindings.items():
             self._require_parameter(name)
             require_bindable(label, name, value)
-        return replace(self, arguments={**self.arguments, **{name: Argument(plain(value)) for name, value in bindings.items()}})
+            self.arguments[name].require_extent(label, name, value)
+        return replace(self, arguments={**self.arguments, **{name: self.arguments[name].bound(value) for name, value in bindings.items()}})
 
     def _require_parameter(self, name: str) -> None:
         if name not in self.arguments:
@@ -97,7 +98,8 @@ class Parametric:
 
     def __repr__(self) -> str:
         values = [f"{name}={shown(argument.value)}" for name, argument in self.arguments.items()]
-        grid = f".on({', '.join(str(extent) for extent in self.space.extents)})" if self.space.extents else ""
+        told = self.space == getattr(self.recipe, "space", None)  # by the label
+        grid = f".on({', '.join(str(extent) for extent in self.space.extents)})" if self.space.extents and not told else ""
         return f"{self.recipe.label}({', '.join(values)}){grid}"
 
     def __reduce__(self) -> str | tuple[object, ...]:

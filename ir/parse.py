@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 from .expr import TRUE, Expr, Kind, Symbol, Table
+from .grid import Extent, Grid
 from .parse_expression import Scope, parse_expression, read_expression
 from .program import Program, Space
 from .schedule import Piece, Schedule, Term
@@ -122,16 +123,26 @@ def _table(cursor: Cursor) -> Table:
 def _space(cursor: Cursor) -> Space:
     if not cursor.accept("on"):
         return Space()
+    extents = _extents(cursor)
+    if cursor.accept("and"):
+        return Space(grids=(Grid(extents), Grid(_extents(cursor))))
+    known = tuple(extent for extent in extents if isinstance(extent, int))
+    if len(extents) > _LARGEST_RANK or len(known) not in (0, len(extents)) or len(known) + extents.count(None) < len(extents):
+        cursor.refuse("a grid has at most 64 axes, all known or all `?`")
+    return Space(len(extents), known)
+
+
+def _extents(cursor: Cursor) -> tuple[Extent, ...]:
     extents = [_extent(cursor)]
     while cursor.accept("x"):
         extents.append(_extent(cursor))
-    if len(extents) > _LARGEST_RANK or len({extent is None for extent in extents}) > 1:
-        cursor.refuse("a grid has at most 64 axes, all known or all `?`")
-    return Space(len(extents), tuple(extent for extent in extents if extent is not None))
+    return tuple(extents)
 
 
-def _extent(cursor: Cursor) -> int | None:
-    return None if cursor.accept("?") else cursor.natural("an extent")
+def _extent(cursor: Cursor) -> Extent:
+    if cursor.accept("?"):
+        return None
+    return cursor.advance().text if cursor.token.kind == "name" else cursor.natural("an extent")
 
 
 def _field(cursor: Cursor, name: str, scope: Scope) -> Expr:

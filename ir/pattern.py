@@ -11,14 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeGuard, cast, overload
+from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
 from .binding import Argument, plain, require_bindable
 from .build import refusal
 from .combine import free_name, names_beside
 from .expr import Op, Var
+from .given_grid import is_count
+from .grid import Extent, Grid
 from .parametric import Parametric, from_function
 from .program import Space
+
+if TYPE_CHECKING:
+    from .laid_out import Where
+    from .sequence import Part
 
 _POSITIONS = "qkbh"
 _Slice: TypeAlias = "slice[int | None, int | None, int | None]"
@@ -28,17 +34,21 @@ _Slice: TypeAlias = "slice[int | None, int | None, int | None]"
 class Pattern(Parametric):
     """A mask with parameters. `p & r`, `p | r`, `p ^ r`, `~p`, `p - r` combine; `p[q0:q1, k0:k1]` and `p.shift(q=, k=)` move."""
 
-    def on(self, *extents: int) -> Pattern:
-        """On a row-major grid with that many tokens along each axis, outermost first."""
-        if self.recipe.rank == 1:
-            raise refusal(f"`{self.recipe.label}` has flat positions and no grid", "`@lacuna.pattern(rank=2)` for coordinates")
-        if len(extents) != self.recipe.rank:
-            wanted = ", ".join("..." for _ in range(self.recipe.rank))
-            raise refusal(f"`{self.recipe.label}` is on a grid of rank {self.recipe.rank}, got {len(extents)} extents", f"`.on({wanted})`")
-        for extent in extents:
-            if not is_count(extent) or extent == 0:
-                raise ValueError(f"an extent of the grid is {extent!r}\n  write positive integers, `.on(64, 64)`")
-        return replace(self, space=Space(self.recipe.rank, extents))
+    def on(self, *extents: Extent | Grid | Part, queries: Where | None = None, keys: Where | None = None) -> Pattern:
+        """On a row-major grid, given by its extents, outermost first, or as `lacuna.grid(...)`; or on a part of a `lacuna.sequence`.
+
+        queries, keys: where they are on two grids, or different parts. Outside of parts nothing is attended.
+
+        Raises:
+            TypeError: another rank than that of the pattern, one side without the other.
+            ValueError: an extent is not positive.
+        """
+        from .laid_out import laid_out, sides  # a start with a pattern of flat positions does without
+
+        query, key = sides(self.recipe.label, self.recipe.rank, extents, queries, keys)
+        if query == key and query.grid.fixed and not query.is_part:
+            return replace(self, space=Space(self.recipe.rank, query.grid.fixed))
+        return laid_out(self, query, key)
 
     def require_ready(self) -> None:
         """TypeError that names what is missing: a parameter, or the extents of the grid."""
@@ -105,7 +115,8 @@ class Pattern(Parametric):
             prefix = variable.name[0] if self.space.rank == 1 else f"{variable.name[0]}_{variable.name[1:]}"
             start_name = add(f"{prefix}_{word}", start) if start else None
             named.append((variable, start_name, None if stop is None else add(f"{prefix}_stop", stop)))
-        return replace(self, recipe=Moved(self.recipe, tuple(named)), arguments=arguments)
+        space = self.space if self.space.rank > 1 else Space()  # a slice has other lengths than the whole
+        return replace(self, recipe=Moved(self.recipe, tuple(named)), arguments=arguments, space=space)
 
 
 def _slices(index: object) -> tuple[_Slice, _Slice]:
@@ -122,11 +133,6 @@ def _slices(index: object) -> tuple[_Slice, _Slice]:
     return rows, columns
 
 
-def is_count(value: object) -> TypeGuard[int]:
-    """Whether `value` is an integer from 0 on, as a user may or may not have given it."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def _joined(op: Op, left: Pattern, right: object) -> Pattern:
     if not isinstance(right, Pattern):
         raise refusal(f"`{left!r}` is combined with {right!r}, which is no pattern", "`@lacuna.pattern` above the function")
@@ -140,10 +146,10 @@ def _joined(op: Op, left: Pattern, right: object) -> Pattern:
 
 def _common_space(left: Pattern, right: Pattern) -> Space:
     """The grid of whichever side has one."""
-    a, b = left.space, right.space
-    if (a.rank == b.rank and a.extents and b.extents and a.extents != b.extents) or (a.rank != b.rank and min(a.rank, b.rank) > 1):
+    space = left.space.met(right.space)
+    if space is None:
         raise refusal(f"`{left!r}` and `{right!r}` are on different grids", "both on one grid, `.on(rows, columns)`")
-    return max(a, b, key=lambda space: (space.rank, bool(space.extents)))
+    return space
 
 
 @overload

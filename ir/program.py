@@ -5,34 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from .expr import Binary, Const, Expr, Op, S, Symbol, Table, Var, substitute
+from .expr import Expr, S, Symbol, Table, substitute
+from .space import Space
+
+__all__ = ["InvalidProgram", "Program", "Space"]  # spaces are part of the noun, in a file of their own
 
 
 class InvalidProgram(ValueError):
     """A program, or its text, that breaks a rule of the language. The message says what to write instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """What positions are: flat indices (`rank` 1, no extents), or coordinates on a row-major grid.
-
-    extents: tokens along each axis, outermost first; empty for flat positions and for a grid that is not bound yet.
-    """
-
-    rank: int = 1
-    extents: tuple[int, ...] = ()
-
-    def coordinates(self, side: str) -> tuple[Var, ...]:
-        """The variables of one side (`q` or `k`): itself when flat, else `q0, q1, ...`, outermost first."""
-        return (Var(side),) if self.rank == 1 else tuple(Var(f"{side}{axis}") for axis in range(self.rank))
-
-    def position(self, side: str) -> Expr:
-        """The flat, row-major position of the coordinates of one side: Horner's scheme over the extents."""
-        first, *rest = self.coordinates(side)
-        found: Expr = first
-        for coordinate, extent in zip(rest, self.extents[1:], strict=True):
-            found = Binary(Op.ADD, Binary(Op.MUL, found, Const(extent)), coordinate)
-        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol, cast
 
 from .binding import declaration, form, met_as
 from .build import as_real, quoted, refusal
-from .expr import TRUE, Expr, Kind, Lookup, S, Symbol, Table, Var, walk
+from .expr import TRUE, Const, Expr, Kind, Lookup, S, Symbol, Table, Var, walk
 from .program import InvalidProgram, Program, Space
 from .read_source import rewritten
 from .trace import Traced, TracedTable, lifted
@@ -33,13 +33,16 @@ class Recipe(Protocol):
 class Coordinates(tuple[Traced, ...]):
     """The coordinates of a position on a grid, outermost first; `extents` are the tokens along each axis, once bound."""
 
-    space: Space
+    sizes: tuple[Expr | None, ...]
 
     @property
-    def extents(self) -> tuple[int, ...]:
-        if not self.space.extents:
+    def extents(self) -> tuple[int | Traced, ...]:
+        """Numbers, and values that only a call knows."""
+        if not self.sizes:
             raise refusal("the extents of the grid are read before they are bound", "`pattern.on(rows, columns)` first")
-        return self.space.extents
+        if self.sizes[0] is None:
+            raise refusal("the outermost extent of the queries' own grid is read, which no call tells", "a number for it")
+        return tuple(int(size.value) if isinstance(size, Const) else Traced(size) for size in self.sizes if size is not None)
 
 
 def positions(side: str, space: Space) -> Traced | Coordinates:
@@ -48,7 +51,7 @@ def positions(side: str, space: Space) -> Traced | Coordinates:
     if space.rank == 1:
         return coordinates[0]
     found = Coordinates(coordinates)
-    found.space = space
+    found.sizes = space.sizes(side)
     return found
 
 
@@ -122,7 +125,8 @@ def _declared(program: Program, values: Mapping[str, object]) -> Program:
     nodes = tuple(walk(program.mask, program.score))
     read = {node for node in nodes if isinstance(node, Symbol)} | {node.table for node in nodes if isinstance(node, Lookup)}
     entries = [entry for name, value in values.items() if (entry := declaration(name, value)) in read]
-    parameters = tuple(entry for entry in entries if isinstance(entry, Symbol))
+    extents = (symbol for symbol in program.space.symbols if symbol in read)
+    parameters = (*(entry for entry in entries if isinstance(entry, Symbol)), *extents)
     return replace(program, parameters=parameters, tables=tuple(entry for entry in entries if isinstance(entry, Table)))
 
 

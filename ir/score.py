@@ -12,14 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from .build import refusal
 from .combine import joined_declarations, names_beside, on_grid, renamed
 from .expr import Expr, Symbol, Table
+from .given_grid import is_count
+from .grid import Extent, Grid
 from .parametric import Parametric, from_function
-from .pattern import Pattern, is_count
+from .pattern import Pattern
 from .program import Program
+
+if TYPE_CHECKING:
+    from .laid_out import Where
+    from .sequence import Part
 
 _POSITIONS = "sbhqk"
 
@@ -40,6 +46,15 @@ class Score(Parametric):
     @property
     def tables(self) -> tuple[Table, ...]:
         return self.program.tables
+
+    def on(self, *extents: Extent | Grid | Part, queries: Where | None = None, keys: Where | None = None) -> Score:
+        """On a grid, on two, or on parts of a sequence, as `pattern.on`; scores outside of parts stay as they are.
+
+        A score with the rank of its pattern takes its grids without this.
+        """
+        from .laid_out import laid_out, sides
+
+        return laid_out(self, *sides(self.recipe.label, self.recipe.rank, extents, queries, keys))
 
     def then(self, after: object) -> Score:
         """`after` applied to what this one returns; parameters of `after` whose names are taken get a number."""
@@ -67,16 +82,30 @@ def combined(pattern: Pattern, score: Score | None) -> tuple[Program, dict[str, 
     second = renamed(function, names)
     parameters, tables = joined_declarations(mask, second)
     program = replace(mask, name=f"{mask.name}_{second.name}"[:60], score=second.score, parameters=parameters, tables=tables)
-    values = {**pattern.bindings, **{names[name]: value for name, value in score.bindings.items()}}
+    values = {**pattern.bindings, **{names[name]: value for name, value in _values(score).items()}}
     return program, {entry.name: values[entry.name] for entry in (*parameters, *tables)}
 
 
 def _on_the_grid_of(pattern: Pattern, score: Score) -> Program:
+    if score.space.rank == 1 and score.space.met(pattern.space) is None:
+        raise refusal(f"`{score!r}` and `{pattern!r}` are for other numbers of tokens", "both on the same spaces")
     if score.space.rank == pattern.space.rank:
         return score.recipe.trace(_values(score), pattern.space)
     if score.space.rank > 1:
-        raise refusal(f"`{score!r}` is on a grid of rank {score.space.rank}, `{pattern!r}` is not", "a pattern with the same `rank=`")
+        return _where_the_pattern_is(pattern, score)
     return on_grid(score.program, pattern.space)
+
+
+def _where_the_pattern_is(pattern: Pattern, score: Score) -> Program:
+    """The program of a score over coordinates, on the grids of a pattern that has flat positions."""
+    from .laid_out import LaidOut
+
+    recipe, rank = pattern.recipe, score.space.rank
+    if not isinstance(recipe, LaidOut) or recipe.inner.rank != rank:
+        fix = "a pattern with the same `rank=`, or `.on(...)` of the score too"
+        raise refusal(f"`{score!r}` is on a grid of rank {rank}, `{pattern!r}` is not", fix)
+    extents = {name: pattern.arguments[name].value for name in recipe.extent_names}
+    return replace(recipe, inner=score.recipe).trace({**_values(score), **extents}, pattern.space)
 
 
 def _values(score: Score) -> dict[str, object]:

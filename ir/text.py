@@ -124,7 +124,9 @@ def show_table(table: Table) -> str:
 
 
 def show_space(space: Space) -> str:
-    """` on 64 x 64`, ` on ? x ?` before the extents are known, nothing for flat positions."""
+    """` on 64 x 64`, ` on ? x ?` before the extents are known, nothing for flat positions; ` on 9 x 9 and ? x cols` of both sides."""
+    if space.grids is not None:
+        return f" on {' and '.join(map(str, space.grids))}"
     if space.extents:
         return f" on {' x '.join(str(extent) for extent in space.extents)}"
     return f" on {' x '.join('?' * space.rank)}" if space.rank > 1 else ""

@@ -24,6 +24,7 @@ from .expr import (
     tables,
     walk,
 )
+from .grid import Grid
 from .program import InvalidProgram, Program
 from .reserved import LONGEST_NAME, is_plain, misnamed
 from .text import IMPLICIT_SYMBOLS, show
@@ -87,8 +88,16 @@ def space_is_a_grid(program: Program) -> None:
     space = program.space
     if space.rank < 1 or (space.extents and len(space.extents) != space.rank) or any(extent < 1 for extent in space.extents):
         raise _refuse(program, f"{space} is no grid", "one positive extent per axis")
+    for grid in space.grids or ():
+        if space.rank > 1 or space.extents or not _is_grid(grid):
+            raise _refuse(program, f"`{grid}` is no grid of flat positions", "positive numbers or names, `?` for the outermost alone")
     if math.prod(space.extents) >= 2**63:
         raise _refuse(program, "its grid has 2**63 tokens or more", "extents whose product fits in 64 bits")
+
+
+def _is_grid(grid: Grid) -> bool:
+    sizes = [extent for extent in grid.extents if isinstance(extent, int)]
+    return None not in grid.extents[1:] and all(size > 0 for size in sizes) and math.prod(sizes) < 2**63
 
 
 def tables_are_of_known_types(program: Program) -> None:

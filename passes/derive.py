@@ -29,6 +29,7 @@ from ..ir.schedule import Counters, Piece, Schedule
 from .axis_relation import Relation
 from .binding import NeedsValues
 from .canonicalise import negation_free, simplified
+from .grid_form import GridForm
 from .integer_sets import BUDGET, HEAD, SMALL_BUDGET, Bounds, OverBudget, Problem, Sets, relations
 from .launch import Launch
 from .loops import partial_loops, visited_once
@@ -127,19 +128,23 @@ class _Task:
 
 
 def _soon(task: _Task) -> Derivation:
-    return _symbolic(replace(task, budget=min(task.budget, SOON)))
+    found = _symbolic(replace(task, budget=min(task.budget, SOON)))
+    if not found.schedule.exact:  # extents that are symbols: axis by axis nothing is left open
+        raise OverBudget("a quotient by a symbol is known by its ends in a tile alone")
+    return found
 
 
 def _axes(task: _Task) -> Derivation:
     """Row-major tiles of a grid."""
     assert task.prepared.grid is not None
     found = strips(task.prepared.grid, task.axes, (task.block_q, task.block_k))
-    full, partial = (() if each is None else (each,) for each in (found.full, found.partial))
+    pieces_of = (found.some, found.full, found.partial)
+    some, full, partial = (() if each is None else (_with_scalars(each, task.prepared.grid),) for each in pieces_of)
     schedule = Schedule(
         program=task.prepared.program,
         block_q=task.block_q,
         block_k=task.block_k,
-        some=(found.some,),
+        some=some,
         full=full,
         full_loops=full,
         partial_loops=partial,
@@ -147,6 +152,11 @@ def _axes(task: _Task) -> Derivation:
         together=task.together,
     )
     return Derivation(schedule, {}, task.prepared.bound)
+
+
+def _with_scalars(piece: Piece, form: GridForm) -> Piece:
+    start, stop, where = (substitute(part, form.scalars) for part in (piece.start, piece.stop, piece.where))
+    return piece._replace(start=start, stop=stop, where=where)
 
 
 def _symbolic(task: _Task) -> Derivation:

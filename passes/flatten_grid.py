@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..ir.expr import Binary, Const, Expr, Op, Var
+from ..ir.expr import Expr, K, Q
 from ..ir.program import Program, Space
 
 
@@ -27,15 +27,8 @@ class FlattenGrid:
     def __call__(self, program: Program) -> Program:
         if program.space.rank == 1:
             return program
-        coordinates = {**_unravelled("q", program.space), **_unravelled("k", program.space)}
-        return replace(program.substituted(coordinates), space=Space())
-
-
-def _unravelled(side: str, space: Space) -> dict[Expr, Expr]:
-    found: dict[Expr, Expr] = {space.position(side): Var(side)}
-    inner = 1
-    for axis in reversed(range(space.rank)):
-        quotient: Expr = Binary(Op.FLOORDIV, Var(side), Const(inner)) if inner > 1 else Var(side)
-        found[Var(f"{side}{axis}")] = quotient if axis == 0 else Binary(Op.MOD, quotient, Const(space.extents[axis]))
-        inner *= space.extents[axis]
-    return found
+        found: dict[Expr, Expr] = {}
+        for side in (Q, K):
+            found[program.space.position(side.name)] = side
+            found.update(program.space.places(side.name, side))
+        return replace(program.substituted(found), space=Space())

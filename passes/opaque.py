@@ -105,7 +105,10 @@ def allows(node: Expr) -> bool:
 
 
 def symbols_to_bind(mask: Expr) -> tuple[Symbol, ...]:
-    """Symbols that divide, or multiply a position: the formula is affine once they are numbers."""
+    """Symbols that divide, or multiply a position: the formula is affine once they are numbers.
+
+    But for divisors `max(n, 1)`, which extents of a grid are where a call says them: they stay, and a quotient is a term of one side.
+    """
     found: set[Symbol] = set()
     for node in walk(mask):
         if not isinstance(node, Binary) or allows(node) or not names(node) & (SIDES | {"h", "b"}):
@@ -113,12 +116,20 @@ def symbols_to_bind(mask: Expr) -> tuple[Symbol, ...]:
         if node.op is Op.MUL:
             factors = [side for side in (node.a, node.b) if not names(side)]
         elif node.op in INTEGER | {Op.POW}:
-            factors = [node.b]
+            factors = [] if node.op in DIVISIONS and _is_positive(node.b) else [node.b]
         else:
             factors = []
         for factor in factors:
             found.update(leaf for leaf in walk(factor) if isinstance(leaf, Symbol))
     return tuple(sorted(found, key=lambda symbol: symbol.name))
+
+
+def _is_positive(divisor: Expr) -> bool:
+    match divisor:
+        case Binary(op=Op.MAX, b=Const(value=int(least))):
+            return least > 0
+        case _:
+            return False
 
 
 def head_divisors(mask: Expr) -> tuple[Expr, ...]:

@@ -2,62 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from ..ir.binding import Argument
 from ..ir.combine import joined_declarations, names_beside, renamed
-from ..ir.expr import FALSE, K_LEN, Q_LEN, TRUE, Binary, Const, Expr, K, Op, Q, conjunction, disjunction
+from ..ir.expr import FALSE, K_LEN, Q_LEN, TRUE, Const, Expr, conjunction, disjunction
+from ..ir.grid import Grid
 from ..ir.pattern import Pattern
 from ..ir.program import Program, Space
 from ..ir.recipe import Recipe
+from ..ir.sequence import Part
+from ..ir.space import TwoGrids
+from ..ir.stretch import Stretch
 from .checks import grid_extents
 
 Rule = Pattern | bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """Tokens from `start` on. last: nothing comes after it."""
-
-    extents: tuple[int, ...]
-    start: int
-    size: int
-    last: bool
-
-    def holds(self, position: Expr) -> Expr:
-        """Whether a position is in the segment; the ends of the sequence are not asked for."""
-        after = Binary(Op.LE, Const(self.start), position) if self.start else TRUE
-        return after if self.last else conjunction(after, Binary(Op.LT, position, Const(self.start + self.size)))
-
-    def places(self, side: str, position: Expr, space: Space, clamped: bool) -> dict[Expr, Expr]:
-        """What the variables of one side stand for in a rule about this segment."""
-        local = Binary(Op.SUB, position, Const(self.start)) if self.start else position
-        if clamped and not (self.start == 0 and self.last):
-            local = Binary(Op.MIN, Binary(Op.MAX, local, Const(0)), Const(self.size - 1))
-        if space.rank == 1:
-            return {position: local}
-        return dict(zip(space.coordinates(side), _unravelled(local, self.extents), strict=True))
-
-
-def _unravelled(position: Expr, extents: tuple[int, ...]) -> list[Expr]:
-    found: list[Expr] = []
-    inner = 1
-    for axis in reversed(range(len(extents))):
-        quotient = Binary(Op.FLOORDIV, position, Const(inner)) if inner > 1 else position
-        found.append(quotient if axis == 0 else Binary(Op.MOD, quotient, Const(extents[axis])))
-        inner *= extents[axis]
-    return found[::-1]
+Segments = Mapping[str, int | tuple[int, ...]] | Mapping[str, int | tuple[int, ...] | Grid] | Mapping[str, Part]
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
     """The rule of one pair of segments. names: (parameter of the rule, what it is called in the whole)."""
 
-    query: _Segment
-    key: _Segment
+    query: Stretch
+    key: Stretch
     recipe: Recipe | None
     space: Space
     names: tuple[tuple[str, str], ...]
@@ -68,20 +38,18 @@ class _Part:
             return Program("all", TRUE)
         inner = self.recipe.trace({name: values[outer] for name, outer in self.names}, self.space)
         clamped = bool(inner.tables)  # a table has no entry for the positions of other segments
-        places = {
-            **self.query.places("q", Q, self.space, clamped),
-            **self.key.places("k", K, self.space, clamped),
-            Q_LEN: Const(self.query.size),
-            K_LEN: Const(self.key.size),
-        }
+        places: dict[Expr, Expr] = {Q_LEN: Const(self.query.grid.tokens or 0), K_LEN: Const(self.key.grid.tokens or 0)}
+        for side, stretch in (("q", self.query), ("k", self.key)):
+            places |= stretch.places(side, self.space, clamped=clamped)
         return replace(renamed(inner, dict(self.names)).substituted(places), space=Space())
 
 
 @dataclass(frozen=True, slots=True)
 class _Segmented:
-    """Recipe of the whole: any of its parts. Parts of one query segment stand together."""
+    """Recipe of the whole: any of its parts. Parts of one query segment stand together. space: tokens of both sides."""
 
     parts: tuple[_Part, ...]
+    space: Space
     name: str = "segmented"
     label: str = "segmented"
     rank: int = 1
@@ -94,17 +62,17 @@ class _Segmented:
                 program = part.program(values)
                 parameters, tables = joined_declarations(declared, program)
                 declared = replace(declared, parameters=parameters, tables=tables)
-                seen = disjunction(seen, conjunction(part.key.holds(K), program.mask))
-            mask = disjunction(mask, conjunction(query.holds(Q), seen))
-        return replace(declared, mask=mask)
+                seen = disjunction(seen, conjunction(part.key.holds("k"), program.mask))
+            mask = disjunction(mask, conjunction(query.holds("q"), seen))
+        return replace(declared, mask=mask, space=self.space.met(space) or space)
 
 
-def _query(part: _Part) -> _Segment:
+def _query(part: _Part) -> Stretch:
     return part.query
 
 
 def segmented(
-    segments: Mapping[str, int | tuple[int, ...]],
+    segments: Segments,
     rules: Mapping[tuple[str, str], Rule],
     *,
     queries: Sequence[str] | None = None,
@@ -113,7 +81,8 @@ def segmented(
 ) -> Pattern:
     """Which keys of one segment the queries of another see, for every pair of segments.
 
-    segments: tokens of each, by name, in the order of the sequence: a number, or the extents of a row-major grid. 0 leaves it out.
+    segments: a `lacuna.sequence`; or tokens of each, by name, in the order of the sequence: a number, or the extents of a row-major grid.
+              0 leaves it out.
     rules:    for (query segment, key segment) True, False, or a pattern over positions counted within the two segments; a pattern of
               rank n gets coordinates on the grid of each side, which may differ while it is not bound to one by `.on`.
               `lacuna.q_len` and `lacuna.kv_len` are the tokens of the two segments.
@@ -134,7 +103,7 @@ def segmented(
             raise ValueError(f"a rule is about {pair!r}\n  write two of {', '.join(segments)}: the query's segment, the key's")
         if not isinstance(rule, bool | Pattern):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"the rule of {pair!r} is {rule!r}\n  write True, False or a pattern")
-        if isinstance(rule, Pattern) and rows[pair[0]].size and columns[pair[1]].size:
+        if isinstance(rule, Pattern) and rows[pair[0]].size and columns[pair[1]].size:  # else it is never traced
             _space(pair, rule, rows[pair[0]], columns[pair[1]])
     if not isinstance(default, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  (not every caller is typed)
         raise TypeError(f"`default` is {default!r}\n  write True or False, and a pattern in `rules`")
@@ -144,21 +113,22 @@ def segmented(
         for key, rule in _runs([(columns[each], rules.get((name, each), default)) for each in columns if columns[each].size]):
             if query.size:
                 parts.append(_part((query, key), rule, arguments))
-    return Pattern(_Segmented(tuple(parts)), arguments)
+    tokens = [max(each.stop or 0 for each in side.values()) for side in (rows, columns)]
+    space = Space.of_tokens(*tokens)
+    return Pattern(_Segmented(tuple(parts), space), arguments, space)
 
 
-def _laid_out(segments: Mapping[str, int | tuple[int, ...]], names: Sequence[str]) -> dict[str, _Segment]:
+def _laid_out(segments: Segments, names: Iterable[str]) -> dict[str, Stretch]:
     """The segments of one side, one after another."""
-    found: dict[str, _Segment] = {}
+    found: dict[str, Stretch] = {}
     start = 0
     for name in names:
         if name not in segments:
             raise ValueError(f"there is no segment `{name}`\n  write some of {', '.join(segments)}")
         if name in found:
             raise ValueError(f"the segment `{name}` stands twice on one side\n  write each at most once, or two segments of one size")
-        extents = (0,) if segments[name] == 0 else grid_extents(segments[name])
-        found[name] = _Segment(extents, start, math.prod(extents), False)
-        start += found[name].size
+        found[name] = Stretch(_grid(segments[name]), start, last=False)
+        start += found[name].size or 0
     if not start:
         raise ValueError("a sequence has no tokens\n  write segments with some, `{'text': 77, 'image': (64, 64)}`")
     final = max((name for name in found if found[name].size), key=lambda name: found[name].start)
@@ -166,9 +136,16 @@ def _laid_out(segments: Mapping[str, int | tuple[int, ...]], names: Sequence[str
     return found
 
 
-def _runs(keys: list[tuple[_Segment, Rule]]) -> Iterator[tuple[_Segment, Rule]]:
+def _grid(tokens: int | tuple[int, ...] | Grid | Part) -> Grid:
+    found = tokens.grid if isinstance(tokens, Part) else tokens
+    if isinstance(found, Grid):
+        return Grid(grid_extents(found.extents))
+    return Grid((0,) if found == 0 else grid_extents(found))
+
+
+def _runs(keys: list[tuple[Stretch, Rule]]) -> Iterator[tuple[Stretch, Rule]]:
     """The segments that are seen at all, those next to each other that are seen whole taken as one."""
-    whole: _Segment | None = None
+    whole: Stretch | None = None
     for segment, rule in keys:
         if rule is True:
             whole = segment if whole is None else _together(whole, segment)
@@ -182,12 +159,11 @@ def _runs(keys: list[tuple[_Segment, Rule]]) -> Iterator[tuple[_Segment, Rule]]:
         yield whole, True
 
 
-def _together(first: _Segment, second: _Segment) -> _Segment:
-    size = first.size + second.size
-    return _Segment((size,), first.start, size, second.last)
+def _together(first: Stretch, second: Stretch) -> Stretch:
+    return Stretch(Grid(((first.size or 0) + (second.size or 0),)), first.start, second.last)
 
 
-def _part(pair: tuple[_Segment, _Segment], rule: Rule, arguments: dict[str, Argument]) -> _Part:
+def _part(pair: tuple[Stretch, Stretch], rule: Rule, arguments: dict[str, Argument]) -> _Part:
     if not isinstance(rule, Pattern):
         return _Part(*pair, None, Space(), ())
     names = names_beside(arguments, rule.arguments)
@@ -195,19 +171,28 @@ def _part(pair: tuple[_Segment, _Segment], rule: Rule, arguments: dict[str, Argu
     return _Part(*pair, rule.recipe, _space(("", ""), rule, *pair), tuple(names.items()))
 
 
-def _space(names: tuple[str, str], rule: Pattern, query: _Segment, key: _Segment) -> Space:
-    """The grid that a rule is read on: its own, or that of its keys.
+def _tokens(query: Stretch, key: Stretch) -> Space:
+    return Space.of_tokens(query.size, key.size)
+
+
+def _space(names: tuple[str, str], rule: Pattern, query: Stretch, key: Stretch) -> Space:
+    """The grids that a rule is read on.
 
     Raises:
         ValueError: a side of the pair has another grid.
     """
     rank, extents = rule.space.rank, rule.space.extents
     if rank == 1:
-        return Space()
-    for side in (query, key):
-        if len(side.extents) != rank or (extents and side.extents != extents):
+        if rule.space.met(_tokens(query, key)) is None:
             raise ValueError(
-                f"the rule `{rule!r}` of {names!r} is on a grid, and a segment has the extents {side.extents}\n"
-                f"  write a pattern of rank {len(side.extents)} that is not bound to a grid, or `.on{side.extents}`"
+                f"the rule `{rule!r}` of {names!r} is for other numbers of tokens than {query.size} and {key.size}\n"
+                "  write a pattern of the two segments, or without `.on(...)`"
             )
-    return Space(rank, key.extents)
+        return Space()
+    for side in (query.grid, key.grid):
+        if side.rank != rank or (extents and side.fixed != extents):
+            raise ValueError(
+                f"the rule `{rule!r}` of {names!r} is on a grid, and a segment has the extents {side.fixed}\n"
+                f"  write a pattern of rank {side.rank} that is not bound to a grid, or `.on{side.fixed}`"
+            )
+    return TwoGrids(rank, query=query.grid.sizes(of_all_keys=False), key=key.grid.sizes(of_all_keys=False))

@@ -367,7 +367,7 @@ class Odd:
         (lambda: sliding & (lambda q, k: q), "which is no pattern", "`@lacuna.pattern` above the function"),
         (lambda: sliding and sinks, "`sliding(window=...)` has no truth value", "`&`, `|`, `~`"),
         (lambda: near.on(3), "grid of rank 2, got 1 extents", "`.on(..., ...)`"),
-        (lambda: near.on(3, 0), "an extent of the grid is 0", "positive integers"),
+        (lambda: near.on(3, 0), "the extent of axis 1 is 0", "a positive integer"),
         (lambda: sliding.on(3, 4), "has flat positions and no grid", "rank=2"),
         (lambda: near(r=1).on(4, 4) & near(r=1).on(4, 5), "are on different grids", "both on one grid"),
         (lambda: near(r=1).on(4, 4).shift(q=3), "`shift(q=3)` of a pattern of rank 2", "2 integers, one per axis"),

@@ -15,7 +15,7 @@ from .backends import default
 from .description import bindings_of, program_of, reads_positions
 from .ragged import Lengths, lengths, lengths_on_gpu, packed_lengths
 from .request import Request, check_scale, check_shapes, check_tensors, readable
-from .table_checks import check_bound_tensors, check_grid, check_tables
+from .table_checks import check_bound_tensors, check_space, check_tables
 from .token_order import check_fits
 
 DENSE = ("bhld", "blhd")
@@ -94,8 +94,9 @@ class Call(NamedTuple):
         batch = query.shape[0] if spans.ragged.q_start is None else spans.ragged.q_start.shape[0]
         heads = query.shape[1]
         pairs = batch > 0 and heads > 0 and spans.q_len > 0 and spans.k_stop > 0  # else nothing is read
-        if pairs and program.space.rank > 1:
-            check_grid(program.space, spans)
+        if pairs and program.space.is_bound:
+            everything = self.kv_len is None and not self.spans and self.layout != "packed"
+            check_space(program.space, spans, all_keys=everything)
         if program.tables:
             check_bound_tensors(program, bindings, query.device)
             if pairs:

@@ -103,7 +103,7 @@ def reads_positions(text: str) -> bool:
     """Whether checks of a program ask where its rows and keys are: it reads tables at positions, or lies on a grid."""
     program = program_of(text)
     looked_up = (node for node in walk(program.mask, program.score) if isinstance(node, Lookup))
-    return program.space.rank > 1 or any({"q", "k"} & names(index) for look in looked_up for index in look.indices)
+    return program.space.is_bound or any({"q", "k"} & names(index) for look in looked_up for index in look.indices)
 
 
 def bindings_of(program: Program, tables: Sequence[Tensor], integers: Sequence[int], reals: Sequence[float]) -> dict[str, object]:

@@ -179,10 +179,19 @@ class Explanation:
             *self._residues(),
             *self._orders(),
             *self._cuts(),
+            *(
+                [f"in a tile known by its least and greatest value: {', '.join(sorted(str(term.expr) for term in found.terms))}"]
+                if found.terms
+                else []
+            ),
             *(f"fell back: {reason}" for reason in found.counters.fallbacks),
             *(f"fell back: {reason}" for reason in [reason_of_stand_in()] if reason),
             *([f"evaluated: {found.counters.point_evaluations} points"] if found.counters.point_evaluations else []),
         ]
+
+    def _by_ends(self) -> list[str]:
+        read = sorted(str(term.expr) for term in self.schedule.schedule.terms)
+        return [f"in a tile known by its least and greatest value: {', '.join(read)}"] if read else []
 
     def _residues(self) -> list[str]:
         if self.residues is None:

@@ -209,6 +209,8 @@ def _placed(pattern: Pattern, length: int | None) -> tuple[Program, tuple[int, .
     extents = program.space.extents
     if len(extents) > MOST_AXES:
         raise NotImplementedError(advice(f"`{pattern!r}` is on {len(extents)} axes", f"a pattern on at most {MOST_AXES}"))
+    if program.space.grids is not None:
+        raise NotImplementedError(advice(f"`{pattern!r}` is on two grids, or on one that a call tells", "one grid, `.on(30, 48, 80)`"))
     if extents:
         return program, extents
     known = _arguments(pattern)
