@@ -64,7 +64,7 @@ def forget_derivations() -> None:
 
 def holds(derivation: Derivation, program: Program, launch: Launch) -> bool:
     """Whether what was bound in `derivation` has the same values in `launch`; what was read out of tables never has."""
-    if derivation.schedule.route not in ("symbolic", "bound") and launch.tables:
+    if derivation.schedule.route not in ("symbolic", "axes", "bound") and launch.tables:
         return False
     values: dict[str, object] = {"Lq": launch.q_len, "Lk": launch.k_len, "offset": launch.offset, **launch.parameters}
     values |= bound_values(program, launch)
