@@ -157,13 +157,13 @@ def test_a_kernel_without_a_checksum_is_refused(bundle: Path) -> None:
         lacuna.load(bundle)
 
 
-def test_boxes_that_do_not_fill_their_grid_are_refused(bundle: Path) -> None:
+def test_boxes_that_do_not_fit_their_grid_are_refused(bundle: Path) -> None:
     def change(given: dict[str, Any]) -> None:
         (kernel,) = given["kernels"]
-        kernel["order"] = {"grid": kernel["program"], "extents": [8, 8], "box": [3, 2], "dilation": [1, 1]}
+        kernel["order"] = {"grid": kernel["program"], "extents": [8, 8], "box": [16, 2], "dilation": [1, 1]}
 
     rewritten(bundle, change)
-    with pytest.raises(BundleError, match=r"the boxes of `causal_f32_d8_decode` in the bundle .* do not fill their grid"):
+    with pytest.raises(BundleError, match=r"the boxes of `causal_f32_d8_decode` in the bundle .* do not fit their grid"):
         lacuna.load(bundle)
 
 

@@ -84,7 +84,7 @@ def _order(entry: Mapping[str, Any], folder: Path) -> Order | None:
         return None
     boxes = Boxes(*(tuple(given[name]) for name in Boxes._fields))
     if not len(boxes.extents) == len(boxes.box) == len(boxes.dilation) or not boxes.fit:
-        raise BundleError(advice(f"the boxes of `{entry['name']}` in the bundle `{folder}` do not fill their grid", REMEDY))
+        raise BundleError(advice(f"the boxes of `{entry['name']}` in the bundle `{folder}` do not fit their grid", REMEDY))
     return Order(boxes, boxes)
 
 
