@@ -25,7 +25,7 @@ from lacuna.runtime.bundles.jobs import jobs_of
 from lacuna.runtime.bundles.load import forget_bundles
 from lacuna.runtime.bundles.registry import Loaded, Sought, meaning_of, tiling_of
 from lacuna.runtime.bundles.spec import KernelSpec
-from lacuna.runtime.choices import orders as token_order
+from lacuna.runtime.choices.positions import over_positions
 from lacuna.runtime.cpp.launch import target_here
 from lacuna.runtime.launches import forget_launches
 from quick_compiler import quick_compiler
@@ -195,5 +195,5 @@ def test_a_position_program_leads_back_to_the_grid() -> None:
     pattern = near(r=3).on(32, 32)
     order = compiled_for(pattern, r=3)
     assert order is not None
-    over = token_order.over_positions(pattern.program, order)
+    over = over_positions(pattern.program, order)
     assert show_program(unboxed(over, order)) == show_program(pattern.program)
