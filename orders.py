@@ -18,10 +18,11 @@ from torch import Tensor
 
 from .ir.advice import advice
 from .ir.order import Boxes
+from .ir.sequence import SequenceOfParts
 from .passes import permutations
-from .runtime.calls.token_order import TokenOrder, check_permutation
+from .runtime.calls.token_order import TokenOrder, check_order, check_permutation
 
-__all__ = ["TokenOrder", "axes", "boxes", "hilbert", "morton", "permutation", "reverse_cuthill_mckee", "row_major", "shells"]
+__all__ = ["TokenOrder", "axes", "boxes", "hilbert", "morton", "parts", "permutation", "reverse_cuthill_mckee", "row_major", "shells"]
 
 TILE = 64  # tokens of a tile of a C++ kernel
 MOST_TOKENS = 2**31 - 1
@@ -93,6 +94,29 @@ def permutation(tokens: Tensor, extents: Sequence[int] | None = None) -> TokenOr
             advice(f"`tokens` holds {len(tokens)} tokens, and the grid {sizes} {math.prod(sizes)}", "one entry for each token")
         )
     return TokenOrder("permutation", sizes, tokens.to(torch.int32, copy=True).contiguous())
+
+
+def parts(sequence: SequenceOfParts, **within: TokenOrder) -> TokenOrder:
+    """The tokens of a `lacuna.sequence`, those of parts with an order in that order: a video in boxes, beside text as it lies.
+
+    Parts with an order come first, so that the first of them has boxes where tiles are; the others follow.
+
+    Raises:
+        ValueError: there is no such part, or its order is one of other tokens.
+        TypeError: what is given for a part is no order.
+    """
+    ordered = list[Tensor]()
+    for name, order in within.items():
+        check_order(order)
+        if name not in sequence:
+            raise ValueError(advice(f"there is no part `{name}` of {sequence}", f"one of {', '.join(sequence)}"))
+        part = sequence[name]
+        if order.extents != part.grid.fixed and order.extents != (part.tokens,):
+            raise ValueError(advice(f"the order of `{name}` is one of {order.extents} tokens, not of {part.grid}", "one of the same extents"))
+        ordered.append(order.tokens + part.start)
+    rest = [torch.arange(part.start, part.start + part.tokens, dtype=torch.int32) for name, part in sequence.items() if name not in within]
+    shown = ", ".join(f"{name} in {order.name}" for name, order in within.items()) or "row-major"
+    return TokenOrder(f"parts: {shown}", (sequence.tokens,), torch.cat([*ordered, *rest]).contiguous())
 
 
 def reverse_cuthill_mckee(graph: object, tokens: int | None = None) -> TokenOrder:

@@ -49,7 +49,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Sequence(Mapping[str, Part]):
+class SequenceOfParts(Mapping[str, Part]):
     """Parts by name, in their order, one after another."""
 
     parts: tuple[Part, ...]
@@ -74,7 +74,7 @@ class Sequence(Mapping[str, Part]):
         return ", ".join(str(part) for part in self.parts)
 
 
-def sequence(**parts: int | Grid | tuple[int, ...]) -> Sequence:
+def sequence(**parts: int | Grid | tuple[int, ...]) -> SequenceOfParts:
     """The parts of one sequence, in their order: each a number of tokens, or the grid that its tokens are on, row-major.
 
     `lacuna.segments` is another thing: several sequences, packed one after another into a tensor.
@@ -95,4 +95,4 @@ def sequence(**parts: int | Grid | tuple[int, ...]) -> Sequence:
         stretch = Stretch(each, start, start + (sizes[name] or 0) == total)
         found.append(Part(name, stretch, total))
         start += sizes[name] or 0
-    return Sequence(tuple(found))
+    return SequenceOfParts(tuple(found))

@@ -228,6 +228,22 @@ def test_a_pattern_on_a_part_sees_nothing_else_and_a_score_changes_nothing_else(
     require_same(every, full, relative(bias=bias).on(video), added)
 
 
+def test_a_video_in_boxes_beside_text_meets_fewer_tiles_and_gives_the_same() -> None:
+    whole = lacuna.sequence(text=9, video=lacuna.grid(2, 8, 40))
+    pattern = patterns.segmented(whole, {("video", "video"): patterns.window((2, 8, 40), (1, 8, 8))})
+    order = lacuna.orders.parts(whole, video=lacuna.orders.boxes((2, 8, 40), (1, 8, 8)))
+    tokens = order.tokens.long()
+    assert tokens.sort().values.tolist() == list(range(whole.tokens))
+    assert tokens[:9].tolist() == [9, 10, 11, 12, 13, 14, 15, 16, 49]
+    mask = seen(pattern, whole.tokens)
+    plain, boxed = (lacuna.schedule(pattern, whole.tokens, block=(64, 64), order=each) for each in (None, order))
+    assert (boxed.tiles() == classes(mask[tokens][:, tokens], 64, 64)).all()
+    assert (boxed.tiles() > 0).sum() < 0.5 * (plain.tiles() > 0).sum()
+    tensors = qkv(whole.tokens, whole.tokens)
+    found = lacuna.attention(*tensors, pattern, order=order)
+    torch.testing.assert_close(found, by_definition(mask, tensors), rtol=1e-4, atol=1e-5)
+
+
 def test_a_rule_reads_the_extents_of_each_side() -> None:
     @lacuna.pattern(rank=2)
     def scaled(q, k):
@@ -291,6 +307,9 @@ NAMED = NEAR[2](reach=1).on(None, "cols")
         (lambda: lacuna.sequence(), "a sequence without parts", "`lacuna.sequence(text=226"),
         (lambda: lacuna.sequence(text=0), "the extent of axis 0 is 0", "a positive integer"),
         (lambda: lacuna.sequence(video=lacuna.grid(None, 4)), "the part `video` is on ? x 4", "numbers"),
+        (lambda: lacuna.orders.parts(WHOLE, video=lacuna.orders.row_major((4, 4))), "there is no part `video`", "text, image"),
+        (lambda: lacuna.orders.parts(WHOLE, image=lacuna.orders.row_major((4, 5))), "one of (4, 5) tokens, not of 4 x 4", "same extents"),
+        (lambda: lacuna.orders.parts(WHOLE, image=HALF), "`order` is a float", "one of `lacuna.orders`"),
         (lambda: patterns.causal().on(16) & patterns.causal().on(17), "are on different grids", "both on one grid"),
         (lambda: NEAR[2](reach=1).on(4, 4) & patterns.causal().on(17), "are on different grids", "both on one grid"),
         (
