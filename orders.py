@@ -112,7 +112,8 @@ def parts(sequence: SequenceOfParts, **within: TokenOrder) -> TokenOrder:
             raise ValueError(advice(f"there is no part `{name}` of {sequence}", f"one of {', '.join(sequence)}"))
         part = sequence[name]
         if order.extents != part.grid.fixed and order.extents != (part.tokens,):
-            raise ValueError(advice(f"the order of `{name}` is one of {order.extents} tokens, not of {part.grid}", "one of the same extents"))
+            wrong = f"the order of `{name}` is one of {order.extents} tokens, not of {part.grid}"
+            raise ValueError(advice(wrong, "one of the same extents"))
         ordered.append(order.tokens + part.start)
     rest = [torch.arange(part.start, part.start + part.tokens, dtype=torch.int32) for name, part in sequence.items() if name not in within]
     shown = ", ".join(f"{name} in {order.name}" for name, order in within.items()) or "row-major"
