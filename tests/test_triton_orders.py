@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lacuna
 import numpy as np
 import pytest
 import reference
@@ -39,6 +40,7 @@ from triton_kernels import Options, Shape, call_of, loaded
 from triton_kernels import given as given_plan
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
+attention: Any = lacuna.attention
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -177,3 +179,30 @@ def test_boxes_of_residue_classes_come_through_descriptors(extents: Any, dilatio
     assert call.lse is not None
     reference.assert_close(call.out, exact_out, 1e-5)
     reference.assert_close(call.lse, exact_lse, 1e-5)
+
+
+@lacuna.pattern(rank=2)
+def near(q: Any, k: Any, *, reach: Any) -> Any:
+    return (abs(q[0] - k[0]) <= reach) & (abs(q[1] - k[1]) <= reach)
+
+
+@lacuna.score(rank=2)
+def placed(s: Any, q: Any, k: Any, h: Any, *, bias: Any, row: Any, column: Any, head: Any) -> Any:
+    return s + bias[q[0] - k[0] + 9, q[1] - k[1] + 9] + row[q[0]] * column[k[1]] + head[h]
+
+
+@pytest.mark.skipif(not PROVE, reason="ten seconds: LACUNA_TEST_PROFILE=prove")
+def test_tables_of_a_score_get_their_gradients_through_boxes_that_hang_over_the_grid() -> None:
+    """Tables that are read at pairs, at queries, at keys and at neither."""
+    tables = {"bias": torch.rand(19, 19), "row": torch.rand(7), "column": torch.rand(9), "head": torch.rand(1)}
+    leaves = [torch.randn(1, 1, 63, 16) for _ in range(3)] + list(tables.values())
+    order = Order(Boxes((7, 9), (4, 4), (1, 1)), Boxes((7, 9), (2, 8), (1, 1)))
+    results: list[tuple[torch.Tensor, ...]] = []
+    for backend in ("triton", "eager"):
+        given = [each.clone().requires_grad_() for each in leaves]
+        bound = placed(**dict(zip(tables, given[3:], strict=True)))
+        with cut_as(Cut(Configuration(16, 16, 4, 2), order)):
+            out = attention(*given[:3], near(reach=2).on(7, 9), score=bound, backend=backend)
+            results.append(torch.autograd.grad((out * torch.linspace(-1, 1, 16)).sum(), given))
+    for mine, exact in zip(*results, strict=True):
+        torch.testing.assert_close(mine, exact, atol=2e-5, rtol=1e-4)
