@@ -290,6 +290,56 @@ def test_the_examples_of_radial_bands() -> None:
     assert half == [8, 3, 5]
 
 
+def rounded(frames: int, tokens: int, block: int, every: bool, sink: bool) -> np.ndarray:
+    """bool[blocks, blocks] of a video of whole blocks, by the definition: pair of frames by pair of frames, written out."""
+    blocks = frames * tokens // block
+    found = np.zeros((blocks, blocks), bool)
+    for i, j in itertools.product(range(frames), range(frames)):
+        alone = np.zeros((frames * tokens, frames * tokens), bool)
+        for a, b in itertools.product(range(tokens), range(tokens)):
+            alone[i * tokens + a, j * tokens + b] = (sink and j == 0) or radially((i, a), (j, b), tokens, block)
+        reach = blocks if every else -(-tokens // block)
+        starts = i * tokens // block, j * tokens // block
+        for x, y in itertools.product(*(range(start, min(start + reach, blocks)) for start in starts)):
+            columns = alone[x * block : (x + 1) * block, y * block : (y + 1) * block].sum(0)
+            dense, some = (3 * columns > block).sum(), (columns > 0).sum()
+            found[x, y] |= bool(some) if every else bool(dense > 0.6 * (some + 1e-9))
+    return found
+
+
+@pytest.mark.parametrize(("frames", "tokens", "block"), [(5, 8, 4), (6, 6, 4), (4, 10, 8), (3, 24, 8), (8, 5, 4)])
+def test_radial_bands_are_rounded_to_blocks_by_the_authors_rule_or_outwards(frames: int, tokens: int, block: int) -> None:
+    for every, sink in itertools.product((False, True), (False, True)):
+        pattern = patterns.radial(frames, tokens, block=block, sink=sink, rounding="superset" if every else "paper")
+        wanted = np.kron(rounded(frames, tokens, block, every, sink), np.ones((block, block), bool))
+        assert (lacuna.dense(pattern, frames * tokens)[0, 0].numpy() == wanted).all()
+        exact = lacuna.dense(patterns.radial(frames, tokens, block=block, sink=sink), frames * tokens)[0, 0].numpy()
+        assert not every or (wanted >= exact).all()
+
+
+def test_rounding_by_the_authors_rule_adds_and_drops_pairs() -> None:
+    exact, paper = (lacuna.dense(patterns.radial(9, 24, block=8, decay=1.3, rounding=each), 216)[0, 0] for each in (None, "paper"))
+    assert (paper & ~exact).any()
+    assert (exact & ~paper).any()
+
+
+def test_rounded_radial_bands_skip_the_blocks_that_are_dropped_and_leave_text_alone() -> None:
+    pattern = patterns.radial(8, 32, block=16, text=5, rounding="paper")
+    mask = lacuna.dense(pattern, 261)[0, 0].numpy()
+    assert mask[256:].all()
+    assert mask[:, 256:].all()
+    tiles = lacuna.schedule(pattern, 261, block=(16, 16))
+    assert tiles.exact
+    assert (tiles.tiles() == classes(mask, 16, 16)).all()
+    assert (tiles.tiles()[:16, :16] != 1).all(), "blocks are kept whole"
+
+
+def test_a_video_that_fills_no_last_block_keeps_it() -> None:
+    mask = lacuna.dense(patterns.radial(3, 5, block=4, rounding="paper"), 15)[0, 0]
+    assert mask[12:].all()
+    assert mask[:, 12:].all()
+
+
 # -- identities and traps ---------------------------------------------------------------------------------------------
 
 
@@ -383,6 +433,7 @@ def test_heads_of_s2_cover_the_context_only_if_they_reach_every_residue() -> Non
         (lambda: patterns.disc_local((8, 9), 2, pool=2), "`pool` is 2, which does not divide 8 x 9"),
         (lambda: patterns.disc_local((8,), 2), r"write `\(rows, columns\)` of the image"),  # pyright: ignore[reportArgumentType]
         (lambda: patterns.radial(4, 8, decay=0), "`decay` is 0, which leaves no width"),
+        (lambda: patterns.radial(4, 8, rounding="up"), "`rounding` is 'up'"),
         (lambda: patterns.hierarchical_local_guided(1, (9, 8), (2, 2)), r"`low` is \(2, 2\), which does not divide \(9, 8\)"),
         (lambda: patterns.hierarchical_local_guided(1, (64, 64), (32, 32), window=15), "one token of `low` stands for \\(2, 2\\)"),
         (lambda: patterns.segmented({"a": 2}, {("a", "b"): True}), r"a rule is about \('a', 'b'\)\n  write two of a"),
