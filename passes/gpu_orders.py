@@ -27,7 +27,7 @@ from .box_order import LEAST_GAIN
 from .canonicalise import with_values
 from .class_conditions import class_conditions
 from .gpu_configurations import ROWS, clocks, offered
-from .gpu_resources import Problem, ordered_values, pair_values
+from .gpu_resources import Problem, copies, ordered_values, pair_values
 from .live_area import Area
 from .row_major_counts import row_major_tiles
 
@@ -154,10 +154,13 @@ class _Cutter:
 
 def _has_room(problem: Problem, configuration: Configuration) -> bool:
     """Whether threads can keep what each of their rows sees along every axis: with more rows to a warp kernels were seen to spill."""
-    return not problem.half or problem.family != "forward" or configuration.block_q <= ROWS_OF_WARP * configuration.warps
-
-
-ROWS_OF_WARP = 16
+    if not problem.half or problem.family != "forward":
+        return True
+    longest, rows = max(problem.dims), configuration.block_q
+    if longest > 128 and copies(problem):
+        wide = configuration.block_k >= 32 and configuration.stages == 2
+        return rows <= 8 * configuration.warps and (longest <= 192 or rows <= 32 or wide)
+    return rows <= 16 * configuration.warps
 
 
 def _boxes(extents: tuple[int, ...], tokens: int, dilation: tuple[int, ...]) -> list[Boxes]:

@@ -101,6 +101,7 @@ WIDE = 0.75  # with less, tiles of 128 x 128 of D 64 are offered, of which a win
 
 
 COPIED = 1.0
+LONG_SUMS = 1.0  # where a dimension is longer than 128
 
 
 def ordered_values(problem: Problem, program: Program) -> float:
@@ -109,6 +110,8 @@ def ordered_values(problem: Problem, program: Program) -> float:
     Where the tensor unit copies boxes, threads compute no addresses: with all that this leaves for sm_90 no neighborhood spilled.
     """
     whole = pair_values(program)
+    if max(problem.dims) > 128:
+        return whole if copies(problem) else whole + LONG_SUMS
     return min(whole, COPIED) if copies(problem) and whole <= PAIRED else whole
 
 
