@@ -79,6 +79,9 @@ IN_WAVES = Coefficients(always=32, pair=6.9, total=3.2, rows=(0.7, 3.5, 3.5), st
 ONE_BY_ONE = Coefficients(always=70, pair=2.0, total=1.5, rows=(0.0, 0.0, 0.0), stage=0.0)
 """Products of single numbers (float32, which is exact, and float64)."""
 
+IN_PARTS = 1.15
+"""How much more these are of a dimension in two parts: 64 x 64 of D 192 in 8 warps spilled on gfx950."""
+
 PASSES = {"forward": (1, 1), "decode": (1, 1), "backward_queries": (2, 1), "backward": (2, 2)}
 """Tiles of scores, and of sums, that are alive at once."""
 
@@ -186,7 +189,7 @@ def _registers(problem: Problem, configuration: Configuration) -> float:
     by = _coefficients(problem, configuration)
     pairs, summed = rows * met / along, rows * (head + value if sums == 2 else value) / threads
     alive = by.pair * pairs * (1.5 if scores == 2 else 1.0) + by.total * summed
-    alive *= 2 if problem.dtype == "f64" else 1
+    alive *= 2 if problem.dtype == "f64" else IN_PARTS if by is IN_WAVES and value.bit_count() > 1 else 1
     beside = by.rows[ROWS_OF.get(problem.family, 0)] * rows * head / 2 / along + by.extra * problem.extra * pairs
     ahead = configuration.stages - 1
     if ahead > 1 and by is MULTIPLIED and value.bit_count() > 1:
@@ -243,6 +246,8 @@ def _shared_bytes(problem: Problem, configuration: Configuration) -> int:
     else:
         copies = 1
     exchanged = 0 if grouped(problem, configuration) else sums * rows * met
+    if problem.half and problem.limits.wave > 32 and problem.family in ("forward", "decode"):
+        return BYTES[problem.dtype] * max(own, (stages - 1) * met * (head + value) + exchanged)  # rows are in registers by then
     return BYTES[problem.dtype] * (own + copies * met * (head + value) + exchanged)
 
 
