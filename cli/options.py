@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def looked_at(pattern: Pattern, q_len: int | None, kv_len: int | None) -> Looked
         raise Misuse(f"`{pattern!r}` has no value for {missing}", " ".join(f"--set {name}=..." for name in pattern.unbound))
     if pattern.space.rank > 1 and not pattern.space.extents:
         raise Misuse(f"`{pattern!r}` is on a grid whose extents are not given", f"`--on {'x'.join(['64'] * pattern.space.rank)}`")
-    length = q_len or (math.prod(pattern.space.extents) if pattern.space.extents else None)
+    length = q_len or pattern.space.tokens("q")
     if length is None:
         raise Misuse(f"how many tokens `{pattern!r}` is looked at with is not said", "`--q-len 4096`")
-    return Looked(pattern, length, kv_len or length)
+    return Looked(pattern, length, kv_len or pattern.space.tokens("k") or length)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from ..ir.functions import maximum, minimum
+from ..ir.grid import Grid
 from ..ir.pattern import Pattern, pattern
 from .checks import grid_extents, per_axis, truth_per_axis
 
@@ -56,14 +57,17 @@ def _gna_on_axis(q, k, *, axis):
 _ON_GRID = {rank: pattern(rank=rank)(_gna) for rank in range(2, MOST_AXES + 1)}
 
 
-def gna(extents: PerAxis, window: PerAxis, stride: PerAxis = 1, dilation: PerAxis = 1, causal: bool | tuple[bool, ...] = False) -> Pattern:
+def gna(
+    extents: PerAxis | Grid, window: PerAxis, stride: PerAxis = 1, dilation: PerAxis = 1, causal: bool | tuple[bool, ...] = False
+) -> Pattern:
     """On every axis, with i = q // dilation, j = k // dilation in the residue class q = k (mod dilation), of size n:
 
         leader = min(i // stride * stride + stride // 2, n - 1),  start = clamp(leader - window // 2, 0, n - window)
         start <= j < start + window
         causal:  leader = min(i // stride * stride + stride - 1, n - 1),  leader - window < j <= i
 
-    extents: tokens along each axis, outermost first, of one to four axes; positions are row-major.
+    extents: tokens along each axis, outermost first, of one to four axes; positions are row-major. Or a `lacuna.grid` of two to four,
+             whose extents may be known at a call only; an axis that turns out shorter than its window is seen whole.
     window:  keys per query along each axis. stride: queries that share a window, at most `window`. dilation: tokens between neighbours.
     causal:  for each axis, or all. One number or truth value stands for every axis.
 
@@ -76,7 +80,7 @@ def gna(extents: PerAxis, window: PerAxis, stride: PerAxis = 1, dilation: PerAxi
     Raises:
         ValueError: a number that no axis can have, such as window * dilation beyond the extent.
     """
-    sizes = grid_extents(extents, MOST_AXES)
+    sizes = _sizes(extents)
     axes = len(sizes)
     window, stride, dilation = per_axis("window", window, axes), per_axis("stride", stride, axes), per_axis("dilation", dilation, axes)
     causal = truth_per_axis("causal", causal, axes)
@@ -84,7 +88,21 @@ def gna(extents: PerAxis, window: PerAxis, stride: PerAxis = 1, dilation: PerAxi
         require_window(extent, wide, step, apart, f" on axis {axis}" if axes > 1 else "")
     if axes == 1:
         return _gna_on_axis(axis=(sizes[0], window[0], stride[0], dilation[0], causal[0]))
-    return _ON_GRID[axes](window=window, stride=stride, dilation=dilation, causal=causal).on(*sizes)
+    pattern = _ON_GRID[axes](window=window, stride=stride, dilation=dilation, causal=causal)
+    return pattern.on(extents) if isinstance(extents, Grid) else pattern.on(*sizes)
+
+
+def _sizes(extents: PerAxis | Grid) -> tuple[int | None, ...]:
+    """None for an extent that a call says.
+
+    Raises:
+        ValueError: they are none.
+    """
+    if not isinstance(extents, Grid) or extents.fixed:
+        return grid_extents(extents.fixed if isinstance(extents, Grid) else extents, MOST_AXES)
+    if extents.rank == 1:
+        raise ValueError(f"`extents` is one axis, {extents}\n  write `lacuna.patterns.neighborhood(window)`, which serves every length")
+    return tuple(extent if isinstance(extent, int) else None for extent in extents.extents)
 
 
 def require_window(extent: int | None, window: int, stride: int, dilation: int, where: str = "") -> None:

@@ -198,6 +198,26 @@ def test_explain_says_which_values_of_a_tile_are_known_by_their_ends() -> None:
     assert "least and greatest" not in str(lacuna.explain(diamond(reach=1).on(None, 9), 90))
 
 
+@given(data=st.data())
+def test_neighborhoods_on_grids_that_a_call_tells_are_those_on_fixed_ones(data: st.DataObject) -> None:
+    rank = data.draw(st.integers(2, 3))
+    extents = tuple(data.draw(st.integers(3, 8)) for _ in range(rank))
+    windows = tuple(data.draw(st.integers(1, extent)) for extent in extents)
+    strides = tuple(data.draw(st.integers(1, window)) for window in windows)
+    apart = tuple(data.draw(st.integers(1, extent // window)) for extent, window in zip(extents, windows, strict=True))
+    causal = tuple(data.draw(st.booleans()) for _ in extents)
+    fixed = patterns.gna(extents, windows, strides, apart, causal)
+    names = [None, *(data.draw(st.sampled_from((f"extent{axis}", extents[axis]))) for axis in range(1, rank))]
+    given_at_call = {name: extent for name, extent in zip(names, extents, strict=True) if isinstance(name, str)}
+    found, tokens = patterns.gna(lacuna.grid(*names), windows, strides, apart, causal)(**given_at_call), math.prod(extents)
+    mask = seen(fixed, tokens)
+    assert (seen(found, tokens) == mask).all()
+    tiles, exact = lacuna.schedule(found, tokens, block=(8, 4)), classes(mask, 8, 4)
+    assert ((tiles.tiles() > 0) >= (exact > 0)).all()
+    assert ((tiles.tiles() == 2) <= (exact == 2)).all()
+    assert not tiles.exact or (tiles.tiles() == exact).all()
+
+
 # -- parts of a sequence ----------------------------------------------------------------------------------------------
 
 
@@ -304,6 +324,7 @@ NAMED = NEAR[2](reach=1).on(None, "cols")
         (lambda: NAMED(cols=0), "binds the extent `cols` to 0", "a positive integer"),
         (lambda: NAMED(cols=2.0), "binds the extent `cols` to 2.0", "a positive integer"),
         (lambda: NAMED.program, "is used before `cols` is bound", "cols=..."),
+        (lambda: patterns.gna(lacuna.grid(None), 3), "`extents` is one axis, ?", "`lacuna.patterns.neighborhood(window)`"),
         (lambda: lacuna.sequence(), "a sequence without parts", "`lacuna.sequence(text=226"),
         (lambda: lacuna.sequence(text=0), "the extent of axis 0 is 0", "a positive integer"),
         (lambda: lacuna.sequence(video=lacuna.grid(None, 4)), "the part `video` is on ? x 4", "numbers"),
