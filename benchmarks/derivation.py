@@ -27,11 +27,11 @@ from lacuna.ir.order import Boxes, Order
 from lacuna.ir.schedule import Schedule
 from lacuna.ir.trace import Traced
 from lacuna.passes import binding, box_order
-from lacuna.passes.box_order import boxed
 from lacuna.passes.by_axis import by_axis
 from lacuna.passes.derive import derive
 from lacuna.passes.grid_form import GridForm
 from lacuna.passes.launch import Launch
+from lacuna.passes.over_positions import boxed
 from lacuna.passes.prepare import prepare
 from lacuna.passes.strips import axis_relations, strips
 from lacuna.patterns.gna import seen

@@ -41,12 +41,12 @@ from ..ir.order import Boxes, Order, Residues
 from ..ir.program import Program, Space
 from ..ir.schedule import Piece, Schedule, Tile
 from .binding import symbol_values
-from .box_order import unboxed
 from .canonicalise import negation_free, simplified, with_values
 from .class_conditions import ClassCondition, class_conditions
 from .derive import derive_prepared
 from .evaluate import evaluate
 from .launch import Launch
+from .over_positions import unboxed
 from .pieces import member
 from .prepare import Prepared, prepare
 from .transpose import transposed, transposed_schedule

@@ -16,7 +16,8 @@ from conftest import PROFILE
 from lacuna.ir.expr import Symbol
 from lacuna.ir.order import Order
 from lacuna.ir.text import show_program
-from lacuna.passes.box_order import best_order, unboxed
+from lacuna.passes.box_order import best_order
+from lacuna.passes.over_positions import unboxed
 from lacuna.passes.tile_shape import Problem
 from lacuna.runtime import kernels
 from lacuna.runtime.bundles import registry as bundle_registry

@@ -23,12 +23,12 @@ from lacuna.ir.expr import Q
 from lacuna.ir.order import Boxes, Order
 from lacuna.ir.target import Target
 from lacuna.passes import gpu_orders
-from lacuna.passes.box_order import boxed
 from lacuna.passes.by_axis import by_axis
 from lacuna.passes.evaluate import evaluate
 from lacuna.passes.gpu_orders import considered
 from lacuna.passes.gpu_resources import Problem
 from lacuna.passes.launch import Launch
+from lacuna.passes.over_positions import boxed
 from lacuna.passes.prepare import prepare
 from lacuna.runtime.bundles.registry import Tiling
 from lacuna.runtime.choices import cuts

@@ -19,9 +19,9 @@ from lacuna import orders, patterns
 from lacuna.ir.order import Given, Order
 from lacuna.ir.order_text import TOKENS, parted, show_order
 from lacuna.ir.program import InvalidProgram
-from lacuna.passes.box_order import boxed, unboxed
 from lacuna.passes.derive import derive
 from lacuna.passes.launch import Launch
+from lacuna.passes.over_positions import boxed, unboxed
 from lacuna.passes.tiles import tiles
 from lacuna.runtime.terms import term_arrays
 

@@ -21,13 +21,14 @@ from lacuna import patterns
 from lacuna.ir.expr import TRUE, Binary, Const, Op, Q, Symbol
 from lacuna.ir.order import Boxes, Order
 from lacuna.passes.axes import seen_along
-from lacuna.passes.box_order import best_order, boxed, candidates, considered
+from lacuna.passes.box_order import best_order, candidates, considered
 from lacuna.passes.by_axis import by_axis
 from lacuna.passes.class_conditions import class_conditions
 from lacuna.passes.derive import derive
 from lacuna.passes.evaluate import evaluate
 from lacuna.passes.launch import Launch
 from lacuna.passes.order_counts import in_boxes
+from lacuna.passes.over_positions import boxed
 from lacuna.passes.prepare import prepare
 from lacuna.passes.tile_shape import Problem
 from lacuna.passes.tiles import tiles

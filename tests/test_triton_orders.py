@@ -27,10 +27,10 @@ from lacuna.codegen.tile_digits import STEP, Tiled, split
 from lacuna.ir.configuration import Configuration, Cut
 from lacuna.ir.expr import Expr, J, K, names
 from lacuna.ir.order import Boxes, Order
-from lacuna.passes.box_order import boxed
 from lacuna.passes.by_axis import by_axis
 from lacuna.passes.evaluate import evaluate
 from lacuna.passes.launch import Launch
+from lacuna.passes.over_positions import boxed
 from lacuna.passes.prepare import prepare
 from lacuna.runtime.choices import cuts
 from lacuna.runtime.triton.call import launch as launch_call

@@ -45,7 +45,7 @@ def _asked_for(variant: Variant) -> Program:
     """The program of the call: where its tokens were put into an order, the one on the grid, of which a bundle has both."""
     if variant.order is None:
         return variant.program
-    from ...passes.box_order import unboxed
+    from ...passes.over_positions import unboxed
 
     return unboxed(variant.program, variant.order)
 

@@ -33,7 +33,7 @@ def in_order(request: Request, order: Order | None) -> Request:
 @functools.lru_cache(maxsize=1024)
 def over_positions(program: Program, order: Order) -> Program:
     """The program over positions of an order."""
-    from ...passes.box_order import boxed  # few patterns need it, and every start would load it
+    from ...passes.over_positions import boxed  # few patterns need it, and every start would load it
 
     return boxed(program, order)
 
