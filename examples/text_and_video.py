@@ -1,4 +1,4 @@
-"""Text and a video in one sequence: a rule per pair of parts, a bias on the video alone, boxes in it, and one kernel for every resolution."""
+"""Text and a video in one sequence: rules per pair, a bias on the video alone, boxes in it; and one kernel for every resolution."""
 
 import lacuna
 import torch
