@@ -184,6 +184,13 @@ def test_flat_positions_of_every_length_are_put_in_order_by_one_kernel() -> None
     assert len(kernels._kernels) == 2  # pyright: ignore[reportPrivateUsage]
 
 
+def test_flat_positions_are_put_in_the_order_of_a_grid() -> None:
+    operands = [torch.randn(1, 1, 300, 16) for _ in range(3)]
+    expected = attention(*operands, patterns.causal(), backend="eager")
+    for order in (orders.hilbert((10, 30)), orders.boxes((10, 30), (8, 8))):
+        assert torch.allclose(attention(*operands, patterns.causal(), order=order, backend="cpp"), expected, atol=1e-5)
+
+
 def test_boxes_that_are_asked_for_are_taken() -> None:
     from lacuna.runtime import kernels
 

@@ -87,7 +87,8 @@ def check_fits(request: Request) -> None:
     Raises:
         ValueError: a table is no permutation; tokens of the call are others than those of the order, or not all of them count.
     """
-    order, extents = request.asked, request.program.space.extents
+    order, space = request.asked, request.program.space
+    extents = space.extents if space.rank > 1 else ()  # flat positions may be in the order of a grid
     assert order is not None
     side = order.rows
     if not request.fills_tensors or request.offset or request.q_len != request.k_len:

@@ -28,7 +28,7 @@ def derived(program: Program, launch: Launch, block: tuple[int, int], order: Tok
     """
     from .inspect import TileSchedule  # which imports this where an order is asked for
 
-    side, extents = order.order.rows, program.space.extents
+    side, extents = order.order.rows, program.space.extents if program.space.rank > 1 else ()
     if {launch.q_len, launch.k_len} != {math.prod(order.extents)} or (extents and extents != order.extents):
         wrong = f"`order` is one of {order.extents} tokens, for {launch.q_len} queries and {launch.k_len} keys"
         raise ValueError(advice(wrong, "an order with the extents of the pattern"))
