@@ -145,6 +145,15 @@ def test_frames_follow_from_the_keys_of_a_call_exactly_and_by_one_kernel(private
     assert kernels(private_cache) == built
 
 
+def test_a_slice_that_keys_begin_counts_whole() -> None:
+    pattern, fixed = inward(reach=1).on(None, 6), inward(reach=1).on(4, 6)
+    for tokens in (19, 23, 24):
+        mask = seen(fixed, 24)[:tokens, :tokens]
+        assert (seen(pattern, tokens) == mask).all()
+        assert (seen(inward(reach=1).on(None, "cols")(cols=6), tokens) == mask).all()
+        assert (lacuna.schedule(pattern, tokens, block=(8, 4)).tiles() == classes(mask, 8, 4)).all()
+
+
 def test_one_kernel_serves_every_resolution(private_cache: Path) -> None:
     pattern, built = inward(reach=1).on(lacuna.grid(None, "cols")), 0
     assert pattern.unbound == ("cols",)
