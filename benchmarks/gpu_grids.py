@@ -77,7 +77,7 @@ PUBLISHED = (
     Grid("FLUX", (256, 256), (80, 80), (16, 16)),
     Grid("FLUX", (256, 256), (80, 80), (1, 1)),
 )
-SMALL = (Grid("small", (16, 32), (5, 7), (1, 1), heads=1, dim=16),)
+SMALL = (Grid("small", (16, 16), (3, 3), (1, 1), heads=1, dim=16),)
 CHECKED = (
     Grid("checked", (16, 24, 32), (5, 9, 9), (1, 1, 1), heads=2, dim=64),
     Grid("checked", (64, 60), (13, 8), (1, 1), (2, 3), heads=2, dim=128),
