@@ -24,7 +24,7 @@ def texts(count: int, order: int, *faults: str) -> Texts:
 def test_texts_depend_on_no_process_order_hash_or_clock(prove: bool) -> None:
     count = 300 if prove else 6
     runs = [texts(count, 0), texts(count, 1, "slow"), *(texts(count, order) for order in range(2, 6 if prove else 2))]
-    assert len(runs[0]) > 2 * count / 3
+    assert len(runs[0]) > 20
     for name, digests in runs[0].items():
         found = {digest for run in runs for digest in run[name]}
         assert len(found) == 1, f"`{name}` has {len(found)} texts: {[run[name] for run in runs]}"
