@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 from brute_force import classes
-from hypothesis import given
+from conftest import PROFILE
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna import patterns
 from lacuna.ir.expr import Const
@@ -26,8 +27,16 @@ from lacuna.ir.parse import parse_program
 from lacuna.ir.pattern import Pattern
 from lacuna.ir.program import InvalidProgram, Program, Space
 from lacuna.ir.verify import verify
+from quick_compiler import quick_compiler
 
 Place = tuple[int, ...]
+EXAMPLES = 400 if PROFILE == "prove" else 10
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_quickly(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    with quick_compiler(tmp_path_factory.mktemp("compiler")):
+        yield
 
 
 def near_every_axis(q, k, *, reach):
@@ -83,12 +92,18 @@ def by_definition(mask: np.ndarray, tensors: tuple[torch.Tensor, ...], bias: tor
     return torch.nan_to_num(weights) @ value
 
 
-def require_same(pattern: Pattern, mask: np.ndarray, score: Any = None, bias: torch.Tensor | float = 0.0) -> None:  # noqa: ANN401
-    """Output and gradients of C++ kernels are those of the definition."""
+def require_output(pattern: Pattern, mask: np.ndarray, score: Any = None, bias: torch.Tensor | float = 0.0) -> None:  # noqa: ANN401
+    """The output of C++ kernels is that of the definition."""
+    tensors = qkv(*mask.shape)
+    found = lacuna.attention(*tensors, pattern, score=score)
+    torch.testing.assert_close(found, by_definition(mask, tensors, bias), rtol=1e-4, atol=1e-5)
+
+
+def require_gradients(pattern: Pattern, mask: np.ndarray) -> None:
+    """Those of C++ kernels are those of the definition."""
     tensors = qkv(*mask.shape, grad=True)
-    found, wanted = lacuna.attention(*tensors, pattern, score=score), by_definition(mask, tensors, bias)
+    found, wanted = lacuna.attention(*tensors, pattern), by_definition(mask, tensors)
     assert isinstance(found, torch.Tensor)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
     upstream = torch.linspace(-1, 1, found.numel()).view_as(found)
     for mine, true in zip(*(torch.autograd.grad((out * upstream).sum(), tensors) for out in (found, wanted)), strict=True):
         torch.testing.assert_close(mine, true, rtol=1e-3, atol=1e-4)
@@ -107,10 +122,11 @@ def test_queries_on_a_grid_attend_with_keys_on_a_pooled_one() -> None:
     bias = torch.randn(31, 31, generator=torch.Generator().manual_seed(0))
     rows, columns = (np.array(list(np.ndindex(each))) for each in ((16, 8), (8, 4)))
     apart = rows[:, None] - columns[None] + 15
-    require_same(pattern, mask, relative(bias=bias), bias[apart[..., 0], apart[..., 1]])
+    require_output(pattern, mask, relative(bias=bias), bias[apart[..., 0], apart[..., 1]])
 
 
 @given(data=st.data())
+@settings(max_examples=EXAMPLES)
 def test_random_grids_of_queries_and_keys_are_their_definition(data: st.DataObject) -> None:
     rank = data.draw(st.integers(2, 4))
     queries, keys = (tuple(data.draw(st.integers(1, 4)) for _ in range(rank)) for _ in "qk")
@@ -140,7 +156,7 @@ def test_frames_follow_from_the_keys_of_a_call_exactly_and_by_one_kernel(private
         tiles = lacuna.schedule(pattern, frames * 6, block=(16, 8))
         assert (tiles.exact, tiles.route, tiles.closed_form) == (True, "axes", True)
         assert (tiles.tiles() == classes(mask, 16, 8)).all()
-        require_same(pattern, mask)
+        require_output(pattern, mask)
         built = built or kernels(private_cache)
     assert kernels(private_cache) == built
 
@@ -165,12 +181,14 @@ def test_one_kernel_serves_every_resolution(private_cache: Path) -> None:
         assert str(found) == str(lacuna.schedule(pattern(cols=5), 25, block=(16, 8))), "the schedule holds for every extent"
         assert (found.exact, found.closed_form) == (True, True)
         assert (found.tiles() == exact.tiles()).all()
-        require_same(pattern(cols=cols), mask)
+        require_output(pattern(cols=cols), mask)
+        require_gradients(pattern(cols=cols), mask)
         built = built or kernels(private_cache)
     assert kernels(private_cache) == built
 
 
 @given(data=st.data())
+@settings(max_examples=EXAMPLES)
 def test_tiles_of_named_extents_are_exact_where_axes_are_apart(data: st.DataObject) -> None:
     rank = data.draw(st.integers(2, 4))
     extents = tuple(data.draw(st.integers(1, 5)) for _ in range(rank))
@@ -191,6 +209,7 @@ def diamond(q, k, *, reach):
 
 
 @given(rows=st.integers(1, 9), cols=st.integers(1, 9), reach=st.integers(0, 4))
+@settings(max_examples=EXAMPLES)
 def test_tiles_of_named_extents_cover_what_joins_axes(rows: int, cols: int, reach: int) -> None:
     mask = seen(diamond(reach=reach).on(rows, cols), rows * cols)
     found = lacuna.schedule(diamond(reach=reach).on(None, "cols")(cols=cols), rows * cols, block=(8, 4))
@@ -208,6 +227,7 @@ def test_explain_says_which_values_of_a_tile_are_known_by_their_ends() -> None:
 
 
 @given(data=st.data())
+@settings(max_examples=EXAMPLES)
 def test_neighborhoods_on_grids_that_a_call_tells_are_those_on_fixed_ones(data: st.DataObject) -> None:
     rank = data.draw(st.integers(2, 3))
     extents = tuple(data.draw(st.integers(3, 8)) for _ in range(rank))
@@ -254,7 +274,7 @@ def test_a_pattern_on_a_part_sees_nothing_else_and_a_score_changes_nothing_else(
     apart = places[:, None] - places[None] + 15
     added = torch.zeros(72, 72)
     added[video.slice, video.slice] = bias[apart[..., 0], apart[..., 1]]
-    require_same(every, full, relative(bias=bias).on(video), added)
+    require_output(every, full, relative(bias=bias).on(video), added)
 
 
 def test_a_video_in_boxes_beside_text_meets_fewer_tiles_and_gives_the_same() -> None:
