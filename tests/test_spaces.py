@@ -293,6 +293,13 @@ def test_a_video_in_boxes_beside_text_meets_fewer_tiles_and_gives_the_same() -> 
     torch.testing.assert_close(found, by_definition(mask, tensors), rtol=1e-4, atol=1e-5)
 
 
+def test_a_sequence_with_a_neighborhood_in_it_is_simulated_as_the_line_that_it_is() -> None:
+    found = lacuna.simulate(patterns.segmented({"text": 5, "image": (4, 4)}, {("image", "image"): patterns.gna((4, 4), 3)}), device="cpu")
+    assert found.extents == (21,)
+    assert found.attended == 5 * 21 + 16 * (5 + 9)
+    assert not found.sparse
+
+
 def test_a_rule_reads_the_extents_of_each_side() -> None:
     @lacuna.pattern(rank=2)
     def scaled(q, k):

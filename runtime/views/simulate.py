@@ -268,7 +268,9 @@ def _arguments(pattern: Pattern) -> dict[str, tuple[int, ...]] | None:
     values = {name: argument.value for name, argument in pattern.arguments.items()}
     if set(values) == {"axis"} and isinstance(values["axis"], tuple) and len(cast("tuple[object, ...]", values["axis"])) == len(NAMES):
         return {name: (value,) for name, value in zip(NAMES, cast("tuple[int, ...]", values["axis"]), strict=True)}
-    if set(values) != set(NAMES[1:]) or not all(isinstance(value, tuple) for value in values.values()):
+    axes = len(pattern.space.extents)  # a neighborhood that is the rule of a part leaves its arguments, and is on other axes
+    tuples = [cast("tuple[int, ...]", value) for value in values.values() if isinstance(value, tuple)]
+    if set(values) != set(NAMES[1:]) or [len(each) for each in tuples] != [axes] * len(values):
         return None
     return {NAMES[0]: pattern.space.extents, **{name: cast("tuple[int, ...]", values[name]) for name in NAMES[1:]}}
 
