@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lacuna
 import numpy as np
@@ -32,6 +34,24 @@ def test_an_explanation_shows_the_token_orders_that_were_considered() -> None:
     assert [(each.visited, each.full) for each in told.orders[:2]] == [(484, 0), (832, 0)]
     assert "  boxes of 8 x 8  " in str(told)
     assert lacuna.explain(patterns.causal(), 64).orders == ()
+
+
+@lacuna.pattern(rank=2)
+def disc(q: Any, k: Any) -> Any:  # noqa: ANN401
+    return (q[0] - k[0]) ** 2 + (q[1] - k[1]) ** 2 < 9
+
+
+@pytest.mark.parametrize(
+    "pattern", [patterns.gna((7, 9), (3, 5), dilation=(2, 1)), patterns.gna((4, 5, 6), (3, 2, 4), stride=2), disc.on(8, 8)]
+)
+def test_pairs_of_a_grid_are_those_of_the_dense_mask(pattern: Any) -> None:  # noqa: ANN401
+    tokens = math.prod(pattern.program.space.extents)
+    assert lacuna.explain(pattern, tokens).live_pairs == int(lacuna.dense(pattern, tokens, tokens).sum())
+
+
+def test_pairs_of_a_video_are_counted_along_its_axes() -> None:
+    told = lacuna.explain(patterns.gna((30, 48, 80), (18, 24, 24)), 30 * 48 * 80)
+    assert told.live_pairs == 30 * 18 * 48 * 24 * 80 * 24
 
 
 def test_an_explanation_holds_exact_counts() -> None:

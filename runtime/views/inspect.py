@@ -38,7 +38,7 @@ class TileSchedule:
 
     exact:       the classes are the definitions, not looser.
     closed_form: no array whose size depends on a length is needed.
-    route:       `symbolic`, `bound` or `refined`.
+    route:       `symbolic`, `axes`, `bound` or `refined`.
     """
 
     schedule: Schedule
@@ -283,6 +283,13 @@ def _cuts(program: Program, launch: Launch) -> tuple[ConsideredCut, ...]:
     return considered(program, values, Problem("sm_90", "bf16", (128, 128)))
 
 
+def _pairs(program: Program, launch: Launch, found: TileSchedule) -> int:
+    from ...passes.count import live_pairs, pairs_on_grid
+
+    along = pairs_on_grid(program, launch)
+    return live_pairs(found.schedule.program, found.launch) if along is None else along
+
+
 def _short(text: str) -> str:
     """`text`, cut where nobody would read on."""
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ... ({len(text)} characters: print the schedule to see them)"
@@ -302,8 +309,6 @@ def explain(
 
     The rest is as in `schedule`.
     """
-    from ...passes.count import live_pairs
-
     launch = _launch(pattern, (q_len, kv_len), (batch, heads))
     found, trace = _derived(pattern, launch, block, order)
     program = resolved(pattern, None)[0]
@@ -312,7 +317,7 @@ def explain(
         found,
         tuple(trace.diffs()),
         _counts(found),
-        live_pairs(found.schedule.program, found.launch),
+        _pairs(program, launch, found),
         None if order is not None else _of_residues(program, launch, block),
         _orders(program, launch),
         _cuts(program, launch),
