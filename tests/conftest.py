@@ -59,6 +59,15 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="module")
+def compiled_quickly(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Kernels of a file of tests are compiled without optimising in the quick profile."""
+    from quick_compiler import quick_compiler  # which asks for the profile
+
+    with quick_compiler(tmp_path_factory.mktemp("compiler")):
+        yield
+
+
 @pytest.fixture
 def prove() -> bool:
     """Whether the full counts were asked for (`make prove`)."""

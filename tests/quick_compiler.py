@@ -1,4 +1,4 @@
-"""A compiler that does not optimise, for bundles that everyday tests build: which kernels there are and what they compute is the same."""
+"""A compiler that does not optimise, for what everyday tests build: which kernels there are and what they compute is the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conftest import PROFILE
 
 @contextmanager
 def quick_compiler(folder: Path) -> Generator[None]:
-    """Build bundles in half the time, in the quick profile; with what a user builds with in the other."""
+    """Build in half the time, in the quick profile; with what a user builds with in the other."""
     found = shutil.which("c++") or shutil.which("g++")
     if PROFILE != "quick" or found is None or "LACUNA_CXX" in os.environ:
         yield

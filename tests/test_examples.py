@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TORCH_WARNS = pytest.mark.filterwarnings("ignore")  # its compiler and its exporter do, of themselves
 SMALL = [pytest.param(path.name, marks=[TORCH_WARNS] if path.name == "compiled.py" else []) for path in sorted(EXAMPLES.glob("*.py"))]

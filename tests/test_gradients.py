@@ -23,6 +23,8 @@ from random_problems import Places, Problem
 from test_eager import Largest
 from torch import Tensor
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 BACKENDS = ("cpp", "eager")
 attention: Callable[..., Any] = lacuna.attention

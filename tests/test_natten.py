@@ -20,6 +20,8 @@ from lacuna.interop import natten, natten_checks
 from lacuna.interop.natten import NeighborhoodAttention1D, NeighborhoodAttention2D, NeighborhoodAttention3D, merge_attentions
 from torch import Tensor
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 Call = Callable[..., Any]  # a tensor, or two with `return_lse`
 na2d: Call = natten.na2d
 FUNCTIONS: dict[int, Call] = {1: natten.na1d, 2: na2d, 3: natten.na3d}

@@ -25,6 +25,8 @@ from lacuna.passes.over_positions import boxed, unboxed
 from lacuna.passes.tiles import tiles
 from lacuna.runtime.terms import term_arrays
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 attention: Any = lacuna.attention
 EXTENTS = (12, 13)

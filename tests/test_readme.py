@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.md", *(f"docs/{name}.md" for name in ("bundles", "guide", "patterns", "interchange", "simulator"))]
 BLOCK = re.compile(r"^```(python)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -25,6 +25,8 @@ from lacuna.runtime.cpp import backend as cpp_backend
 from lacuna.runtime.cpp import launch as cpp_launch
 from random_problems import Places, Problem
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 LENGTHS = (64, 90, 131)
 attention: Callable[..., Any] = lacuna.attention

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,10 @@ from lacuna.ir.parse import parse_program
 from lacuna.ir.pattern import Pattern
 from lacuna.ir.program import InvalidProgram, Program, Space
 from lacuna.ir.verify import verify
-from quick_compiler import quick_compiler
 
 Place = tuple[int, ...]
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 EXAMPLES = 400 if PROFILE == "prove" else 10
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_quickly(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
-    with quick_compiler(tmp_path_factory.mktemp("compiler")):
-        yield
 
 
 def near_every_axis(q, k, *, reach):

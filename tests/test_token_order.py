@@ -33,6 +33,8 @@ from lacuna.passes.prepare import prepare
 from lacuna.passes.tile_shape import Problem
 from lacuna.passes.tiles import tiles
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 attention: Any = lacuna.attention
 
