@@ -24,6 +24,8 @@ from lacuna.passes.gpu_limits import LIMITS, limits_of
 from lacuna.passes.gpu_resources import Problem, fits, held_programs, pair_values, resources
 from lacuna.passes.key_buckets import FEW, MANY, SHORT, SOME, bucket_of, keys_per_row
 from lacuna.passes.launch import Launch
+from lacuna.runtime.cache.contents import verify
+from lacuna.runtime.cache.folder import Folder
 from lacuna.runtime.choices import configurations as chosen_configurations
 from lacuna.runtime.choices.configurations import chosen, forget_configurations, keep
 from lacuna.runtime.kernels import Variant
@@ -257,6 +259,14 @@ def test_what_no_kernel_can_have_is_a_miss(numbers: tuple[int, ...]) -> None:
     known = Subject.of(variant(), MANY)
     keep_choice(chosen_configurations._question(known), Choice(numbers, "model"))
     assert chosen(variant(), MANY, 4096).block == (128, 128)
+
+
+def test_a_later_choice_leaves_nothing_of_an_earlier_one(own_cache: Path) -> None:
+    for stages in (2, 3):
+        keep(variant(), MANY, Configuration(64, 32, 4, stages))
+    assert verify(Folder(own_cache)) == []
+    forget_configurations()
+    assert chosen(variant(), MANY, 4096).stages == 3
 
 
 def test_the_interpreter_keeps_small_tiles(own_cache: Path) -> None:

@@ -80,7 +80,7 @@ def keep(question: Question, choice: Choice) -> None:
     """
 
     def build(path: Path) -> Manifest:
-        path.write_text(" ".join(map(str, choice.numbers)) + "\n", encoding="utf-8")
+        path.write_text(f"{question.what}\n", encoding="utf-8")  # one file for all of a kind: none is left over by a later choice
         return {"choice": list(choice.numbers), "origin": choice.origin}
 
     open_cache().rebuild(question.key, build, ".txt")
