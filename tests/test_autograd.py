@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 attention: Callable[..., Any] = lacuna.attention
 varlen: Callable[..., Any] = lacuna.varlen_attention
 Q_POSITIONS, K_POSITIONS = torch.arange(13)[:, None], torch.arange(13)

@@ -28,6 +28,8 @@ from lacuna.runtime.cpp.call import Arguments, CppKernel
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 attention: Callable[..., Any] = lacuna.attention
 varlen: Callable[..., Any] = lacuna.varlen_attention
 

@@ -21,7 +21,7 @@ from lacuna.runtime.terms import term_arrays
 from random_programs import HEADS, Case, random_case, wanted_classes
 
 Array = np.ndarray
-QUICK, FULL_COUNT = 120, 5000
+QUICK, FULL_COUNT = 80, 5000
 
 
 def arrays_of(derivation: Derivation, launch: Launch) -> dict[str, Array]:
