@@ -159,18 +159,15 @@ class Bench:
     def live_pairs(self) -> int:
         """Attended pairs of all items and heads, exactly."""
         from ..ir.expr import names
-        from ..passes.count import live_pairs, pairs_on_grid
+        from ..passes.count import live_pairs
         from ..runtime.calls.merging import resolved
         from ..runtime.views.inspect import schedule
 
         sizes = self.problem.sizes
-        found = schedule(self.problem.pattern, sizes.q_len, sizes.kv_len, batch=sizes.batch, heads=sizes.heads)
-        on_grid = pairs_on_grid(resolved(self.problem.pattern, None)[0], found.launch)
-        if on_grid is not None:
-            return on_grid * sizes.batch * sizes.heads
-        program = found.schedule.program
+        launch = schedule(self.problem.pattern, sizes.q_len, sizes.kv_len, batch=sizes.batch, heads=sizes.heads).launch
+        program = resolved(self.problem.pattern, None)[0]
         batch, heads = (extent if name in names(program.mask) else 1 for name, extent in (("b", sizes.batch), ("h", sizes.heads)))
-        total = sum(live_pairs(program, found.launch, b, h) for b in range(batch) for h in range(heads))
+        total = live_pairs(program, launch, [(b, h) for b in range(batch) for h in range(heads)])
         return total * (sizes.batch // batch) * (sizes.heads // heads)
 
     def difference(self) -> float | None:

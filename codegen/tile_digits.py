@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..ir.digits import multiple, quotient, remainder, total
 from ..ir.expr import ZERO, Binary, Const, Expr, Op, Var, fold, names, rebuilt
 
 STEP = Var("step")  # the place of a token in its tile
@@ -41,8 +42,9 @@ class Tiled(NamedTuple):
         if number is not self.position:
             return None
         if stride % self.edge == 0:
-            return _remainder(_quotient(self.tile, stride // self.edge), size)
-        return _remainder(_quotient(self.step, stride), size) if size and self.edge % (stride * size) == 0 else None
+            found = quotient(self.tile, stride // self.edge)
+            return remainder(found, size) if size else found
+        return remainder(quotient(self.step, stride), size) if size and self.edge % (stride * size) == 0 else None
 
 
 class Split(NamedTuple):
@@ -68,10 +70,10 @@ def _split(expr: Expr, tiled: Tiled) -> Split | None:
     match expr:
         case Binary(op=Op.ADD, a=a, b=b):
             first, second = _split(a, tiled), _split(b, tiled)
-            return None if first is None or second is None else Split(*map(_sum, first, second))
-        case Binary(op=Op.MUL, a=a, b=Const() as by):
+            return None if first is None or second is None else Split(*map(total, first, second))
+        case Binary(op=Op.MUL, a=a, b=Const(value=int(by))):
             found = _split(a, tiled)
-            return None if found is None else Split(*(_product(part, by) for part in found))
+            return None if found is None else Split(*(multiple(part, by) for part in found))
         case _:
             return None
 
@@ -86,19 +88,3 @@ def _divided(node: Expr, op: Op) -> tuple[Expr, int] | None:
             return a, by
         case _:
             return None
-
-
-def _quotient(a: Expr, by: int) -> Expr:
-    return a if by == 1 else Binary(Op.FLOORDIV, a, Const(by))
-
-
-def _remainder(a: Expr, by: int) -> Expr:
-    return ZERO if by == 1 else a if by == 0 else Binary(Op.MOD, a, Const(by))
-
-
-def _sum(a: Expr, b: Expr) -> Expr:
-    return b if a is ZERO else a if b is ZERO else Binary(Op.ADD, a, b)
-
-
-def _product(a: Expr, by: Const) -> Expr:
-    return ZERO if a is ZERO else Binary(Op.MUL, a, by)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
-from ..ir.expr import ZERO, Binary, Const, Expr, I, J, Op
+from ..ir.digits import multiple
+from ..ir.expr import I, J
 from ..ir.order import Boxes
 from ..ir.plan import Plan
 from .print_triton import Names, bind
@@ -62,14 +63,14 @@ def _of_boxes(boxes: Boxes, plan: Plan, names: Names) -> Copied:
     order = plan.order
     assert order is not None
     assert isinstance(order.rows, Boxes)
-    corners = bind([_product(place, edge) for (place, _), edge in zip(boxes.tile(J), boxes.box, strict=True)], names, "corner")
+    corners = bind([multiple(place, edge) for (place, _), edge in zip(boxes.tile(J), boxes.box, strict=True)], names, "corner")
     called = [f"corner_{axis}" for axis in range(len(boxes.box))]
     select = (*corners.lines, *(f"{name} = ({text}).to(tl.int32)" for name, text in zip(called, corners.texts, strict=True)))
     residues = [residue for _, residue in order.rows.tile(I)]
-    classes = bind([_product(residue, 1) for residue in residues], names, "residue")
+    classes = bind(residues, names, "residue")
     of_class = [f"residue_{axis}" for axis in range(len(residues))]
     before = (*classes.lines, *(f"{name} = ({text}).to(tl.int64)" for name, text in zip(of_class, classes.texts, strict=True)))
-    steps = _steps(boxes.extents)
+    steps = [math.prod(boxes.extents[axis + 1 :]) for axis in range(len(boxes.extents))]  # tokens from one coordinate to the next
     first = " + ".join(f"{name} * {step}" for name, step, apart in zip(of_class, steps, boxes.dilation, strict=True) if apart > 1)
     return Copied(
         before if first else (),
@@ -87,15 +88,3 @@ def _length(extent: int, apart: int, residue: str) -> str:
     if extent % apart == 0:
         return f"{extent // apart}"
     return f"({extent + apart - 1} - {residue}).to(tl.int32) // {apart}"
-
-
-def _steps(extents: Sequence[int]) -> list[int]:
-    """Tokens from one coordinate to the next, along each axis."""
-    found = [1]
-    for extent in reversed(extents[1:]):
-        found.insert(0, found[0] * extent)
-    return found
-
-
-def _product(a: Expr, by: int) -> Expr:
-    return ZERO if a is ZERO else a if by == 1 else Binary(Op.MUL, a, Const(by))

@@ -8,10 +8,10 @@ only joins tokens that are a multiple of `dilation` apart along an axis, a box h
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from .expr import TRUE, Binary, Const, Expr, Lookup, Op, Table, conjunction
+from .digits import digits, multiple, quotient, total
+from .expr import TRUE, ZERO, Binary, Const, Expr, Lookup, Op, Table, conjunction
 
 
 class Residues(NamedTuple):
@@ -86,15 +86,15 @@ class Boxes(NamedTuple):
 
     def coordinates(self, position: Expr) -> tuple[Expr, ...]:
         """Where on the grid the token at a position is; past the end of an axis where no token has it."""
-        return tuple(_sum(_product(a, apart), residue) for (a, residue), apart in zip(self.within(position), self.dilation, strict=True))
+        return tuple(total(multiple(a, apart), residue) for (a, residue), apart in zip(self.within(position), self.dilation, strict=True))
 
     def within(self, position: Expr) -> tuple[tuple[Expr, Expr], ...]:
         """Of the token at a position, along each axis: its place among those of its residue class, and the residue."""
-        outer = digits(_quotient(position, self.tokens), [*self.dilation, *self.counts])
+        outer = digits(quotient(position, self.tokens), [*self.dilation, *self.counts])
         inner = digits(position, self.box, whole=False)
         residues, places = outer[: len(self.extents)], outer[len(self.extents) :]
         return tuple(
-            (_sum(_product(place, edge), rest), residue)
+            (total(multiple(place, edge), rest), residue)
             for place, edge, rest, residue in zip(places, self.box, inner, residues, strict=True)
         )
 
@@ -105,10 +105,10 @@ class Boxes(NamedTuple):
 
     def token(self, position: Expr) -> Expr:
         """The row-major token at a position that is valid."""
-        total: Expr = Const(0)
+        found: Expr = ZERO
         for extent, coordinate in zip(self.extents, self.coordinates(position), strict=True):
-            total = _sum(_product(total, extent), coordinate)
-        return total
+            found = total(multiple(found, extent), coordinate)
+        return found
 
     def __str__(self) -> str:
         apart = "" if set(self.dilation) == {1} else f", {' x '.join(map(str, self.dilation))} apart"
@@ -161,31 +161,3 @@ class Order(NamedTuple):
     def __str__(self) -> str:
         kind = "boxes of " if isinstance(self.rows, Boxes) else ""
         return f"{kind}{self.rows} queries" + (f" and {self.keys} keys" if self.keys != self.rows else " and keys")
-
-
-def digits(number: Expr, sizes: Sequence[int], *, whole: bool = True) -> list[Expr]:
-    """`number` in mixed radix, the most significant digit first; `whole`: it has no more digits than that."""
-    strides = [math.prod(sizes[at + 1 :]) for at in range(len(sizes))]
-    found = [_remainder(_quotient(number, stride), size) for stride, size in zip(strides, sizes, strict=True)]
-    first = next((at for at, size in enumerate(sizes) if size > 1), None)
-    if whole and first is not None:
-        found[first] = _quotient(number, strides[first])
-    return found
-
-
-def _quotient(a: Expr, by: int) -> Expr:
-    return a if by == 1 else Binary(Op.FLOORDIV, a, Const(by))
-
-
-def _remainder(a: Expr, by: int) -> Expr:
-    return Const(0) if by == 1 else Binary(Op.MOD, a, Const(by))
-
-
-def _product(a: Expr, by: int) -> Expr:
-    return a if by == 1 or a == Const(0) else Binary(Op.MUL, a, Const(by))
-
-
-def _sum(a: Expr, b: Expr) -> Expr:
-    if Const(0) in (a, b):
-        return b if a == Const(0) else a
-    return Binary(Op.ADD, a, b)

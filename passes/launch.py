@@ -38,6 +38,11 @@ class Launch(NamedTuple):
     def moves(self) -> bool:
         return self.shifted or self.offset != 0
 
+    @property
+    def integers(self) -> tuple[tuple[Symbol, int], ...]:
+        """The parameters that are no reals, in the order of their names."""
+        return tuple((Symbol(name), value) for name, value in sorted(self.parameters.items()) if isinstance(value, int))
+
     def environment(self) -> dict[Expr, int | float]:
         """The value of every symbol, lengths and offset included."""
         values: dict[Expr, int | float] = {Q_LEN: self.q_len, K_LEN: self.k_len, OFFSET: self.offset}

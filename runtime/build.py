@@ -42,7 +42,7 @@ def compile(
         1024,
         heads=heads,
         parameters=materialise.parameters(program, bindings),
-        tables={name: table.numpy() for name, table in tables.items() if not table.is_floating_point()},
+        tables=materialise.arrays(tables),
     )
     classes = residues(program, launch)
     if classes is not None:

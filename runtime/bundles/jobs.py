@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ...ir.advice import advice
-from ...ir.expr import Kind, Symbol
+from ...ir.expr import Kind
 from ...ir.order import Boxes, Order
 from ...ir.parse import parse_program
 from ...ir.plan import Plan
@@ -190,8 +190,7 @@ def _in_boxes(job: Job) -> Iterator[Job]:
     variant = job.variant._replace(shifted=False)
     if variant.target.backend != "cpp" or variant.program.space.rank < 2 or variant.family == "decode" or job.rows != "long":
         return
-    integers = ((Symbol(name), value) for name, value in sorted(job.launch.parameters.items()) if isinstance(value, int))
-    order = predicted(variant, tuple(integers))
+    order = predicted(variant, job.launch.integers)
     if order is not None:
         launch = job.launch._replace(shifted=False)
         boxed = variant._replace(program=over_positions(variant.program, order), order=order)
@@ -238,8 +237,8 @@ def _launch(spec: KernelSpec, program: Program, bindings: Bindings) -> Launch:
         parameters = {symbol.name: cast(int, spec.values.get(symbol.name, 1)) for symbol in program.parameters}
     else:
         parameters = materialise.parameters(program, bindings)
-    whole = {name: table.cpu().numpy() for name, table in tables.items() if not table.is_floating_point()}
-    return Launch(length, length, heads=spec.heads, batch=spec.batch, parameters=parameters, tables=whole)
+    arrays = materialise.arrays(tables)
+    return Launch(length, length, heads=spec.heads, batch=spec.batch, parameters=parameters, tables=arrays)
 
 
 def _text_resolved(spec: KernelSpec) -> tuple[Program, Bindings]:

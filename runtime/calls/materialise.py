@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,6 +56,11 @@ def tables(program: Program, bindings: Bindings, length: int, device: torch.devi
     length: positions from 0 on that a table of segments must answer for, in tokens.
     """
     return {table.name: entries(table, bound(bindings, table.name), length).to(device) for table in program.tables}
+
+
+def arrays(tables: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """What masks may read of `tables`: those that hold no reals, on the host."""
+    return {name: table.cpu().numpy() for name, table in tables.items() if not table.is_floating_point()}
 
 
 def entries(table: Table, value: object, length: int) -> Tensor:

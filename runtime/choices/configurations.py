@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Generator
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from ...passes.launch import Launch
 from ..bundles.registry import tiling_found
 from ..calls.request import Request
 from ..kernels import Variant
-from .kept import MEASURED, Choice, Question, Subject, keep_predicted, kept
+from .kept import MEASURED, Choice, Question, Subject, instead, keep_predicted, kept
 from .kept import keep as keep_choice
 
 if TYPE_CHECKING:
@@ -70,18 +69,9 @@ def keep(variant: Variant, bucket: str, configuration: Configuration) -> None:
     _chosen[known] = configuration
 
 
-@contextlib.contextmanager
-def tried(variant: Variant, bucket: str, configuration: Configuration) -> Generator[None]:
+def tried(variant: Variant, bucket: str, configuration: Configuration) -> AbstractContextManager[None]:
     """Let `configuration` be the choice of this process for a while."""
-    known = Subject.of(variant, bucket)
-    before = _chosen.get(known)
-    _chosen[known] = configuration
-    try:
-        yield
-    finally:
-        _chosen.pop(known)
-        if before is not None:
-            _chosen[known] = before
+    return instead(_chosen, Subject.of(variant, bucket), configuration)
 
 
 def forget_configurations() -> None:

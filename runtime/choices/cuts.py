@@ -25,8 +25,8 @@ from .configurations import (
 )
 from .configurations import keep as keep_configuration
 from .configurations import possible as possible_configuration
-from .kept import MEASURED, Choice, Question, Subject, keep, keep_predicted, kept
-from .positions import Values, in_order, is_plain, over_positions, values_of_mask
+from .kept import MEASURED, Choice, Question, Subject, instead, keep, keep_predicted, kept
+from .positions import Values, in_order, is_plain, over_positions, values_of_mask, written
 
 if TYPE_CHECKING:
     from ...passes.gpu_orders import Considered
@@ -54,7 +54,7 @@ def cut(variant: Variant, request: Request) -> tuple[Request, Variant]:
 
 def is_cut(variant: Variant, request: Request) -> bool:
     """Whether there is a choice for a kernel of a request."""
-    return request.program.space.rank > 1 and variant.family != "decode" and is_plain(request)
+    return variant.family != "decode" and is_plain(request)
 
 
 def _as_asked(variant: Variant, request: Request, order: Order) -> tuple[Request, Variant]:
@@ -87,8 +87,7 @@ def _cut_of(variant: Variant, request: Request) -> Cut | None:
 
 def _asked(variant: Variant, request: Request) -> Subject:
     """A choice goes for the values of what the mask reads, and for the query heads in a tile."""
-    numbers = " ".join(f"{symbol.name}={value}" for symbol, value in values_of_mask(request))
-    return Subject.of(variant, f"{numbers} together={variant.together}".strip())
+    return Subject.of(variant, f"{written(values_of_mask(request))} together={variant.together}".strip())
 
 
 def chosen_here() -> tuple[tuple[Subject, Cut | None], ...]:
@@ -196,16 +195,11 @@ def cut_in_use(variant: Variant, request: Request) -> Cut:
 @contextlib.contextmanager
 def tried_cut(variant: Variant, request: Request, found: Cut) -> Generator[None]:
     """Let this be the choice of this process for a while."""
-    known = _asked(variant, request)
-    before = _chosen.get(known)
-    _chosen[known] = found
-    try:
-        with tried(variant, bucket_for(variant, request), found.configuration) if found.order is None else contextlib.nullcontext():
-            yield
-    finally:
-        _chosen.pop(known)
-        if before is not None:
-            _chosen[known] = before
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(instead(_chosen, _asked(variant, request), found))
+        if found.order is None:
+            stack.enter_context(tried(variant, bucket_for(variant, request), found.configuration))
+        yield
 
 
 def keep_cut(variant: Variant, request: Request, found: Cut) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ...ir.program import Program
 from ...ir.target import Target
@@ -16,6 +16,8 @@ from ..cache.index_entry import Key, Stored, unpack
 if TYPE_CHECKING:
     from ..kernels import Variant
 
+Known = TypeVar("Known")
+Chosen = TypeVar("Chosen")
 MODEL, MEASURED = "model", "measured"
 MOST_NUMBERS = 17  # of a cut of a grid of four axes
 
@@ -64,6 +66,18 @@ class Choice(NamedTuple):
 
     numbers: tuple[int, ...]
     origin: str
+
+
+@contextlib.contextmanager
+def instead(chosen: dict[Known, Chosen], known: Known, other: Chosen) -> Generator[None]:
+    """Let `other` be the choice of this process for a while."""
+    before = {known: chosen[known]} if known in chosen else {}
+    chosen[known] = other
+    try:
+        yield
+    finally:
+        del chosen[known]
+        chosen.update(before)
 
 
 def kept(question: Question) -> Choice | None:

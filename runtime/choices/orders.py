@@ -11,7 +11,7 @@ from ..calls.request import Request
 from ..cpp.launch import BOXES_BLOCK, target_here, variant_of
 from ..cpp.toolchain import CompilerMissing, find_compiler
 from .kept import MEASURED, Choice, Question, Subject, keep, keep_predicted, kept
-from .positions import Values, in_order, is_plain, values_of_mask
+from .positions import Values, in_order, is_plain, values_of_mask, written
 from .shapes import problem_of
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def ordered(request: Request, family: str = "forward") -> Request:
     """The request over positions of the order that is asked for, or of the best one for a pass; itself where that is row-major."""
     if request.asked is not None:
         return in_order(request, request.asked)
-    if request.program.space.rank < 2 or not is_plain(request):
-        return request
-    return in_order(request, order_of(request, family))
+    return in_order(request, order_of(request, family)) if is_plain(request) else request
 
 
 def order_of(request: Request, family: str) -> Order | None:
@@ -52,9 +50,7 @@ def keep_order(request: Request, family: str, order: Order | None) -> None:
 
 def orders_considered(request: Request, family: str) -> tuple[Order | None, ...]:
     """What the model ranks, the best first; None is row-major. Nothing where it has no say."""
-    if request.program.space.rank < 2 or not is_plain(request):
-        return ()
-    return tuple(_order(each.boxes) for each in _considered(*_asked(request, family)))
+    return tuple(_order(each.boxes) for each in _considered(*_asked(request, family))) if is_plain(request) else ()
 
 
 def _asked(request: Request, family: str) -> tuple[Variant, Values]:
@@ -96,8 +92,7 @@ def _kept(variant: Variant, values: Values) -> Order | None:
 
 def _question(variant: Variant, values: Values) -> Question:
     """Raises CompilerMissing as `find_compiler` does."""
-    bucket = " ".join(f"{symbol.name}={value}" for symbol, value in values)
-    return Question("token order", Subject.of(variant, bucket), find_compiler().identity)
+    return Question("token order", Subject.of(variant, written(values)), find_compiler().identity)
 
 
 def _numbers(order: Order | None) -> tuple[int, ...]:

@@ -17,7 +17,9 @@ Values = tuple[tuple[Symbol, int], ...]
 
 
 def is_plain(request: Request) -> bool:
-    """Whether tokens are those of the grid, all of them, on both sides."""
+    """Whether tokens are those of a grid, all of them, on both sides."""
+    if request.program.space.rank < 2:
+        return False
     tokens = math.prod(request.program.space.extents)
     whole = request.fills_tensors and request.offset == 0 and request.q_len == request.k_len == tokens
     return whole and tokens > SHORT_ROWS
@@ -42,6 +44,11 @@ def values_of_mask(request: Request) -> Values:
     """Integers that the mask turns on."""
     parameters = materialise.parameters(request.program, request.bindings)
     return tuple((Symbol(name), value) for name in _read_by_mask(request.program) if isinstance(value := parameters[name], int))
+
+
+def written(values: Values) -> str:
+    """As a choice names the calls that it goes for."""
+    return " ".join(f"{symbol.name}={value}" for symbol, value in values)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -150,7 +150,7 @@ def _values(request: Request, section: Section) -> tuple[Launch, Values]:
         batch=request.batch,
         heads=request.heads,
         parameters=numbers,
-        tables={table.name: tables[table.name].cpu().numpy() for table in program.tables if table.kind is not Kind.FLOAT},
+        tables=materialise.arrays(tables),
     )
     if tables:
         check_reads(program, launch, {name: tuple(tensor.shape) for name, tensor in tables.items()})

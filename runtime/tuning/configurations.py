@@ -43,16 +43,20 @@ class TunedConfigurations:
         assert isinstance(tiles, Configuration)
         chosen_configurations.keep(self.variant, self.bucket, tiles)
 
+    def tried(self, tiles: Tiles) -> AbstractContextManager[None]:
+        """Calls take `tiles` while it lasts."""
+        assert isinstance(tiles, Configuration)
+        return chosen_configurations.tried(self.variant, self.bucket, tiles)
+
     def run_of(self, tiles: Tiles) -> Run:
         """The whole forward or backward pass with this kernel as `tiles` says; the first run compiles it."""
-        assert isinstance(tiles, Configuration)
-        run = pass_of(self.request, self.variant.family)
+        run = _pass_of(self.request, self.variant.family)
 
-        def tried() -> None:
-            with chosen_configurations.tried(self.variant, self.bucket, tiles):
+        def once() -> None:
+            with self.tried(tiles):
                 run()
 
-        return tried
+        return once
 
     def quiet(self) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
@@ -67,7 +71,7 @@ class TunedConfigurations:
         return 1e-3 * begin.elapsed_time(end) / repeats
 
 
-def pass_of(request: Request, family: str) -> Run:
+def _pass_of(request: Request, family: str) -> Run:
     from ..triton import backend as triton_backend
 
     if not family.startswith("backward"):

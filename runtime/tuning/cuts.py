@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from ...ir.configuration import Cut
 from ..calls.request import Request
 from ..choices import cuts
 from ..triton.launch import target_of, unconfigured
-from .configurations import TunedConfigurations, pass_of
-from .subject import Run, Tiles
+from .configurations import TunedConfigurations
+from .subject import Tiles
 
 IN_BOXES = 3  # that are timed, beside what is in use and the best row-major cut
 
@@ -40,13 +41,6 @@ class TunedCuts(TunedConfigurations):
         assert isinstance(tiles, Cut)
         cuts.keep_cut(self.variant, self.request, tiles)
 
-    def run_of(self, tiles: Tiles) -> Run:
-        """The whole forward or backward pass with this kernel as `tiles` says; the first run compiles it."""
+    def tried(self, tiles: Tiles) -> AbstractContextManager[None]:
         assert isinstance(tiles, Cut)
-        run = pass_of(self.request, self.variant.family)
-
-        def tried() -> None:
-            with cuts.tried_cut(self.variant, self.request, tiles):
-                run()
-
-        return tried
+        return cuts.tried_cut(self.variant, self.request, tiles)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...ir.expr import Kind, Symbol
 from ...ir.pattern import Pattern
 from ...ir.program import Program
 from ...ir.schedule import Schedule, Tile
@@ -118,7 +117,7 @@ def _launch(pattern: Pattern | None, lengths: tuple[int, int | None], extents: t
         batch=extents[0],
         heads=extents[1],
         parameters=materialise.parameters(program, bindings),
-        tables={table.name: tables[table.name].numpy() for table in program.tables if table.kind is not Kind.FLOAT},
+        tables=materialise.arrays(tables),
     )
 
 
@@ -269,8 +268,7 @@ def _orders(program: Program, launch: Launch) -> tuple[Considered, ...]:
     from ...passes.box_order import considered
     from ...passes.tile_shape import Problem
 
-    values = tuple((Symbol(name), value) for name, value in launch.parameters.items() if isinstance(value, int))
-    return considered(program, values, Problem(program.space.extents, 128, 4, 16))
+    return considered(program, launch.integers, Problem(program.space.extents, 128, 4, 16))
 
 
 def _cuts(program: Program, launch: Launch) -> tuple[ConsideredCut, ...]:
@@ -279,15 +277,7 @@ def _cuts(program: Program, launch: Launch) -> tuple[ConsideredCut, ...]:
     from ...passes.gpu_orders import considered
     from ...passes.gpu_resources import Problem
 
-    values = tuple((Symbol(name), value) for name, value in launch.parameters.items() if isinstance(value, int))
-    return considered(program, values, Problem("sm_90", "bf16", (128, 128)))
-
-
-def _pairs(program: Program, launch: Launch, found: TileSchedule) -> int:
-    from ...passes.count import live_pairs, pairs_on_grid
-
-    along = pairs_on_grid(program, launch)
-    return live_pairs(found.schedule.program, found.launch) if along is None else along
+    return considered(program, launch.integers, Problem("sm_90", "bf16", (128, 128)))
 
 
 def _short(text: str) -> str:
@@ -309,6 +299,8 @@ def explain(
 
     The rest is as in `schedule`.
     """
+    from ...passes.count import live_pairs
+
     launch = _launch(pattern, (q_len, kv_len), (batch, heads))
     found, trace = _derived(pattern, launch, block, order)
     program = resolved(pattern, None)[0]
@@ -317,7 +309,7 @@ def explain(
         found,
         tuple(trace.diffs()),
         _counts(found),
-        _pairs(program, launch, found),
+        live_pairs(program, launch),
         None if order is not None else _of_residues(program, launch, block),
         _orders(program, launch),
         _cuts(program, launch),

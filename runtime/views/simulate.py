@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,9 +231,7 @@ def _program(pattern: Pattern) -> Program:
 
 
 def _values(pattern: Pattern, extents: tuple[int, ...]) -> Mapping[Symbol, int]:
-    tokens = 1
-    for extent in extents:
-        tokens *= extent
+    tokens = math.prod(extents)
     bound = {Symbol(name): value for name, value in pattern.bindings.items() if isinstance(value, int)}
     return {**bound, Q_LEN: tokens, K_LEN: tokens, OFFSET: 0}
 
