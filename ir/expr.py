@@ -246,17 +246,13 @@ def result_kind(op: Op, *kinds: Kind) -> Kind:
 
 
 def operands(expr: Expr) -> tuple[Expr, ...]:
-    match expr:
-        case Binary(a=a, b=b):
-            return (a, b)
-        case Unary(a=a):
-            return (a,)
-        case Select(condition=condition, a=a, b=b):
-            return (condition, a, b)
-        case Lookup(indices=indices):
-            return indices
-        case _:
-            return ()
+    if isinstance(expr, Binary):  # not a match: every pass spends its time here
+        return (expr.a, expr.b)
+    if isinstance(expr, Unary):
+        return (expr.a,)
+    if isinstance(expr, Select):
+        return (expr.condition, expr.a, expr.b)
+    return expr.indices if isinstance(expr, Lookup) else ()
 
 
 def walk(*roots: Expr) -> Iterator[Expr]:
@@ -269,15 +265,19 @@ def walk(*roots: Expr) -> Iterator[Expr]:
             yield node
         elif node not in seen:
             seen.add(node)
-            stack.append((node, True))
-            stack.extend((operand, False) for operand in reversed(operands(node)))
+            below = operands(node)
+            if below:
+                stack.append((node, True))
+                stack.extend([(operand, False) for operand in reversed(below)])
+            else:
+                yield node
 
 
 def fold(root: Expr, visit: Callable[[Expr, tuple[T, ...]], T]) -> T:
     """Compute a value bottom-up: `visit(node, values of its operands)`, once per distinct node."""
     values: dict[Expr, T] = {}
     for node in walk(root):
-        values[node] = visit(node, tuple(values[operand] for operand in operands(node)))
+        values[node] = visit(node, tuple([values[operand] for operand in operands(node)]))
     return values[root]
 
 
@@ -310,6 +310,8 @@ Q_LEN, K_LEN, OFFSET = Symbol("Lq"), Symbol("Lk"), Symbol("offset")
 
 def rebuilt(node: Expr, parts: tuple[Expr, ...]) -> Expr:
     """`node` with other operands; the same object when they are the same."""
+    if parts == operands(node):
+        return node
     match node:
         case Binary(op=op):
             return Binary(op, *parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -41,14 +41,16 @@ from ..ir.order import Boxes, Order, Residues
 from ..ir.program import Program, Space
 from ..ir.schedule import Piece, Schedule, Tile
 from .binding import symbol_values
-from .canonicalise import negation_free, simplified, with_values
+from .canonicalise import combined, filled, negation_free, simplified, with_values
 from .class_conditions import ClassCondition, class_conditions
 from .derive import derive_prepared
 from .evaluate import evaluate
+from .grid_form import GridForm
 from .launch import Launch
 from .over_positions import unboxed
 from .pieces import member
 from .prepare import Prepared, prepare
+from .strips import axis_relations, strips
 from .transpose import transposed, transposed_schedule
 
 
@@ -70,21 +72,19 @@ def by_axis(prepared: Prepared, program: Program, order: Order, launch: Launch, 
     if conditions is None:
         return None
     axes = [
-        [_Along(each.of, _of_axis(_Axis(grid, sides, axis, each), launch, backward=backward)) for each in classes]
-        for axis, classes in enumerate(conditions)
+        [_of_axis(_Axis(grid, sides, axis, each), launch, backward=backward) for each in classes] for axis, classes in enumerate(conditions)
     ]
-    if not all(each.schedule.closed_form for along in axes for each in along):
+    if not all(each.closed_form for along in axes for each in along):
         return None
     tiles = _Tiles(keys, rows) if backward else sides
     start, stop = tiles.hull(axes)
-    some = conjunction(*(tiles.member(axis, [(each.of, each.schedule.some) for each in along]) for axis, along in enumerate(axes)))
-    full = conjunction(*(tiles.member(axis, [(each.of, each.schedule.full) for each in along]) for axis, along in enumerate(axes)))
+    some = conjunction(*(tiles.holds(axis, [(each.of, each.some) for each in along]) for axis, along in enumerate(axes)))
+    full = conjunction(*(tiles.holds(axis, [(each.of, each.full) for each in along]) for axis, along in enumerate(axes)))
     kinds = tiles.kinds(axes)
     full = FALSE if Tile.FULL not in kinds else some if Tile.PARTIAL not in kinds else full
     partial = simplified(conjunction(some, negation_free(negated(full)))) if Tile.PARTIAL in kinds else FALSE
     whole = () if full is FALSE else (Piece(start, stop, 1, full),)
-    return replace(
-        axes[0][0].schedule,
+    return Schedule(
         program=transposed(prepared.program) if backward else prepared.program,
         block_q=tiles.rows.tokens,
         block_k=tiles.keys.tokens,
@@ -92,16 +92,23 @@ def by_axis(prepared: Prepared, program: Program, order: Order, launch: Launch, 
         full=whole,
         full_loops=whole,
         partial_loops=() if partial is FALSE else (Piece(start, stop, 1, partial),),
-        exact=all(each.schedule.exact for along in axes for each in along),
+        exact=all(each.exact for along in axes for each in along),
         route="axes",
     )
 
 
 class _Along(NamedTuple):
-    """The schedule of an axis within residue classes of one length."""
+    """What boxes `i` and `j` along an axis do within residue classes of one length: some see some, all see all.
+
+    ends: start and stop of a range of `j` that holds all that `i` meets; None where there are none.
+    """
 
     of: Residues
-    schedule: Schedule
+    some: Expr
+    full: Expr
+    ends: tuple[Expr, Expr] | None
+    exact: bool = True
+    closed_form: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,23 +130,44 @@ class _Axis:
         return self.sides.rows.box[self.axis], self.sides.keys.box[self.axis]
 
 
-def _of_axis(axis: _Axis, launch: Launch, *, backward: bool) -> Schedule:
+def _of_axis(axis: _Axis, launch: Launch, *, backward: bool) -> _Along:
+    """By its windows, which are two comparisons; where it has none, as a problem of a line."""
+    length = Const(axis.length)
+    form = GridForm((axis.classes.condition,), ((length,), (length,)))
+    (relation,) = axis_relations(form)
+    rows, keys = reversed(axis.block) if backward else axis.block
+    if relation.windows is not None:
+        found = strips(form.transposed if backward else form, (relation,), (rows, keys))
+        full = FALSE if found.full is None else member(found.full)
+        along = _Along(axis.classes.of, found.some.where, full, (found.some.start, found.some.stop))
+    else:
+        along = _of_line(axis, launch, backward=backward)
+    values: dict[Expr, Expr] = {Q_LEN: length, K_LEN: length}
+    for tile, block, until in ((I, rows, Q_LEN), (J, keys, K_LEN)):
+        stop = combined(Op.ADD, combined(Op.MUL, tile, Const(block)), Const(block))
+        if axis.length % block == 0:  # no box hangs over the end
+            values[Binary(Op.MIN, stop, until)] = stop
+    ends = None if along.ends is None else (filled(along.ends[0], values), filled(along.ends[1], values))
+    return along._replace(some=filled(along.some, values), full=filled(along.full, values), ends=ends)
+
+
+def _of_line(axis: _Axis, launch: Launch, *, backward: bool) -> _Along:
     inner = launch._replace(q_len=axis.length, k_len=axis.length)
     prepared = prepare(replace(axis.grid, mask=axis.classes.condition, score=S, space=Space()), inner, shifted=False)
-    derived = transposed_schedule if backward else _forward_schedule
-    found = derived(prepared, axis.block, inner)
-    length: dict[Expr, Expr] = {Q_LEN: Const(axis.length), K_LEN: Const(axis.length)}
-    some, full = (tuple(_with(piece, length) for piece in pieces) for pieces in (found.some, found.full))
-    return replace(found, some=some, full=full)
+    if backward:
+        found = transposed_schedule(prepared, axis.block, inner)
+    else:
+        found = derive_prepared(prepared, axis.block, inner, bind_lengths=False).schedule
+    some, full = (disjunction(*map(member, pieces)) for pieces in (found.some, found.full))
+    ends = _hull([(piece.start, piece.stop) for piece in found.some])
+    return _Along(axis.classes.of, some, full, ends, found.exact, found.closed_form)
 
 
-def _forward_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch) -> Schedule:
-    return derive_prepared(prepared, block, launch, bind_lengths=False).schedule
-
-
-def _with(piece: Piece, values: Mapping[Expr, Expr]) -> Piece:
-    start, stop, where = (simplified(substitute(part, dict(values))) for part in (piece.start, piece.stop, piece.where))
-    return piece._replace(start=start, stop=stop, where=where)
+def _hull(ranges: Sequence[tuple[Expr, Expr]]) -> tuple[Expr, Expr] | None:
+    if not ranges:
+        return None
+    starts, stops = zip(*ranges, strict=True)
+    return functools.reduce(functools.partial(combined, Op.MIN), starts), functools.reduce(functools.partial(combined, Op.MAX), stops)
 
 
 @dataclass(frozen=True)
@@ -149,12 +177,12 @@ class _Tiles:
     rows: Boxes
     keys: Boxes
 
-    def member(self, axis: int, found: Sequence[tuple[Residues, Sequence[Piece]]]) -> Expr:
-        """Whether tile (i, j) is of one residue class along an axis and in one of the pieces there."""
+    def holds(self, axis: int, found: Sequence[tuple[Residues, Expr]]) -> Expr:
+        """Whether tile (i, j) is of one residue class along an axis and its boxes are as the condition of that class says."""
         (i, of_i), (j, of_j) = self.rows.tile(I)[axis], self.keys.tile(J)[axis]
         cases: list[Expr] = []
-        for of, pieces in found:
-            met = substitute(disjunction(*(member(piece) for piece in pieces)), {I: i, J: j})
+        for of, condition in found:
+            met = substitute(condition, {I: i, J: j})
             ends = (_short_of(at, of.length, boxes, axis) for at, boxes in ((i, self.rows), (j, self.keys)))
             cases.append(conjunction(of.holds(of_i, self.rows.dilation[axis]), *ends, met))
         same = TRUE if self.rows.dilation[axis] == 1 else Binary(Op.EQ, of_i, of_j)
@@ -177,10 +205,10 @@ class _Tiles:
         """bool[boxes, boxes] twice: which boxes of a class meet along an axis, and where all see all. None where that depends on more."""
         counts = [-(-along.of.length // boxes.box[axis]) for boxes in (self.rows, self.keys)]
         at: dict[Expr, np.ndarray] = {I: np.arange(counts[0])[:, None], J: np.arange(counts[1])[None, :]}
-        both = [disjunction(*map(member, pieces)) for pieces in (along.schedule.some, along.schedule.full)]
-        if math.prod(counts) > MOST_PAIRS or any(isinstance(node, Symbol | Lookup | Var) and node not in at for node in walk(*both)):
+        unknown = any(isinstance(node, Symbol | Lookup | Var) and node not in at for node in walk(along.some, along.full))
+        if unknown or math.prod(counts) > MOST_PAIRS:
             return None
-        some, full = (np.broadcast_to(np.asarray(evaluate(each, at), bool), counts) for each in both)
+        some, full = (np.broadcast_to(np.asarray(evaluate(each, at), bool), counts) for each in (along.some, along.full))
         return some, full
 
     def hull(self, axes: Sequence[Sequence[_Along]]) -> tuple[Expr, Expr]:
@@ -188,8 +216,8 @@ class _Tiles:
 
         Boxes of a class come one after the other, and those of queries and of keys have the same classes.
         """
-        pieces = [piece for along in axes[0] for piece in along.schedule.some]
-        if not pieces:
+        ends = _hull([along.ends for along in axes[0] if along.ends is not None])
+        if ends is None:
             return ZERO, Const(self.keys.classes * math.prod(self.keys.counts))
         first: dict[Expr, Expr] = {I: self.rows.tile(I)[0][0]}
         before: Expr = ZERO
@@ -197,9 +225,7 @@ class _Tiles:
             of_class = Binary(Op.FLOORDIV, I, Const(math.prod(self.rows.counts)))
             before = Binary(Op.MUL, of_class, Const(math.prod(self.keys.counts)))
         inner = Const(math.prod(self.keys.counts[1:]))
-        low = functools.reduce(functools.partial(Binary, Op.MIN), (piece.start for piece in pieces))
-        high = functools.reduce(functools.partial(Binary, Op.MAX), (piece.stop for piece in pieces))
-        start, stop = (simplified(Binary(Op.ADD, Binary(Op.MUL, substitute(end, first), inner), before)) for end in (low, high))
+        start, stop = (simplified(Binary(Op.ADD, Binary(Op.MUL, substitute(end, first), inner), before)) for end in ends)
         return start, stop
 
 

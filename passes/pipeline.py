@@ -60,6 +60,8 @@ def run(program: Program, passes: Iterable[Pass], observers: Iterable[Observer] 
         before, program = program, each(program)
         for observe in observers:
             observe(step, each.name, program)
+        if program == before:
+            continue
         try:
             verify(program)
         except InvalidProgram as error:
