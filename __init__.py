@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from .runtime.tuning.file import export_tuning, import_tuning
     from .runtime.tuning.tune import tune
     from .runtime.views.dense import dense
-    from .runtime.views.inspect import explain, schedule
+    from .runtime.views.explanation import explain
+    from .runtime.views.inspect import schedule
     from .runtime.views.plot import plot
     from .runtime.views.simulate import simulate
 
@@ -59,7 +60,7 @@ _HOMES = {
     "erf": "ir.functions",
     "exp": "ir.functions",
     "exp2": "ir.functions",
-    "explain": "runtime.views.inspect",
+    "explain": "runtime.views.explanation",
     "export_tuning": "runtime.tuning.file",
     "grid": "ir.given_grid",
     "import_tuning": "runtime.tuning.file",

@@ -10,6 +10,7 @@ Where none is given, C++ and Triton kernels on grids choose among boxes and row-
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -34,8 +35,8 @@ def boxes(extents: Sequence[int], box: Sequence[int], dilation: Sequence[int] | 
     extents:  of the grid, outermost first.   box: edges of a box in tokens; those at the end of an axis may hold less.
     dilation: from one token of a box to the next, along each axis or all; boxes of one residue class come before those of the next.
     """
-    sizes, edges = _extents(extents), tuple(int(edge) for edge in box)
-    apart = (dilation,) * len(sizes) if isinstance(dilation, int) else tuple(int(each) for each in dilation)
+    sizes, edges = _extents(extents), _integers("box", box)
+    apart = (dilation,) * len(sizes) if isinstance(dilation, int) else _integers("dilation", dilation)
     made = Boxes(sizes, edges, apart)
     if not len(sizes) == len(edges) == len(apart) or not made.fit:
         wrong = f"there are no boxes of {edges} tokens, {apart} apart, on {sizes}"
@@ -58,7 +59,7 @@ def morton(extents: Sequence[int], box: Sequence[int] | None = None) -> TokenOrd
 def shells(extents: Sequence[int], centre: Sequence[int] | None = None) -> TokenOrder:
     """By the distance from `centre` in steps along the axes; None is the first token, as in `lacuna.patterns.neighboring_ar`."""
     sizes = _extents(extents)
-    at = (0,) * len(sizes) if centre is None else tuple(int(each) for each in centre)
+    at = (0,) * len(sizes) if centre is None else _integers("centre", centre)
     if len(at) != len(sizes):
         raise ValueError(advice(f"`centre` is {at}, on {len(sizes)} axes", "one coordinate for each axis"))
     return TokenOrder(f"shells around {at}", sizes, _tensor(permutations.shells(sizes, at)))
@@ -66,7 +67,7 @@ def shells(extents: Sequence[int], centre: Sequence[int] | None = None) -> Token
 
 def axes(extents: Sequence[int], order: Sequence[int]) -> TokenOrder:
     """Row-major with the axes exchanged: axis `order[0]` outermost."""
-    sizes, turned = _extents(extents), tuple(int(axis) for axis in order)
+    sizes, turned = _extents(extents), _integers("order", order)
     if sorted(turned) != list(range(len(sizes))):
         raise ValueError(advice(f"`order` is {turned}, on {len(sizes)} axes", f"each of 0 to {len(sizes) - 1} once"))
     return TokenOrder(f"axes {turned}", sizes, _tensor(permutations.axes(sizes, turned)))
@@ -134,6 +135,8 @@ def reverse_cuthill_mckee(graph: object, tokens: int | None = None) -> TokenOrde
     from .runtime.calls.graphs import graph_of
 
     found = graph_of(graph, tokens)
+    if not found.tokens:
+        raise ValueError(advice("`graph` is one of no tokens", "a row and a column for each token"))
     order = ordering(*found)
     counts = tuple(tiles_met(found.queries, found.keys, each, TILE) for each in (np.arange(found.tokens), order))
     return TokenOrder("reverse Cuthill-McKee", (found.tokens,), _tensor(order), tiles=(counts[0], counts[1]))
@@ -143,7 +146,7 @@ def _curve(name: str, curve: Callable[[tuple[int, ...]], np.ndarray], extents: S
     sizes = _extents(extents)
     if box is None:
         return TokenOrder(name, sizes, _tensor(curve(sizes)))
-    edges = tuple(int(edge) for edge in box)
+    edges = _integers("box", box)
     if len(edges) != len(sizes) or min(edges) < 1:
         raise ValueError(advice(f"`box` is {edges}, on {len(sizes)} axes", "a positive edge for each axis"))
     found = permutations.by_box(sizes, edges, curve)
@@ -151,10 +154,17 @@ def _curve(name: str, curve: Callable[[tuple[int, ...]], np.ndarray], extents: S
 
 
 def _extents(extents: Sequence[int]) -> tuple[int, ...]:
-    sizes = tuple(int(extent) for extent in extents)
+    sizes = _integers("extents", extents)
     if not sizes or min(sizes) < 1 or math.prod(sizes) > MOST_TOKENS:
         raise ValueError(advice(f"`extents` is {sizes}", "a positive number of tokens for each axis, outermost first"))
     return sizes
+
+
+def _integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(each) for each in values)
+    except TypeError:
+        raise TypeError(advice(f"`{name}` is {values!r}", "an integer for each axis, outermost first, in a tuple")) from None
 
 
 def _tensor(tokens: np.ndarray) -> Tensor:

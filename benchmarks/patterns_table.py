@@ -14,7 +14,7 @@ import torch
 from lacuna import patterns
 from lacuna.ir.pattern import Pattern
 from lacuna.passes.box_counts import met
-from lacuna.runtime.views.inspect import Explanation
+from lacuna.runtime.views.explanation import Explanation
 from lacuna.runtime.views.simulate import grid_of
 
 TARGET = Path(__file__).parent.parent / "patterns" / "README.md"

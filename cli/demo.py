@@ -84,7 +84,7 @@ def _parts(found: Denoised, at_work: Denoising, out: Path | None, explained: boo
 
 
 def _explanation(at_work: Denoising) -> list[Part]:
-    from ..runtime.views.inspect import explain
+    from ..runtime.views.explanation import explain
     from ..runtime.views.plot import plot
 
     drawn = plot(at_work.pattern, at_work.tokens, block=BLOCK, most=32)

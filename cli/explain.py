@@ -9,7 +9,7 @@ from .report import Text, show, show_json
 from .terminal import working
 
 if TYPE_CHECKING:
-    from ..runtime.views.inspect import Explanation
+    from ..runtime.views.explanation import Explanation
 
 EXAMPLES = (
     "lacuna explain patterns.sliding_window --set window=256 --q-len 4096",
@@ -34,7 +34,7 @@ def command(
     """
     at, edges = looked_at(named(pattern, settings, grid), q_len, kv_len), block_of(block)
     with working("deriving the tiles", short=True):
-        from ..runtime.views.inspect import explain
+        from ..runtime.views.explanation import explain
 
         told = explain(at.pattern, at.q_len, at.kv_len, block=edges, heads=heads, batch=batch)
     if as_json:

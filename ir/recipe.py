@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NoReturn, Protocol, cast
+from typing import NoReturn, Protocol, SupportsIndex, cast, overload
 
 from .binding import declaration, form, met_as
 from .build import as_real, quoted, refusal
@@ -43,6 +43,32 @@ class Coordinates(tuple[Traced, ...]):
         if self.sizes[0] is None:
             raise refusal("the outermost extent of the queries' own grid is read, which no call tells", "a number for it")
         return tuple(int(size.value) if isinstance(size, Const) else Traced(size) for size in self.sizes if size is not None)
+
+    @overload
+    def __getitem__(self, axis: SupportsIndex, /) -> Traced: ...
+    @overload
+    def __getitem__(self, axis: slice[int | None, int | None, int | None], /) -> tuple[Traced, ...]: ...
+    def __getitem__(  # pyright: ignore[reportIncompatibleMethodOverride] (the stubs name no keyword)
+        self, axis: SupportsIndex | slice[int | None, int | None, int | None], /
+    ) -> Traced | tuple[Traced, ...]:
+        try:
+            return super().__getitem__(axis)
+        except (IndexError, TypeError):
+            raise refusal(f"coordinate [{axis!r}] of a position on a grid of rank {len(self)} is read", self._by_axis) from None
+
+    def _whole(self, other: object) -> NoReturn:
+        """Operators on all coordinates at once: python would compare tuples by their first entry that differs, or join them."""
+        raise refusal(f"a position on a grid of rank {len(self)} is used as a number", self._by_axis)
+
+    @property
+    def _by_axis(self) -> str:
+        return f"one of its coordinates, `q[0]` to `q[{len(self) - 1}]`"
+
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = __add__ = __radd__ = __sub__ = __rsub__ = _whole
+    __mul__ = __rmul__ = __floordiv__ = __mod__ = __and__ = __or__ = __xor__ = _whole
+
+    def __hash__(self) -> int:
+        return id(self)
 
 
 def positions(side: str, space: Space) -> Traced | Coordinates:

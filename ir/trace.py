@@ -56,6 +56,8 @@ def lifted(value: object) -> Expr:
         raise refusal(f"the table `{value.table.name}` is used as a number", f"which of its entries is meant: `{value.table.name}[q]`")
     if is_tensor(value):
         raise refusal(f"a tensor of shape {tuple(value.shape)} meets an index directly", _TENSOR_FIX)
+    if isinstance(value, tuple):
+        raise refusal(f"the coordinates {value!r} are used as a number", "one of them, such as `q[0]`")
     raise refusal(f"{value!r} cannot be part of an expression", "integers or truth values, and in scores reals")
 
 

@@ -379,12 +379,12 @@ def test_wrong_usage_ends_with_2(line: str) -> None:
 
 
 def test_work_that_fails_ends_with_1_and_a_traceback_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime.views import inspect
+    from lacuna.runtime.views import explanation
 
     def fails(*arguments: object, **options: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(inspect, "explain", fails)
+    monkeypatch.setattr(explanation, "explain", fails)
     done = lacuna("explain", "patterns.causal", "--q-len", "64")
     assert done.exit_code == 1
     assert done.stderr == "lacuna: RuntimeError: out of luck\n  `lacuna --traceback ...` shows where it came from\n"

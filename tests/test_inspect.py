@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lacuna
 import numpy as np
@@ -97,9 +97,22 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         lacuna.plot(patterns.causal(), 512, path=tmp_path / "map.txt")
 
 
-def test_a_schedule_needs_a_length() -> None:
-    with pytest.raises(ValueError, match="`q_len` is 0; a schedule has at least one tile"):
-        lacuna.schedule(patterns.causal(), 0)
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ({"q_len": 0}, "`q_len` is 0"),
+        ({"q_len": 64.5}, "`q_len` is 64.5"),
+        ({"kv_len": "64"}, "`kv_len` is '64'"),
+        ({"heads": 0}, "`heads` is 0"),
+        ({"batch": 1.5}, "`batch` is 1.5"),
+        ({"block": (64, 0)}, "`block` is 0"),
+        ({"block": (64.0, 64)}, "`block` is 64.0"),
+    ],
+)
+def test_a_schedule_needs_positive_integers(numbers: dict[str, Any], text: str) -> None:
+    for view in (lacuna.schedule, lacuna.explain):
+        with pytest.raises(ValueError, match=f"{text}; a schedule has at least one tile\n  write a positive integer"):
+            cast(Any, view)(patterns.causal(), **{"q_len": 64, **numbers})
 
 
 @pytest.mark.parametrize("target", ["cpp", "triton"])

@@ -291,8 +291,14 @@ def test_a_graph_may_come_in_any_form() -> None:
         (lambda: orders.reverse_cuthill_mckee(torch.ones(2, 3).bool()), ValueError, "`graph` has shape (2, 3)"),
         (lambda: orders.reverse_cuthill_mckee(torch.ones(3, 3).int()), ValueError, "a tensor of integers of shape (3, 3)"),
         (lambda: orders.reverse_cuthill_mckee(torch.tensor([[0], [5]]), 4), ValueError, "edges between tokens 0 and 5, and there are 4"),
+        (lambda: orders.reverse_cuthill_mckee(torch.zeros(0, 0).bool()), ValueError, "`graph` is one of no tokens"),
+        (lambda: orders.permutation(torch.arange(0)), ValueError, "`tokens` holds no tokens: it is empty"),
+        (lambda: orders.permutation(torch.arange(4, device="meta")), ValueError, "it is on the meta device"),
+        (lambda: orders.hilbert((2.5, 4)), TypeError, "`extents` is (2.5, 4)"),  # pyright: ignore[reportArgumentType]
+        (lambda: orders.boxes((4, 4), (2, 2.0)), TypeError, "`box` is (2, 2.0)"),  # pyright: ignore[reportArgumentType]
+        (lambda: orders.shells((4, 4), "ab"), TypeError, "`centre` is 'ab'"),  # pyright: ignore[reportArgumentType]
     ],
-    ids=range(15),
+    ids=range(21),
 )
 def test_what_is_no_order_says_what_to_write(make: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error) as raised:

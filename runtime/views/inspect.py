@@ -1,4 +1,4 @@
-"""Looking at a pattern before running it: its schedule at concrete lengths, and an account of how that was found."""
+"""Looking at a pattern before running it: its schedule at concrete lengths."""
 
 from __future__ import annotations
 
@@ -8,27 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...ir.given_grid import is_count
 from ...ir.pattern import Pattern
-from ...ir.program import Program
-from ...ir.schedule import Schedule, Tile
+from ...ir.schedule import Schedule
 from ...passes.launch import Launch
-from ..cache.stand_in import reason_of_stand_in
 from ..calls import materialise
 from ..calls.merging import resolved
 from ..terms import term_arrays
 
 if TYPE_CHECKING:
-    from ...passes.box_order import Considered
-    from ...passes.gpu_orders import Considered as ConsideredCut
     from ...passes.pipeline import Trace
     from ..calls.token_order import TokenOrder
-
-LONGEST_LINE = 160
-MOST_ORDERS = 4
-PARTIAL_COST = 1.15  # a partial tile beside a full one, measured on the C++ kernels
-
-Counts = tuple[int, int, int]
-"""Empty, partial and full tiles."""
 
 
 @dataclass(frozen=True)
@@ -82,20 +72,18 @@ def schedule(
     order:         from `lacuna.orders`: tiles hold the tokens of so many positions of it.
 
     Raises:
-        ValueError: a length or a tile edge is no positive integer.
+        ValueError: a length, a tile edge, `heads` or `batch` is no positive integer.
     """
-    return _derived(pattern, _launch(pattern, (q_len, kv_len), (batch, heads)), block, order)[0]
+    return derived(pattern, launch_of(pattern, (q_len, kv_len), (batch, heads)), block, order)[0]
 
 
-def _derived(
-    pattern: Pattern | None, launch: Launch, block: tuple[int, int], order: TokenOrder | None = None
-) -> tuple[TileSchedule, Trace]:
+def derived(pattern: Pattern | None, launch: Launch, block: tuple[int, int], order: TokenOrder | None = None) -> tuple[TileSchedule, Trace]:
+    """The schedule, and what each pass did."""
     from ...passes.derive import derive
     from ...passes.pipeline import Trace
 
-    for name, value in (("q_len", launch.q_len), ("kv_len", launch.k_len), ("block", min(block))):
-        if value < 1:
-            raise ValueError(f"`{name}` is {value}; a schedule has at least one tile\n  write a positive integer")
+    for edge in block:
+        _require_positive("block", edge)
     trace = Trace()
     program = resolved(pattern, None)[0]
     if order is not None:
@@ -107,9 +95,12 @@ def _derived(
     return TileSchedule(found.schedule, launch, arrays), trace
 
 
-def _launch(pattern: Pattern | None, lengths: tuple[int, int | None], extents: tuple[int, int]) -> Launch:
+def launch_of(pattern: Pattern | None, lengths: tuple[int, int | None], extents: tuple[int, int]) -> Launch:
+    """lengths: of queries and of keys.   extents: batch items and heads."""
     program, bindings = resolved(pattern, None)
     q_len, k_len = lengths[0], lengths[0] if lengths[1] is None else lengths[1]
+    for name, value in zip(("q_len", "kv_len", "batch", "heads"), (q_len, k_len, *extents), strict=True):
+        _require_positive(name, value)
     tables = materialise.tables(program, bindings, max(q_len, k_len))
     return Launch(
         q_len=q_len,
@@ -121,197 +112,6 @@ def _launch(pattern: Pattern | None, lengths: tuple[int, int | None], extents: t
     )
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """What a pattern becomes. Printing it gives the account as text.
-
-    live_pairs: attended pairs of one (b, h), exactly. speedup: predicted, over visiting every tile.
-    residues:   classes that kernels take as problems of their own and the tiles of all of them; None where they take the pattern whole.
-    orders:     of tokens that C++ kernels may take, the chosen one first, for float32 of 64 dimensions; empty where there is no choice.
-    cuts:       into boxes, or runs of tokens, that Triton kernels for sm_90 may have, the chosen one first, for bfloat16 of 128 dimensions.
-    order:      that was asked for, whose positions fill the tiles.
-    """
-
-    program: Program
-    schedule: TileSchedule
-    steps: tuple[tuple[str, str, float], ...]
-    classes: Counts
-    live_pairs: int
-    residues: tuple[int, Counts] | None = None
-    orders: tuple[Considered, ...] = ()
-    cuts: tuple[ConsideredCut, ...] = ()
-    order: TokenOrder | None = None
-
-    @property
-    def pairs(self) -> int:
-        """Of tokens, attended or not."""
-        return self.schedule.launch.q_len * self.schedule.launch.k_len if self.order is None else len(self.order.tokens) ** 2
-
-    @property
-    def density(self) -> float:
-        return self.live_pairs / self.pairs
-
-    @property
-    def speedup(self) -> float:
-        return sum(self.classes) / _cost(self.classes if self.residues is None else self.residues[1])
-
-    def __str__(self) -> str:
-        return "\n".join((*self._passes(), "", *self._tiles(), "", *self._loops()))
-
-    def _passes(self) -> list[str]:
-        lines = [str(self.program), "", "passes"]
-        for name, difference, seconds in self.steps:
-            lines.append(f"  {name:16} {1e3 * seconds:6.2f} ms  {'' if difference else '(nothing to do)'}")
-            lines += [f"    {line}" for line in difference.splitlines()]
-        return lines
-
-    def _tiles(self) -> list[str]:
-        found = self.schedule.schedule
-        empty, partial, full = self.classes
-        told = ", ".join(word for word, holds in (("exact", found.exact), ("closed form", found.closed_form)) if holds)
-        return [
-            f"tiles of {found.block_q} x {found.block_k}: {empty} empty, {partial} partial, {full} full",
-            f"found: {found.route}, {told or 'a cover that may hold more than it must'}",
-            f"pairs: {self.live_pairs} of {self.pairs}, density {self.density:.4f}",
-            f"predicted speed-up over every tile: {self.speedup:.1f}x",
-            *([] if self.order is None else [f"token order: {self.order}, as it was asked for"]),
-            *self._residues(),
-            *self._orders(),
-            *self._cuts(),
-            *(
-                [f"in a tile known by its least and greatest value: {', '.join(sorted(str(term.expr) for term in found.terms))}"]
-                if found.terms
-                else []
-            ),
-            *(f"fell back: {reason}" for reason in found.counters.fallbacks),
-            *(f"fell back: {reason}" for reason in [reason_of_stand_in()] if reason),
-            *([f"evaluated: {found.counters.point_evaluations} points"] if found.counters.point_evaluations else []),
-        ]
-
-    def _by_ends(self) -> list[str]:
-        read = sorted(str(term.expr) for term in self.schedule.schedule.terms)
-        return [f"in a tile known by its least and greatest value: {', '.join(read)}"] if read else []
-
-    def _residues(self) -> list[str]:
-        if self.residues is None:
-            return []
-        modulus, (empty, partial, full) = self.residues
-        return [
-            f"token order: {modulus} residue classes, each a problem of its own on tokens {modulus} apart",
-            f"tiles of the classes: {empty} empty, {partial} partial, {full} full",
-        ]
-
-    def _orders(self) -> list[str]:
-        if not self.orders:
-            return []
-        taken = "the first is taken" if self.order is None else "beside the one asked for"
-        lines = [f"token orders of C++ kernels, {taken}: visited and full tiles, predicted time, attended pairs over pairs met"]
-        for each in self.orders[:MOST_ORDERS]:
-            name = "row-major" if each.boxes is None else f"boxes of {each.boxes}"
-            lines.append(f"  {name:32} {each.visited:8} {each.full:7}  {each.time:5.2f}  {each.useful:5.2f}")
-        return lines
-
-    def _cuts(self) -> list[str]:
-        if not self.cuts:
-            return []
-        lines = ["cuts of Triton kernels for sm_90, the first is taken: predicted time, useful pairs, visited and full tiles"]
-        shown = {each.cut.order: each for each in reversed(self.cuts)}  # the best configuration of each order
-        for each in sorted(shown.values(), key=self.cuts.index)[:MOST_ORDERS]:
-            lines.append(f"  {each.cut!s:64}  {each.time:5.2f}  {each.useful:5.2f}  {each.visited} {each.full}")
-        return lines
-
-    def _loops(self) -> list[str]:
-        found = self.schedule.schedule
-        lines = ["loops over key tiles j of query tile i"]
-        for kind, pieces in (("full", found.full_loops), ("partial", found.partial_loops)):
-            for piece in pieces:
-                step = f", step {piece.step}" if piece.step > 1 else ""
-                where = f" where {piece.where}" if str(piece.where) != "true" else ""
-                listed = f" through {piece.through.name}" if piece.through else ""
-                lines.append(f"  {kind:8} {_short(f'{piece.start} <= j < {piece.stop}{step}{listed}{where}')}")
-        return lines
-
-
-def _cost(counts: Counts) -> float:
-    """In full tiles."""
-    return max(1e-9, PARTIAL_COST * counts[1] + counts[2])
-
-
-def _counts(found: TileSchedule) -> Counts:
-    """Tiles of head 0 of batch item 0 by class."""
-    empty, partial, full = np.bincount(found.tiles().ravel(), minlength=len(Tile)).tolist()
-    return empty, partial, full
-
-
-def _of_residues(program: Program, launch: Launch, block: tuple[int, int]) -> tuple[int, Counts] | None:
-    from ...passes.derive import derive
-    from ...passes.residues import residues
-
-    found = residues(program, launch)
-    if found is None or not found.pay(launch.q_len, launch.k_len):
-        return None
-    total, tiles = np.zeros(len(Tile), np.int64), None
-    for row, key, parameters in found.classes(launch.q_len, launch.k_len, launch.offset):
-        rows, keys = (len(range(first, length, found.modulus)) for first, length in ((row, launch.q_len), (key, launch.k_len)))
-        inner = launch._replace(q_len=rows, k_len=keys, offset=0, parameters={**launch.parameters, **parameters})
-        if tiles is None or tiles.schedule.route != "symbolic":  # which serves every class
-            tiles = derive(found.program, *block, inner)
-        arrays = {**tiles.arrays, **term_arrays(tiles.schedule, inner)}
-        total += _counts(TileSchedule(tiles.schedule, inner, arrays))
-    empty, partial, full = total.tolist()
-    return found.modulus, (empty, partial, full)
-
-
-def _orders(program: Program, launch: Launch) -> tuple[Considered, ...]:
-    if program.space.rank < 2 or launch.q_len != launch.k_len:
-        return ()
-    from ...passes.box_order import considered
-    from ...passes.tile_shape import Problem
-
-    return considered(program, launch.integers, Problem(program.space.extents, 128, 4, 16))
-
-
-def _cuts(program: Program, launch: Launch) -> tuple[ConsideredCut, ...]:
-    if program.space.rank < 2 or launch.q_len != launch.k_len:
-        return ()
-    from ...passes.gpu_orders import considered
-    from ...passes.gpu_resources import Problem
-
-    return considered(program, launch.integers, Problem("sm_90", "bf16", (128, 128)))
-
-
-def _short(text: str) -> str:
-    """`text`, cut where nobody would read on."""
-    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ... ({len(text)} characters: print the schedule to see them)"
-
-
-def explain(
-    pattern: Pattern | None,
-    q_len: int,
-    kv_len: int | None = None,
-    *,
-    block: tuple[int, int] = (128, 64),
-    heads: int = 1,
-    batch: int = 1,
-    order: TokenOrder | None = None,
-) -> Explanation:
-    """How the tiles of a pattern are found: program, passes, loops, exact sparsity, predicted speed-up. Of head 0 of batch item 0.
-
-    The rest is as in `schedule`.
-    """
-    from ...passes.count import live_pairs
-
-    launch = _launch(pattern, (q_len, kv_len), (batch, heads))
-    found, trace = _derived(pattern, launch, block, order)
-    program = resolved(pattern, None)[0]
-    return Explanation(
-        program,
-        found,
-        tuple(trace.diffs()),
-        _counts(found),
-        live_pairs(program, launch),
-        None if order is not None else _of_residues(program, launch, block),
-        _orders(program, launch),
-        _cuts(program, launch),
-        order,
-    )
+def _require_positive(name: str, value: object) -> None:
+    if not is_count(value) or value == 0:
+        raise ValueError(f"`{name}` is {value!r}; a schedule has at least one tile\n  write a positive integer")
