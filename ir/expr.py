@@ -112,14 +112,18 @@ class Interned(type):
     def __call__(cls: type[E], *arguments: object) -> E:  # pyright: ignore[reportGeneralTypeIssues] (a metaclass: cls is the node class)
         if cls is Symbol and len(arguments) == 1:
             arguments = (*arguments, Kind.INT)  # the default, spelled out: Symbol("Lq") is Symbol("Lq", Kind.INT)
-        parts = tuple(part.hex() if isinstance(part, float) else part for part in arguments)  # -0.0 == 0.0, nan != nan
-        key = (cls, *parts, *(type(argument) for argument in arguments))  # types: hash(1) == hash(True) == hash(1.0)
+        key = (cls, *(_constant(arguments[0]) if cls is Const else arguments))
         node = Interned._nodes.get(key)
         if node is None:
             made: Expr = type.__call__(cls, *arguments)
             with Interned._adding:
                 node = Interned._nodes.setdefault(key, made)
         return cast(E, node)
+
+
+def _constant(value: object) -> tuple[object, ...]:
+    """What tells constants apart: 1 == True == 1.0, 0.0 == -0.0, and nan is not itself."""
+    return type(value), value.hex() if isinstance(value, float) else value
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, weakref_slot=True)
