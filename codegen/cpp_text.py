@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from ..ir.expr import TRUE, Const, Expr, K, Kind, Q, Select, Table, Var
-from ..ir.order import Boxes, Given
+from ..ir.order import Boxes, Given, Parts
 from ..ir.plan import Plan
 from ..ir.schedule import Piece
 from .environment import TEMPLATES
@@ -46,11 +46,11 @@ def tokens(plan: Plan, slots: Slots) -> str:
     return "\n".join(_tokens_of(*side, slots) for side in (("query", Q, rows), ("key", K, keys)))
 
 
-def _tokens_of(name: str, position: Var, order: Boxes | Given | None, slots: Slots) -> str:
+def _tokens_of(name: str, position: Var, order: Boxes | Parts | Given | None, slots: Slots) -> str:
     token = position if order is None else order.token(position)
     valid = TRUE if order is None else order.valid(position)
     body = printed(token if valid is TRUE else Select(valid, token, Const(-1)), slots, "int64_t").function_body()
-    count = str(order.positions) if isinstance(order, Boxes) else "tokens"
+    count = str(order.positions) if isinstance(order, Boxes | Parts) else "tokens"
     return (
         f"inline int64_t {name}_positions(const int64_t tokens) {{ return (void)tokens, {count}; }}\n"
         f"inline int64_t {name}_token(const int64_t {position.name}, const place &at) {{\n  (void)at;\n{body}\n}}"

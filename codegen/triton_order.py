@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..ir.expr import TRUE, Expr, I, J, K, Q, Var, substitute
-from ..ir.order import Boxes, Given
+from ..ir.order import Boxes, Given, Parts
 from ..ir.plan import Plan
 from .print_triton import Names, bind
 from .tile_digits import STEP, Tiled, split
@@ -26,7 +26,7 @@ class Side(NamedTuple):
 
     position: Expr
     edge: int
-    order: Boxes | Given | None
+    order: Boxes | Parts | Given | None
 
     @property
     def told(self) -> tuple[Expr, Expr]:

@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 from .digits import digits, multiple, quotient, total
-from .expr import TRUE, ZERO, Binary, Const, Expr, Lookup, Op, Table, conjunction
+from .expr import FALSE, TRUE, ZERO, Binary, Const, Expr, Lookup, Op, Select, Table, conjunction, disjunction
 
 
 class Residues(NamedTuple):
@@ -115,6 +115,124 @@ class Boxes(NamedTuple):
         return " x ".join(map(str, self.box)) + apart
 
 
+class Parts(NamedTuple):
+    """Positions count the tokens of one part of a sequence after the other, those of each part in boxes on its own grid.
+
+    Boxes of all parts have as many tokens, so that no tile holds tokens of two of them; what hangs over a grid is no token.
+
+    boxes: of the parts, in the order of the sequence. A part on a line is taken in runs, boxes of one axis.
+    """
+
+    boxes: tuple[Boxes, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Positions of one box."""
+        return self.boxes[0].tokens
+
+    @property
+    def positions(self) -> int:
+        """Of all boxes of all parts."""
+        return sum(each.positions for each in self.boxes)
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """Of the sequence, which is a line."""
+        return (sum(math.prod(each.extents) for each in self.boxes),)
+
+    @property
+    def fit(self) -> bool:
+        """Whether there are such boxes: parts on a line may be shorter than one."""
+        whole = (len(each.extents) == 1 == each.dilation[0] or each.fit for each in self.boxes)
+        return bool(self.boxes) and {each.tokens for each in self.boxes} == {self.tokens} and all(whole)
+
+    @property
+    def placed(self) -> tuple[Placed, ...]:
+        """The parts and where they are."""
+        found, token, position = list[Placed](), 0, 0
+        for at, each in enumerate(self.boxes, start=1):
+            found.append(Placed(each, token, position, at == len(self.boxes)))
+            token, position = token + math.prod(each.extents), position + each.positions
+        return tuple(found)
+
+    def valid(self, position: Expr) -> Expr:
+        """Whether a token has a position; TRUE where each of them has one."""
+        return conjunction(*(each.valid(position) for each in self.placed))
+
+    def coordinates(self, position: Expr) -> tuple[Expr, ...]:
+        """The token: a sequence is a line."""
+        return (self.token(position),)
+
+    def token(self, position: Expr) -> Expr:
+        """The token at a position that is valid."""
+        *before, last = self.placed
+        found = _moved(last, position)
+        for each in reversed(before):
+            found = Select(Binary(Op.LT, position, Const(each.stop)), _moved(each, position), found)
+        return found
+
+    def __str__(self) -> str:
+        return " beside ".join(map(str, self.boxes))
+
+
+def _moved(part: Placed, position: Expr) -> Expr:
+    return total(part.token(part.local(position)), Const(part.first) if part.first else ZERO)
+
+
+class Placed(NamedTuple):
+    """A part in boxes. first: its first token; start: its first position; last: no part comes after it."""
+
+    boxes: Boxes
+    first: int
+    start: int
+    last: bool
+
+    @property
+    def stop(self) -> int:
+        """After its last position."""
+        return self.start + self.boxes.positions
+
+    @property
+    def size(self) -> int:
+        """Tokens."""
+        return math.prod(self.boxes.extents)
+
+    @property
+    def is_line(self) -> bool:
+        """Whether positions here are the tokens, one after the other."""
+        return self.boxes.dilation == (1,)
+
+    def holds(self, position: Expr) -> Expr:
+        """Whether a position is here; the ends of the sequence are not asked for."""
+        after = Binary(Op.LE, Const(self.start), position) if self.start else TRUE
+        return after if self.last else conjunction(after, Binary(Op.LT, position, Const(self.stop)))
+
+    def local(self, position: Expr) -> Expr:
+        """A position here, counted from the first one."""
+        return Binary(Op.SUB, position, Const(self.start)) if self.start else position
+
+    def coordinates(self, local: Expr) -> tuple[Expr, ...]:
+        """Where on its grid the token is at a position counted from the first one here."""
+        return (local,) if self.is_line else self.boxes.coordinates(local)
+
+    def token(self, local: Expr) -> Expr:
+        """Which token of the part is there."""
+        return local if self.is_line else self.boxes.token(local)
+
+    def is_token(self, local: Expr) -> Expr:
+        """Whether one is there."""
+        if self.is_line:
+            return TRUE if self.size == self.boxes.positions else Binary(Op.LT, local, Const(self.size))
+        return self.boxes.valid(local)
+
+    def valid(self, position: Expr) -> Expr:
+        """Whether a position of the sequence is elsewhere, or that of a token."""
+        here = self.is_token(self.local(position))
+        before = Binary(Op.LT, position, Const(self.start)) if self.start else FALSE
+        after = FALSE if self.last else Binary(Op.LE, Const(self.stop), position)
+        return TRUE if here is TRUE else disjunction(before, after, here)
+
+
 class Given(NamedTuple):
     """Positions count the tokens of a permutation: a look-up says which token has a position.
 
@@ -150,8 +268,8 @@ class Given(NamedTuple):
 class Order(NamedTuple):
     """Of queries and of keys."""
 
-    rows: Boxes | Given
-    keys: Boxes | Given
+    rows: Boxes | Parts | Given
+    keys: Boxes | Parts | Given
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -159,5 +277,5 @@ class Order(NamedTuple):
         return tuple(dict.fromkeys(side.table for side in self if isinstance(side, Given)))
 
     def __str__(self) -> str:
-        kind = "boxes of " if isinstance(self.rows, Boxes) else ""
+        kind = "" if isinstance(self.rows, Given) else "boxes of "
         return f"{kind}{self.rows} queries" + (f" and {self.keys} keys" if self.keys != self.rows else " and keys")

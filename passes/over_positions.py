@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ir.expr import TRUE, Binary, Const, Expr, K, Q, conjunction
-from ..ir.order import Order
+from ..ir.expr import FALSE, K_LEN, Q_LEN, TRUE, Binary, Const, Expr, K, Q, S, Select, conjunction, disjunction, names, substitute
+from ..ir.order import Order, Parts
 from ..ir.program import Program, Space
+from .parts_of_sequence import on_tokens
 
 
 def boxed(program: Program, order: Order) -> Program:
@@ -14,6 +15,9 @@ def boxed(program: Program, order: Order) -> Program:
 
     Needs: a bound grid, the one of the order. Keeps: the attended pairs of tokens, and scores; what is no token neither sees nor is seen.
     """
+    rows, keys = order
+    if isinstance(rows, Parts) and isinstance(keys, Parts):
+        return _in_parts(program, rows, keys)
     flat = program.space.rank == 1  # a mask that does not look at coordinates may be in the order of a grid all the same
     coordinates: dict[Expr, Expr] = {
         place: at
@@ -23,6 +27,32 @@ def boxed(program: Program, order: Order) -> Program:
     over = replace(program.substituted(coordinates), space=Space())
     tables = dict.fromkeys((*program.tables, *order.tables))
     return replace(over, mask=conjunction(_tokens(order), over.mask), tables=tuple(tables))
+
+
+def _in_parts(program: Program, rows: Parts, keys: Parts) -> Program:
+    """By pairs of parts, so that coordinates on the grid of a part are those of its boxes."""
+    lengths: dict[Expr, Expr] = {Q_LEN: Const(rows.extents[0]), K_LEN: Const(keys.extents[0])}
+    flat = program.substituted(lengths)
+    seen: Expr = FALSE
+    for query in rows.placed:
+        met = [(key, on_tokens(flat.mask, query, key)) for key in keys.placed]
+        alike = len({part for _, part in met}) == 1
+        of_query = met[0][1] if alike else disjunction(*(conjunction(key.holds(K), part) for key, part in met))
+        seen = disjunction(seen, conjunction(query.holds(Q), of_query))
+    tokens = conjunction(rows.valid(Q), keys.valid(K))
+    return replace(flat, mask=conjunction(tokens, seen), score=_score_in_parts(flat.score, rows, keys), space=Space())
+
+
+def _score_in_parts(score: Expr, rows: Parts, keys: Parts) -> Expr:
+    """As little of a score as each pair of parts leaves of it, where that is one thing beside `s`: else tables would be read in each."""
+    if not {"q", "k"} & names(score):
+        return score
+    pairs = [(query, key, on_tokens(score, query, key)) for query in rows.placed for key in keys.placed]
+    changed = {part for _, _, part in pairs if part is not S}
+    if len(changed) > 1:
+        return substitute(score, {Q: rows.token(Q), K: keys.token(K)})
+    there = disjunction(*(conjunction(query.holds(Q), key.holds(K)) for query, key, part in pairs if part is not S))
+    return Select(there, changed.pop(), S) if changed else S
 
 
 def unboxed(program: Program, order: Order) -> Program:

@@ -30,14 +30,15 @@ def transposed_launch(launch: Launch) -> Launch:
     return launch._replace(q_len=launch.k_len, k_len=launch.q_len, ragged=ragged)
 
 
-def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch) -> Schedule:
+def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch | None) -> Schedule:
     """Which query tiles each key tile meets, for a prepared program that is not transposed yet.
 
-    block: edges of query and key tiles, as the forward schedule has them. launch: not transposed either.
+    block: edges of query and key tiles, as the forward schedule has them. launch: not transposed either; None as in `derive_prepared`.
     """
     from .derive import derive_prepared  # with it comes the set library, which a warm start does without
 
     mask = transposed(replace(prepared.program, mask=prepared.mask)).mask
     grid = None if prepared.grid is None else prepared.grid.transposed
     turned = replace(prepared, program=transposed(prepared.program), mask=mask, grid=grid)
-    return derive_prepared(turned, (block[1], block[0]), transposed_launch(launch), bind_lengths=False).schedule
+    inverse = None if launch is None else transposed_launch(launch)
+    return derive_prepared(turned, (block[1], block[0]), inverse, bind_lengths=False).schedule

@@ -196,9 +196,9 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
 
     backward = variant.family == "backward"
     if variant.order is not None:
-        from ..passes.by_axis import by_axis  # few patterns need it
+        from ..passes.by_parts import scheduled  # few patterns need it
 
-        found = by_axis(prepared, variant.program, variant.order, launch, backward=backward)
+        found = scheduled(prepared, variant.program, variant.order, launch, backward=backward)
         if found is not None:
             return replace(found, together=variant.together)
     if backward:

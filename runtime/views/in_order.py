@@ -6,18 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 from ...ir.advice import advice
-from ...ir.order import Boxes
+from ...ir.order import Given
 from ...ir.program import Program
-from ...passes.by_axis import by_axis
+from ...passes.by_parts import scheduled
 from ...passes.derive import Derivation, derive, derive_prepared
 from ...passes.launch import Launch
 from ...passes.prepare import prepare
 from ..choices.positions import over_positions
 from ..terms import term_arrays
+from .tile_schedule import TileSchedule
 
 if TYPE_CHECKING:
     from ..calls.token_order import TokenOrder
-    from .inspect import TileSchedule
 
 
 def derived(program: Program, launch: Launch, block: tuple[int, int], order: TokenOrder) -> TileSchedule:
@@ -26,8 +26,6 @@ def derived(program: Program, launch: Launch, block: tuple[int, int], order: Tok
     Raises:
         ValueError: the order is one of other tokens.
     """
-    from .inspect import TileSchedule  # which imports this where an order is asked for
-
     side, extents = order.order.rows, program.space.extents if program.space.rank > 1 else ()
     if {launch.q_len, launch.k_len} != {math.prod(order.extents)} or (extents and extents != order.extents):
         wrong = f"`order` is one of {order.extents} tokens, for {launch.q_len} queries and {launch.k_len} keys"
@@ -42,8 +40,8 @@ def derived(program: Program, launch: Launch, block: tuple[int, int], order: Tok
 def _by_axis(over: Program, launch: Launch, block: tuple[int, int], order: TokenOrder) -> Derivation | None:
     """Where tiles are boxes."""
     side = order.order.rows
-    if not isinstance(side, Boxes) or block != (side.tokens, side.tokens):
+    if isinstance(side, Given) or block != (side.tokens, side.tokens):
         return None
     prepared = prepare(over, launch, shifted=False)
-    found = by_axis(prepared, over, order.order, launch)
+    found = scheduled(prepared, over, order.order, launch)
     return Derivation(found) if found else derive_prepared(prepared, block, launch)

@@ -1,0 +1,160 @@
+"""Sequences by their parts: where a flat program says that one begins, the grids that tokens are on, and what is left of it on two parts.
+
+    q < 226 or 226 <= q and (k < 226 or 226 <= k and abs((q - 226) // 320 - (k - 226) // 320) <= 2 and ...)
+
+has a part of 226 tokens and one of rows of 320; between tokens of the first part and any others nothing of it is left but `true`.
+Calls read this, so it loads nothing but nouns.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+
+from ..ir.expr import (
+    FALSE,
+    TRUE,
+    Binary,
+    Const,
+    Expr,
+    K,
+    Kind,
+    Op,
+    Q,
+    Select,
+    Unary,
+    conjunction,
+    disjunction,
+    fold,
+    negated,
+    rebuilt,
+    walk,
+)
+from ..ir.order import Placed
+from ..ir.program import Program
+from ..ir.space import Space
+
+Extents = tuple[int, ...]
+MOST_PARTS = 8
+
+
+@functools.lru_cache(maxsize=1024)
+def parts_of(program: Program) -> tuple[Extents, ...] | None:
+    """The grid of each part of a sequence that queries and keys are both tokens of; None where there are not two parts, one with axes."""
+    if program.space.rank > 1 or len(program.space.extents) != 1:
+        return None
+    tokens = program.space.extents[0]
+    nodes = list(walk(program.mask))
+    cuts = sorted({0, tokens, *(cut for cut in _cuts(nodes) if 0 < cut < tokens)})
+    found = tuple(_grid(nodes, start, stop - start) for start, stop in pairwise(cuts))
+    return found if 2 <= len(found) <= MOST_PARTS and max(map(len, found)) > 1 else None
+
+
+def _cuts(nodes: Iterable[Expr]) -> Iterator[int]:
+    """Where comparisons of a position with a number change."""
+    for node in nodes:
+        match node:
+            case Binary(op=Op.LE | Op.LT as op, a=Const(value=int(number)), b=b) if b in (Q, K):
+                yield number + (op is Op.LT)
+            case Binary(op=Op.LE | Op.LT as op, a=a, b=Const(value=int(number))) if a in (Q, K):
+                yield number + (op is Op.LE)
+            case _:
+                pass
+
+
+def _grid(nodes: Iterable[Expr], start: int, size: int) -> Extents:
+    """The extents of a part, by what tokens counted from its start are divided by; its size alone where it is a line."""
+    places = {Q, K} if start == 0 else {Binary(Op.SUB, side, Const(start)) for side in (Q, K)}
+    places |= {Binary(Op.MIN, Binary(Op.MAX, place, Const(0)), Const(size - 1)) for place in places}
+    steps = {1}
+    for node in nodes:
+        match node:
+            case Binary(op=Op.FLOORDIV | Op.MOD, a=a, b=Const(value=int(by))) if a in places and by > 0:
+                steps.add(by)
+            case Binary(op=Op.MOD, a=Binary(op=Op.FLOORDIV, a=a, b=Const(value=int(step))), b=Const(value=int(by))) if (
+                a in places and by > 0
+            ):
+                steps.add(step * by)
+            case _:
+                pass
+    strides = sorted((step for step in steps if step < size), reverse=True)
+    if any(outer % inner for outer, inner in pairwise((size, *strides))):
+        return (size,)
+    return tuple(outer // inner for outer, inner in pairwise((size, *strides)))
+
+
+# -- of two parts -----------------------------------------------------------------------------------------------------
+
+
+def on_tokens(expr: Expr, query: Placed, key: Placed) -> Expr:
+    """What is left of an expression over tokens of a sequence for those of two parts, over the positions of both in the order."""
+    sides = ((Q, query), (K, key))
+    left = decided(expr, {side: range(part.first, part.first + part.size) for side, part in sides})
+    places: dict[Expr, Expr] = {}
+    for side, part in sides:
+        assert side is Q or side is K
+        token = Binary(Op.SUB, side, Const(part.first)) if part.first else side
+        local = part.local(side)
+        here = part.token(local)
+        places |= {side: Binary(Op.ADD, here, Const(part.first)) if part.first else here, token: here}
+        space = Space(len(part.boxes.extents), part.boxes.extents)
+        on_grid = space.places(side.name, token)
+        places |= dict(zip((on_grid[each] for each in space.coordinates(side.name)), part.coordinates(local), strict=True))
+    return fold(left, lambda node, parts: places.get(node) or rebuilt(node, parts))
+
+
+def on_positions(expr: Expr, query: Placed, key: Placed) -> Expr:
+    """What is left of an expression over positions of an order for those of two parts, `q` and `k` counted from the first in each."""
+    left = decided(expr, {Q: range(query.start, query.stop), K: range(key.start, key.stop)})
+    places: dict[Expr, Expr] = {query.local(Q): Q, key.local(K): K}
+    return fold(left, lambda node, parts: places.get(node) or rebuilt(node, parts))
+
+
+_Decided = tuple[Expr, range | None]
+
+
+def decided(expr: Expr, ranges: Mapping[Expr, range]) -> Expr:
+    """An expression without the comparisons of sums that are always, or never, true where variables are in `ranges`."""
+
+    def visit(node: Expr, parts: tuple[_Decided, ...]) -> _Decided:
+        whole, known = rebuilt(node, tuple(part for part, _ in parts)), [found for _, found in parts]
+        made = _folded(whole, known)
+        if made is not whole:
+            return made, next((found for part, found in parts if part is made), None)
+        return made, ranges.get(made) or _range(made, known)
+
+    return fold(expr, visit)[0]
+
+
+def _range(node: Expr, parts: list[range | None]) -> range | None:
+    """Values of a number, a variable, or a sum."""
+    match node, parts:
+        case Const(value=int(value)), _ if node.kind is Kind.INT:
+            return range(value, value + 1)
+        case Binary(op=Op.ADD), [range() as a, range() as b]:
+            return range(a[0] + b[0], a[-1] + b[-1] + 1)
+        case Binary(op=Op.SUB), [range() as a, range() as b]:
+            return range(a[0] - b[-1], a[-1] - b[0] + 1)
+        case _:
+            return None
+
+
+def _folded(node: Expr, parts: list[range | None]) -> Expr:
+    match node, parts:
+        case Binary(op=Op.LE | Op.LT as op), [range() as a, range() as b]:
+            below, above = (a[-1] <= b[0], a[0] > b[-1]) if op is Op.LE else (a[-1] < b[0], a[0] >= b[-1])
+            return TRUE if below else FALSE if above else node
+        case Binary(op=Op.MAX | Op.MIN as op, a=left, b=right), [range() as a, range() as b]:
+            first, second = (left, right) if op is Op.MIN else (right, left)
+            return first if a[-1] <= b[0] else second if b[-1] <= a[0] else node
+        case Binary(op=Op.AND, a=left, b=right), _:
+            return conjunction(left, right)
+        case Binary(op=Op.OR, a=left, b=right), _:
+            return disjunction(left, right)
+        case Unary(op=Op.NOT, a=Const() as inner), _:
+            return negated(inner)
+        case Select(condition=Const(value=value), a=left, b=right), _:
+            return left if value else right
+        case _:
+            return node
