@@ -14,7 +14,8 @@ from ...passes.launch import Launch
 from ..cache.stand_in import reason_of_stand_in
 from ..calls.merging import resolved
 from ..terms import term_arrays
-from .inspect import TileSchedule, derived, launch_of
+from .inspect import derived, launch_of
+from .tile_schedule import TileSchedule
 
 if TYPE_CHECKING:
     from ...passes.box_order import Considered

@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ...ir.given_grid import is_count
 from ...ir.pattern import Pattern
-from ...ir.schedule import Schedule
 from ...passes.launch import Launch
 from ..calls import materialise
 from ..calls.merging import resolved
 from ..terms import term_arrays
+from .tile_schedule import TileSchedule
 
 if TYPE_CHECKING:
     from ...passes.pipeline import Trace
     from ..calls.token_order import TokenOrder
-
-
-@dataclass(frozen=True)
-class TileSchedule:
-    """The schedule of a pattern at concrete lengths.
-
-    exact:       the classes are the definitions, not looser.
-    closed_form: no array whose size depends on a length is needed.
-    route:       `symbolic`, `axes`, `bound` or `refined`.
-    """
-
-    schedule: Schedule
-    launch: Launch
-    arrays: Mapping[str, np.ndarray]
-
-    @property
-    def exact(self) -> bool:
-        return self.schedule.exact
-
-    @property
-    def closed_form(self) -> bool:
-        return self.schedule.closed_form
-
-    @property
-    def route(self) -> str:
-        return self.schedule.route
-
-    def tiles(self, b: int = 0, h: int = 0) -> np.ndarray:
-        """uint8[q_tiles, k_tiles] of one (b, h): 0 empty, 1 partial, 2 full."""
-        from ...passes.tiles import tiles
-
-        return tiles(self.schedule, self.launch, self.arrays, b, h)
-
-    def __str__(self) -> str:
-        return str(self.schedule)
 
 
 def schedule(
