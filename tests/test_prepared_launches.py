@@ -45,6 +45,14 @@ def biased(s: Any, q: Any, k: Any, h: Any, *, slopes: Any, near: Any) -> Any:
 
 SLOPES, NEAR = torch.rand(4).requires_grad_(), torch.rand(20).requires_grad_()
 BIASED = biased(slopes=SLOPES, near=NEAR)
+
+
+@lacuna.pattern(rank=2)
+def rows_or_columns(q: Any, k: Any, h: Any) -> Any:
+    return lacuna.where(h % 2 == 0, abs(q[0] - k[0]) <= 1, abs(q[1] - k[1]) <= 1)
+
+
+COLUMNS = lacuna.orders.axes((5, 7), (1, 0))
 LENGTHS, OFFSETS = torch.tensor([30, 7], dtype=torch.int32), torch.tensor([3, 0], dtype=torch.int32)
 BOUNDS = torch.tensor([0, 11, 38])
 
@@ -75,6 +83,7 @@ CASES: dict[str, tuple[Callable[[], Tensors], Call]] = {
     "tables": (of(1, (4, 2), (38, 38)), on_triton(patterns.causal(), score=BIASED)),
     "residue classes": (of(1, (1, 1), (130, 130)), on_triton(patterns.dilated_window(9, 2))),
     "residue classes with tables": (of(1, (1, 1), (130, 130)), on_triton(patterns.dilated_window(9, 2), score=BIASED)),
+    "orders of heads": (of(1, (4, 2), (35, 35)), on_triton(rows_or_columns.on(5, 7), order=[None, COLUMNS] * 2)),
     "few rows": (of(2, (4, 2), (3, 300)), on_triton(patterns.causal(), kv_len=LENGTHS, q_offset="end")),
 }
 
@@ -150,7 +159,7 @@ def test_residue_classes_are_as_the_definition_has_them_when_prepared() -> None:
 
 
 @pytest.mark.parametrize("grad", [False, True], ids=["forward", "backward"])
-@pytest.mark.parametrize("name", ["plain", "packed", "residue classes"])
+@pytest.mark.parametrize("name", ["plain", "packed", "residue classes", "orders of heads"])
 def test_what_is_prepared_keeps_no_tensor_of_the_call_alive(name: str, grad: bool) -> None:
     make, _ = CASES[name]
     with claimed("sm_90", Recording()) as driver:

@@ -13,9 +13,10 @@ from .call import check_dense_layout
 from .description import described, traced_description
 from .dispatch import below_autograd, goes_past_torch, in_forward_mode, transformed
 from .keywords import unknown
+from .orders_of_heads import OrderGiven, OrdersOfHeads, asked
 from .ragged import Given, boundaries, lengths_given, longest, number_or_tensor
 from .request import check_dense, check_scale
-from .token_order import TokenOrder, check_order
+from .token_order import TokenOrder
 
 if TYPE_CHECKING:
     from ...ir.pattern import Pattern
@@ -35,7 +36,7 @@ def attention(
     kv_len: int | Tensor | None = None,
     layout: str = "bhld",
     return_lse: bool = False,
-    order: TokenOrder | None = None,
+    order: OrderGiven = None,
     backend: str | None = None,
     **others: object,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -53,7 +54,8 @@ def attention(
         kv_len:   keys that count, likewise.
         layout:   "bhld", or "blhd" for [B, L, H, D] tensors; of the output too.
         return_lse: return the log-sum-exp as well, float32 (float64 for float64) [B, Hq, Lq].
-        order:    of the tokens in tiles, from `lacuna.orders`; None chooses. It changes how long the call takes, not what it gives.
+        order:    of the tokens in tiles, from `lacuna.orders`; None chooses. A sequence has one for each query head, a mapping one for
+                  some heads. It changes how long the call takes, not what it gives.
         backend:  "cpp", "eager" or "triton"; None chooses.
 
     Returns:
@@ -66,9 +68,15 @@ def attention(
     if others:
         raise unknown(others)
     check_dense_layout(layout)
-    check_order(order)
-    out, lse = _call((query, key, value), (pattern, score), lengths_given(q_offset, q_len, kv_len), (scale, layout, backend), order)
+    wanted = None if order is None else asked(order, _heads(query, layout))
+    out, lse = _call((query, key, value), (pattern, score), lengths_given(q_offset, q_len, kv_len), (scale, layout, backend), wanted)
     return (out, lse) if return_lse else out
+
+
+def _heads(query: Tensor, layout: str) -> int | None:
+    """Of a query; None where it is none, which is said later."""
+    check_dense("query", query)
+    return query.shape[layout.index("h")] if query.dim() == len(layout) else None
 
 
 def varlen_attention(
@@ -118,7 +126,7 @@ def _call(
     meaning: tuple[Pattern | None, Score | None],
     spans: Given,
     options: tuple[float | None, str, str | None],
-    order: TokenOrder | None = None,
+    order: TokenOrder | OrdersOfHeads | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The operator on a call whose tensors and numbers are of the right types."""
     query, key, value = qkv

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ...ir.expr import B, Binary, Const, Op, names
-from ...ir.order_text import parted, show_order
+from ...ir.order_text import order_text
 from .call import Call
 from .description import program_of
 
@@ -95,9 +95,8 @@ def _within(text: str, batch: int) -> str:
     program = program_of(text)
     if "b" not in names(program.mask) | names(program.score):
         return text
-    order = parted(text)[1]
     inner = program.substituted({B: Binary(Op.MOD, B, Const(int(batch)))})
-    return str(replace(inner, name=f"{program.name}_batched"[:60])) + (show_order(order) if order else "")
+    return str(replace(inner, name=f"{program.name}_batched"[:60])) + order_text(text)
 
 
 def _one_by_one(

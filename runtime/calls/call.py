@@ -27,8 +27,8 @@ class Call(NamedTuple):
     """The arguments of the operator `lacuna::attention`, in its order.
 
     query, key, value: in the layout of the call; packed sequences are [total, heads, D].
-    tables, integers, reals, program: as `Description` has them; the text of an order may come after that of the program, and its table
-             after the others.
+    tables, integers, reals, program: as `Description` has them; the text of an order, or of one for each head, may come after that of
+             the program, and their tables after the others.
     spans:  empty, or integer tensors or None: q_len, kv_len, q_offset, cu_seqlens_q, cu_seqlens_k.
     q_len, kv_len: numbers that go for all batch items, or None. Packed sequences: how many tokens none has more of, or None.
     q_offset: a number; None is "end", unless `spans` has a tensor.

@@ -18,7 +18,7 @@ from ...ir.advice import advice
 from ...ir.binding import UNBOUND, Argument
 from ...ir.combine import names_beside
 from ...ir.expr import Kind, Lookup, names, walk
-from ...ir.order_text import TOKENS, parted
+from ...ir.order_text import parted, tokens_table
 from ...ir.parse import parse_program
 from ...ir.pattern import Pattern
 from ...ir.program import Program, Space
@@ -114,7 +114,7 @@ def bindings_of(program: Program, tables: Sequence[Tensor], integers: Sequence[i
     """
     whole, real = iter(integers), iter(reals)
     bindings: dict[str, object] = {symbol.name: next(real if symbol.kind is Kind.FLOAT else whole) for symbol in program.parameters}
-    declared = program.tables if len(tables) == len(program.tables) else (*program.tables, TOKENS)  # of an order
+    declared = (*program.tables, *map(tokens_table, range(len(tables) - len(program.tables))))  # of orders
     for table, tensor in zip(declared, tables, strict=True):
         if not table.monotone and (DTYPES[table.dtype] is not tensor.dtype or tensor.dim() != table.rank):
             raise TypeError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...ir.advice import advice
+from ...ir.head_orders import HeadOrders
 from ...ir.order import Order
 from ...ir.program import Program
 
@@ -59,7 +60,7 @@ class Request(NamedTuple):
     left:     names in `ragged` of the caller's own tensors on a GPU, which the host has not looked at.
     order:    in which tiles take the tokens of the program's grid, where that is not their order in memory.
     grid:     the program over tokens, where `program` is over the positions of an order.
-    asked:    the order that the caller wants kernels to take, of the tokens of `program`; None leaves it to them.
+    asked:    the order that the caller wants kernels to take, of the tokens of `program`, or one for each head; None leaves it to them.
     """
 
     query: Tensor
@@ -79,7 +80,7 @@ class Request(NamedTuple):
     left: frozenset[str] = frozenset()
     order: Order | None = None
     grid: Program | None = None
-    asked: Order | None = None
+    asked: Order | HeadOrders | None = None
 
     @property
     def row_positions(self) -> int:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
-
-import torch
-from torch import Tensor
 
 from ...ir.expr import Binary, Op, walk
 from ...ir.program import Program
@@ -19,7 +15,6 @@ from .request import Request
 
 if TYPE_CHECKING:
     from ...passes.residues import Residues
-    from .gradients import Saved
 
 
 class ResidueClass(NamedTuple):
@@ -28,30 +23,6 @@ class ResidueClass(NamedTuple):
     request: Request
     rows: slice
     keys: slice
-
-    def of_rows(self, tensor: Tensor) -> Tensor:
-        """The rows of this class of a tensor [batch, heads, queries, ...]."""
-        return tensor[:, :, self.rows]
-
-    def of_keys(self, tensor: Tensor) -> Tensor:
-        """The keys of this class of a tensor [batch, heads, keys, ...]."""
-        return tensor[:, :, self.keys]
-
-    def saved(self, of_all: Saved) -> Saved:
-        """What the backward pass of this class reads; the log-sum-exp is contiguous, because kernels lay out sums of their own like it."""
-        grad_lse = None if of_all.grad_lse is None else self.of_rows(of_all.grad_lse)
-        return replace(
-            of_all,
-            out=self.of_rows(of_all.out),
-            lse=self.of_rows(of_all.lse).contiguous(),
-            grad_out=self.of_rows(of_all.grad_out),
-            grad_lse=grad_lse,
-        )
-
-
-def total(parts: Sequence[Tensor]) -> Tensor:
-    """The sum of one tensor per class, in their order and in float64, in the dtype that they have."""
-    return torch.stack([part.double() for part in parts]).sum(0).to(parts[0].dtype)
 
 
 def residue_classes(request: Request) -> tuple[ResidueClass, ...]:

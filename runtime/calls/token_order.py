@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...ir.advice import advice
+from ...ir.head_orders import HeadOrders
 from ...ir.order import Boxes, Given, Order
 from ...ir.order_text import TOKENS, show_order
 
@@ -74,23 +75,32 @@ class TokenOrder:
         return f"{self.name} of {_grid(self.extents)} tokens{saved}"
 
 
-def check_order(order: object) -> None:
-    """Raise unless it is one of `lacuna.orders`, or None."""
+def check_order(order: object, name: str = "order") -> None:
+    """Raise TypeError unless it is one of `lacuna.orders`, or None. name: what the message calls it."""
     if order is not None and not isinstance(order, TokenOrder):
         hint = "`lacuna.orders.permutation(tensor)`" if isinstance(order, Tensor) else "one of `lacuna.orders`, or nothing"
-        raise TypeError(advice(f"`order` is a {type(order).__name__}", hint))
+        raise TypeError(advice(f"`{name}` is a {type(order).__name__}", hint))
 
 
 def check_fits(request: Request) -> None:
-    """Raise unless the order that a request asks for is one of its tokens, all of which it attends with.
+    """Raise unless the orders that a request asks for are ones of its tokens, all of which it attends with.
 
     Raises:
-        ValueError: a table is no permutation; tokens of the call are others than those of the order, or not all of them count.
+        ValueError: a table is no permutation; tokens of the call are others than those of an order, or not all of them count; there are
+                    more or fewer orders than query heads.
     """
-    order, space = request.asked, request.program.space
+    asked = request.asked
+    if isinstance(asked, HeadOrders) and len(asked.of_head) != request.heads:
+        wrong = f"`order` has {len(asked.of_head)} orders, and the query has {request.heads} heads"
+        raise ValueError(advice(wrong, "one order for each query head, None where kernels may choose"))
+    for order in asked.orders if isinstance(asked, HeadOrders) else (asked,):
+        if order is not None:
+            _check_fits(request, order)
+
+
+def _check_fits(request: Request, order: Order) -> None:
+    space, side = request.program.space, order.rows
     extents = space.extents if space.rank > 1 else ()  # flat positions may be in the order of a grid
-    assert order is not None
-    side = order.rows
     if not request.fills_tensors or request.offset or request.q_len != request.k_len:
         wrong = "`order` is for calls whose queries and keys are the same tokens, all of them"
         raise ValueError(advice(wrong, "the call without `order`, or without lengths and offset"))
@@ -112,6 +122,10 @@ def check_permutation(tokens: object, name: str) -> None:
         raise TypeError(advice(f"`{name}` is {found}, no permutation", "an int32 or int64 tensor [tokens]: the token at each position"))
     if tokens.dtype not in (torch.int32, torch.int64):
         raise TypeError(advice(f"`{name}` is of {tokens.dtype}", f"`{name}.int()`, the token at each position"))
+    if tokens.is_meta or not len(tokens):
+        raise ValueError(
+            advice(f"`{name}` holds no tokens: it is {'on the meta device' if tokens.is_meta else 'empty'}", "the token at each position")
+        )
     if not torch.equal(tokens.sort().values, torch.arange(len(tokens), dtype=tokens.dtype, device=tokens.device)):
         raise ValueError(
             advice(

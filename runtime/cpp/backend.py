@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from ..calls.parts import parts
 from ..calls.request import Request
-from ..calls.residue_classes import residue_classes
 from ..choices.orders import ordered
 from ..kernels import Variant
 from ..launches import values_of
@@ -71,7 +71,7 @@ class Launch(NamedTuple):
 
 
 class Launches(NamedTuple):
-    """One launch for each residue class of a request."""
+    """One launch for each part of a request."""
 
     each: tuple[Launch, ...]
 
@@ -87,7 +87,7 @@ def _launches(request: Request, outputs: tuple[Tensor, Tensor]) -> Launch | Laun
         return None
     whole = _addresses(request, outputs)
     found: list[Launch] = []
-    for each in residue_classes(request):
+    for each in parts(request):
         part = (each.of_rows(outputs[0]), each.of_rows(outputs[1]))
         inner = ordered(each.request)
         launch = launch_of(inner, variant_of(inner, target_here()), part)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ...codegen.cpp_targets import VECTOR_BYTES
 from ..calls.gradients import Gradients, Saved
+from ..calls.parts import Part, parts, places, total
 from ..calls.request import Request
-from ..calls.residue_classes import ResidueClass, residue_classes, total
 from ..choices.orders import ordered
 from ..choices.shapes import Block, chosen
 from ..launches import values_of
@@ -31,13 +31,13 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str], block: 
     """Gradients of query, key, value and of `tables`. block: edges of query and key tiles; None is the chosen shape."""
     wanted = {name: cast(Tensor, request.bindings[name]) for name in sorted(tables)}
     nothing = request.query.numel() == 0 or request.key.numel() == 0 or request.value.numel() == 0 or request.batch == 0
-    blank = request.fills_tensors and not nothing  # kernels that reach every row and key clear the sums themselves
-    room = _Room.of(request, torch.empty if blank else torch.zeros)
+    found = () if nothing else parts(request)
+    blank = request.fills_tensors and not nothing and places(found) == 1  # kernels that reach every row and key clear the sums themselves
+    room = _Room.of(request, blank=blank)
     if nothing:
         return room.gradients(request, {name: torch.zeros_like(table) for name, table in wanted.items()})
-    classes = residue_classes(request)
-    parts = [_sum_into(room.of_class(each), each.request, each.saved(saved), wanted, block) for each in classes]
-    return room.gradients(request, {name: total([part[name] for part in parts]).to(table.dtype) for name, table in wanted.items()})
+    sums = [_sum_into(room.of_part(each), each.request, each.saved(saved), wanted, block) for each in found]
+    return room.gradients(request, {name: total([each[name] for each in sums]).to(table.dtype) for name, table in wanted.items()})
 
 
 def _sum_into(room: _Room, request: Request, saved: Saved, wanted: Mapping[str, Tensor], block: Block | None) -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ def _sum_into(room: _Room, request: Request, saved: Saved, wanted: Mapping[str, 
         sums.slots,
         groups,
         progress.ctypes.data,
-        int(request.fills_tensors),
+        int(room.blank),
     )
     loaded(values.kernel)(arguments)
     del kept
@@ -79,18 +79,24 @@ def _sum_into(room: _Room, request: Request, saved: Saved, wanted: Mapping[str, 
 
 @dataclass(frozen=True)
 class _Room:
-    """Sums of reals, [batch or 1, heads, tokens, D in whole vectors], for the three tensors of a request."""
+    """Sums of reals, [batch or 1, heads, tokens, D in whole vectors], for the three tensors of a request.
+
+    blank: nothing has been written there, and kernels reach every row and key once.
+    """
 
     query: Tensor
     key: Tensor
     value: Tensor
+    blank: bool
 
     @staticmethod
-    def of(request: Request, make: Callable[..., Tensor]) -> _Room:
-        return _Room(*(_sums(tensor, request.lse_dtype, make) for tensor in (request.query, request.key, request.value)))
+    def of(request: Request, *, blank: bool) -> _Room:
+        make = torch.empty if blank else torch.zeros
+        query, key, value = (_sums(tensor, request.lse_dtype, make) for tensor in (request.query, request.key, request.value))
+        return _Room(query, key, value, blank)
 
-    def of_class(self, part: ResidueClass) -> _Room:
-        return _Room(part.of_rows(self.query), part.of_keys(self.key), part.of_keys(self.value))
+    def of_part(self, part: Part) -> _Room:
+        return _Room(part.of_rows(self.query), part.of_keys(self.key), part.of_keys(self.value), self.blank)
 
     def gradients(self, request: Request, tables: Mapping[str, Tensor]) -> Gradients:
         """The sums as gradients, in the dtype of the request and without what was padded."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..calls.gradients import Gradients, Saved
+from ..calls.parts import parts
 from ..calls.request import Request
-from ..calls.residue_classes import residue_classes
 from ..gpu.devices import Gpu, gpu_of
 from ..kernels import Kernel
 from . import backward as triton_backward
@@ -23,7 +23,7 @@ from .launch import SPANS, call_of, loaded, served, sources_of_lengths, target_o
 from .on_gpu import GpuKernel, Ready
 
 if TYPE_CHECKING:
-    from .backward import Room
+    from .key_gradients import Room
     from .prepared_backward import PreparedBackward
 
 __all__ = ["run", "run_backward", "toolchain"]
@@ -34,7 +34,7 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
     out, lse = request.new_outputs()
     if nothing_to_do(request):
         return out.zero_(), lse.fill_(-torch.inf)
-    for each in residue_classes(request):
+    for each in parts(request):
         _run(each.request, (each.of_rows(out), each.of_rows(lse)))
     return out, lse
 
@@ -131,8 +131,8 @@ def prepare(request: Request) -> Prepared | Each | None:
         return None
     outputs = request.new_outputs()
     whole = (request.query, request.key, request.value, *outputs)
-    parts = tuple(_prepared(each.request, (each.of_rows(outputs[0]), each.of_rows(outputs[1])), whole) for each in residue_classes(request))
-    return parts[0] if len(parts) == 1 else Each(parts)
+    found = tuple(_prepared(each.request, (each.of_rows(outputs[0]), each.of_rows(outputs[1])), whole) for each in parts(request))
+    return found[0] if len(found) == 1 else Each(found)
 
 
 def prepare_backward(request: Request, saved: Saved, room: Room, tables: Sequence[str]) -> PreparedBackward | None:

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ...codegen.triton_arguments import KEYS, PAIRS, ROWS, TILES
 from ..calls.gradients import Gradients, Saved
+from ..calls.parts import Part, parts, places
 from ..calls.request import NAMES, Request
-from ..calls.residue_classes import residue_classes
 from ..choices.cuts import cut
 from ..kernels import Variant
 from .call import Call, shared_arguments, turns, turns_of_queries
 from .kernel import Kernel, Start, start, strides_by_axis, strides_in_units
+from .key_gradients import Room, at_place, with_places, without_places
 from .launch import call_of, loaded, target_of, values_for
 
 MOST_PAIR_BYTES = 2**28
@@ -33,12 +34,20 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Grad
         for each in room:
             each.zero_()
     else:
-        for work in works(request, saved, room, totals):
-            for step in steps(work):
-                start(step.kernel, step.what, request.query.device)
-                step.slots.add_to(totals)
+        found = parts(request)
+        room = _filled(request, saved, (found, with_places(room, places(found))), totals)
         clear(unseen_keys(request, room))
     return Gradients(*room, {name: summed(_table(request, name), total) for name, total in totals.items()})
+
+
+def _filled(request: Request, saved: Saved, given: tuple[Sequence[Part], Room], totals: Mapping[str, Tensor]) -> Room:
+    """Gradients of query, key and value; those of tables are added to `totals`. given: parts, and room that has their places."""
+    found, room = given
+    for work in works(found, saved, room, totals):
+        for step in steps(work):
+            start(step.kernel, step.what, request.query.device)
+            step.slots.add_to(totals)
+    return without_places(room, (request.key, request.value))
 
 
 def nothing_to_do(request: Request) -> bool:
@@ -68,17 +77,13 @@ def summed(table: Tensor, total: Tensor) -> Tensor:
     return total.view(table.shape).to(table.dtype)
 
 
-Room = tuple[Tensor, Tensor, Tensor]
-"""For gradients of query, key and value: shapes and dtypes of the request's tensors."""
-
-
 @dataclass(frozen=True)
 class Work:
-    """A residue class of a request, what its forward pass left, and room for its gradients.
+    """A part of a request, what its forward pass left, and room for its gradients.
 
     lse, delta, grad_lse: f32 (f64 for f64), contiguous, all of one shape.
     query, key, value: gradients, in the dtype of the request.   totals: f64[entries] of each table that is wanted.
-    rows: which rows of the whole request these are.
+    part: says which rows of the whole request these are.
     """
 
     request: Request
@@ -90,12 +95,7 @@ class Work:
     key: Tensor
     value: Tensor
     totals: Mapping[str, Tensor]
-    rows: slice
-
-    @property
-    def is_all(self) -> bool:
-        """Whether there is no other class."""
-        return self.rows == slice(None)
+    part: Part
 
     def launch_of(self, family: str) -> tuple[Kernel, Call]:
         request, variant = _served(self.request, family, tuple(self.totals))
@@ -104,14 +104,14 @@ class Work:
         return loaded(values.kernel), call
 
 
-def works(request: Request, saved: Saved, room: Room, totals: Mapping[str, Tensor]) -> Iterator[Work]:
-    """One for each residue class; together they fill `room`."""
+def works(found: Sequence[Part], saved: Saved, room: Room, totals: Mapping[str, Tensor]) -> Iterator[Work]:
+    """One for each part; together they fill `room`."""
     query, key, value = room
-    for each in residue_classes(request):
+    for each in found:
         mine = each.saved(saved)
         lse, grad_lse = mine.lse.contiguous(), None if mine.grad_lse is None else mine.grad_lse.contiguous()
-        parts = each.of_rows(query), each.of_keys(key), each.of_keys(value)
-        yield Work(each.request, mine, lse, torch.empty_like(lse), grad_lse, *parts, totals, each.rows)
+        at_query, at_key, at_value = each.of_rows(query), *(each.of_keys(at_place(whole, query, each.place)) for whole in (key, value))
+        yield Work(each.request, mine, lse, torch.empty_like(lse), grad_lse, at_query, at_key, at_value, totals, each)
 
 
 def _table(request: Request, name: str) -> Tensor:
@@ -137,7 +137,7 @@ class Step(NamedTuple):
 
 
 def steps(work: Work) -> Iterator[Step]:
-    """What is started for a residue class, in this order."""
+    """What is started for a part, in this order."""
     yield from _of_queries(work)
     yield _of_keys(work)
 

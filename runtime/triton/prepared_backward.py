@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from ..calls.gradients import Saved
+from ..calls.parts import parts, places
 from ..calls.request import Request
 from ..gpu.devices import Gpu, gpu_of
-from .backward import Room, Step, Work, add, clear, nothing_to_do, steps, summed, unseen_keys, works, zeros_of
+from .backward import Step, Work, add, clear, nothing_to_do, steps, summed, unseen_keys, works, zeros_of
+from .key_gradients import Room, with_places, without_places
 from .launch import SPANS, sources_of_lengths
 from .on_gpu import GpuKernel, Ready, Sources
 
@@ -45,21 +47,23 @@ class Stage(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The launches of one residue class. rows: which of all rows are its own; None where all are."""
+    """The launches of one part of a request. rows: index of its own among all; None where all are."""
 
     stages: tuple[Stage, ...]
-    rows: slice | None
+    rows: tuple[slice, ...] | None
 
 
 class PreparedBackward(NamedTuple):
     """Everything that a backward pass starts, but for addresses and the stream.
 
     unseen: axis of keys in the layout of the call, and the first one that no kernel reaches; None where there are none.
+    places: of keys, so that no two parts write the same gradient.
     """
 
     gpu: Gpu
     parts: tuple[Part, ...]
     unseen: tuple[int, int] | None
+    places: int
 
     def __call__(self, tensors: Sequence[Tensor | None], tables: Sequence[Tensor] = ()) -> list[Tensor]:
         """Gradients of query, key, value and of `tables`, in the layout of the call.
@@ -68,7 +72,7 @@ class PreparedBackward(NamedTuple):
                  q_offset. All is as it was but where it lies.
         """
         query, key, value = cast("Sequence[Tensor]", tensors[:3])
-        room = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        room = with_places((torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)), self.places)
         totals = [zeros_of(table) for table in tables]
         gpu = self.gpu
         if gpu.driver.current() == gpu.index:
@@ -76,6 +80,7 @@ class PreparedBackward(NamedTuple):
         else:
             with torch.cuda.device(gpu.index):
                 self._start(tensors, room, totals)
+        room = without_places(room, (key, value))
         if self.unseen is not None:
             axis, first = self.unseen
             clear([each.narrow(axis, first, each.shape[axis] - first) for each in room[1:]])
@@ -87,8 +92,8 @@ class PreparedBackward(NamedTuple):
             *given, lse, rise, grad_lse = tensors[: len(GIVEN)]
             assert lse is not None
             if rows is not None:
-                lse = lse[:, :, rows].contiguous()
-                grad_lse = None if grad_lse is None else grad_lse[:, :, rows].contiguous()
+                lse = lse[rows].contiguous()
+                grad_lse = None if grad_lse is None else grad_lse[rows].contiguous()
             delta = torch.empty_like(lse)
             every = (*given, lse, rise, grad_lse, *room, delta, *tensors[len(GIVEN) :])
             addresses = [0 if each is None else each.data_ptr() for each in every]
@@ -105,19 +110,21 @@ def prepared_backward(request: Request, saved: Saved, room: Room, tables: Sequen
     gpu = gpu_of(request.query.device)
     if gpu is None or nothing_to_do(request):
         return None
-    whole = (request.query, request.key, request.value, saved.out, saved.lse, saved.grad_out, saved.grad_lse, *room)
+    found = parts(request)
+    placed = with_places(room, places(found))
+    whole = (request.query, request.key, request.value, saved.out, saved.lse, saved.grad_out, saved.grad_lse, *placed)
     totals = {name: zeros_of(cast(Tensor, request.bindings[name])) for name in tables}
-    parts: list[Part] = []
-    for work in works(request, saved, room, totals):
+    made: list[Part] = []
+    for work in works(found, saved, placed, totals):
         sources = _sources(work, whole)
         stages = tuple(_stage(step, gpu, sources, tables) for step in steps(work) if step.what.programs)
-        parts.append(Part(stages, None if work.is_all else work.rows))
+        made.append(Part(stages, None if work.part.is_all else work.part.own_rows))
     unseen = (1 if request.layout == "blhd" else 2, request.k_len) if unseen_keys(request, room) else None
-    return PreparedBackward(gpu, tuple(parts), unseen)
+    return PreparedBackward(gpu, tuple(made), unseen, places(found))
 
 
 def _sources(work: Work, whole: Sequence[Tensor | None]) -> Sources:
-    """What every launch of a residue class takes. whole: tensors of all classes; those with a number for each row are each class's own."""
+    """What every launch of a part takes. whole: tensors of all parts; those with a number for each row are each part's own."""
     own = {"lse": work.lse, "grad_lse": work.grad_lse, "delta": work.delta}
     found: dict[str, tuple[int, Tensor]] = {}
     for number, (name, tensor) in enumerate(zip((*GIVEN, *MADE), (*whole, None), strict=True)):

@@ -1,0 +1,71 @@
+"""Orders of tokens per query head, and the views of heads that share one.
+
+A kernel takes the tokens of all its heads in one order, so heads that share an order become a launch of their own on a slice of the
+heads: a strided view, nothing copied. Query heads that share a key head may be in different launches.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+from .order import Order
+
+
+class HeadOrders(NamedTuple):
+    """An order for each query head.
+
+    of_head: which of `orders` a head has.   orders: each once; None leaves it to kernels.
+    """
+
+    of_head: tuple[int, ...]
+    orders: tuple[Order | None, ...]
+
+
+class HeadView(NamedTuple):
+    """Heads that one launch takes: query head `n` of the slice has key head `n // group` of the other.
+
+    order: which one, of `HeadOrders.orders`.
+    place: how many views before this one have a key head of it; sums over keys of equal places never meet.
+    """
+
+    order: int
+    heads: range
+    kv_heads: range
+    place: int = 0
+
+
+@functools.lru_cache(maxsize=256)
+def head_views(of_head: tuple[int, ...], kv_heads: int) -> tuple[HeadView, ...]:
+    """Views that hold every query head once, in a fixed order; as few as taking the longest from the first head on finds.
+
+    of_head: which order each query head has.   kv_heads: divides the number of query heads.
+    """
+    group = len(of_head) // kv_heads
+    found: list[HeadView] = []
+    for order in sorted(set(of_head)):
+        left = [head for head, own in enumerate(of_head) if own == order]
+        while left:
+            view = next(view for count in range(len(left), 0, -1) if (view := _view(order, left[:count], group)) is not None)
+            before = {other.place for other in found if set(other.kv_heads) & set(view.kv_heads)}
+            found.append(view._replace(place=next(place for place in range(len(found) + 1) if place not in before)))
+            left = left[len(view.heads) :]
+    return tuple(found)
+
+
+def _view(order: int, heads: list[int], group: int) -> HeadView | None:
+    """These heads as one view; None where they or their key heads are not evenly apart, or share them unevenly."""
+    own = _evenly([*heads])
+    shared = _evenly(list(dict.fromkeys(head // group for head in heads)))
+    if own is None or shared is None or len(own) % len(shared):
+        return None
+    together = len(own) // len(shared)
+    alike = all(head // group == shared[place // together] for place, head in enumerate(own))
+    return HeadView(order, own, shared) if alike else None
+
+
+def _evenly(numbers: list[int]) -> range | None:
+    """Rising numbers as a range, where they are one."""
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    found = range(numbers[0], numbers[-1] + 1, step)
+    return found if list(found) == numbers else None

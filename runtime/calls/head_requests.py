@@ -1,0 +1,58 @@
+"""A call whose query heads have orders of their own, as one request for each view of heads that share one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...ir.head_orders import HeadOrders, HeadView, head_views
+from ...ir.order import Given, Order
+from ...ir.order_text import TOKENS
+from ...passes.launch import Launch
+from ...passes.of_heads import of_heads, read_by_conditions
+from ..gpu.device_numbers import numbers_of
+from . import materialise
+from .request import Request
+
+
+def head_requests(request: Request, asked: HeadOrders) -> Iterator[tuple[HeadView, Request]]:
+    """Requests over views of the tensors. Every table of tokens has one name in them, so that one kernel serves them all."""
+    launch = _launch(request)
+    for view in head_views(asked.of_head, request.kv_heads):
+        program, moved = of_heads(request.program, view.heads, launch)
+        order = asked.orders[view.order]
+        heads, kv_heads = (slice(each.start, each.stop, each.step) for each in (view.heads, view.kv_heads))
+        yield (
+            view,
+            request._replace(
+                query=request.query[:, heads],
+                key=request.key[:, kv_heads],
+                value=request.value[:, kv_heads],
+                program=program,
+                bindings={**request.bindings, **moved, **_tokens(request, order)},
+                asked=_alike(order),
+            ),
+        )
+
+
+def _tokens(request: Request, order: Order | None) -> dict[str, object]:
+    """The table of a view's order under the name that kernels know it by."""
+    if order is None or not isinstance(order.rows, Given):
+        return {}
+    return {TOKENS.name: request.bindings[order.rows.table.name]}
+
+
+def _alike(order: Order | None) -> Order | None:
+    if order is None or not isinstance(order.rows, Given):
+        return order
+    side = order.rows._replace(table=TOKENS)
+    return Order(side, side)
+
+
+def _launch(request: Request) -> Launch:
+    """What conditions on heads read."""
+    program, bindings = request.program, request.bindings
+    tables = {
+        table.name: numbers_of(table.name, materialise.entries(table, materialise.bound(bindings, table.name), request.heads))
+        for table in read_by_conditions(program)
+    }
+    return Launch(request.q_len, request.k_len, heads=request.heads, parameters=materialise.parameters(program, bindings), tables=tables)

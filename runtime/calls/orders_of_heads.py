@@ -1,0 +1,78 @@
+"""Orders that a caller asks for, one for each query head: what `order=` takes beside a single one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor
+
+from ...ir.advice import advice
+from ...ir.order_text import ANY, START
+from .token_order import TokenOrder, check_order
+
+HeadKey = int | Iterable[int]
+OrderGiven = TokenOrder | Sequence[TokenOrder | None] | Mapping[HeadKey, TokenOrder | None] | None
+"""One order for all query heads, one for each, or those of some heads; None leaves it to kernels."""
+
+
+@dataclass(frozen=True, eq=False)
+class OrdersOfHeads:
+    """What a call carries.
+
+    orders: of each query head; None leaves it to kernels.
+    text:   after that of the program.   tables: after those of the program, one for each order that is no order of boxes.
+    """
+
+    orders: tuple[TokenOrder | None, ...]
+    text: str
+    tables: tuple[Tensor, ...]
+
+    @staticmethod
+    def of(orders: Sequence[TokenOrder | None]) -> OrdersOfHeads:
+        """Heads share an order where it is the same object. In Python that `torch.compile` traces through."""
+        distinct: list[TokenOrder | None] = []
+        of_head: list[str] = []
+        for order in orders:
+            known = [number for number, other in enumerate(distinct) if other is order]
+            if not known:
+                distinct.append(order)
+            of_head.append(str(known[0] if known else len(distinct) - 1))
+        shown = [ANY if order is None else order.text.removeprefix(START) for order in distinct]
+        tables = [table for order in distinct if order is not None for table in order.tables]
+        return OrdersOfHeads(tuple(orders), f"{START}heads({' '.join(of_head)}): {'; '.join(shown)}", tuple(tables))
+
+
+def asked(order: object, heads: int | None) -> TokenOrder | OrdersOfHeads | None:
+    """An argument `order=` as a call carries it.
+
+    heads: of the query; None where it has no such axis.
+
+    Raises:
+        TypeError: it holds something that is no order.
+        ValueError: it is an order for each head, and names none, or heads that there are not.
+    """
+    if isinstance(order, Mapping):
+        return OrdersOfHeads.of(_of_each(cast("Mapping[HeadKey, object]", order), heads))
+    if isinstance(order, Sequence) and not isinstance(order, str):
+        given = cast("Sequence[object]", order)
+        if not given:
+            raise ValueError(advice("`order` is an empty sequence", "one order for each query head, or None"))
+        return OrdersOfHeads.of([_checked(each, f"order[{head}]") for head, each in enumerate(given)])
+    return _checked(order, "order")
+
+
+def _of_each(given: Mapping[HeadKey, object], heads: int | None) -> list[TokenOrder | None]:
+    own = {head: _checked(order, f"order[{key}]") for key, order in given.items() for head in ([key] if isinstance(key, int) else key)}
+    count = 1 + max(own, default=0) if heads is None else heads
+    for head in own:
+        if not 0 <= head < count:
+            wrong = f"`order` has an order for head {head}, and the query has {count} heads"
+            raise ValueError(advice(wrong, "heads from 0 on, `{0: order, range(4, 8): other}`"))
+    return [own.get(head) for head in range(count)]
+
+
+def _checked(order: object, name: str) -> TokenOrder | None:
+    check_order(order, name)
+    return cast("TokenOrder | None", order)
