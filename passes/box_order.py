@@ -14,12 +14,12 @@ from itertools import product
 from typing import NamedTuple
 
 from ..ir.expr import Const, Symbol
-from ..ir.order import Boxes, Order
+from ..ir.order import Boxes, Order, Parts
 from ..ir.program import Program
 from .axes import Seen, dilation_of, seen_along
 from .canonicalise import with_values
 from .class_conditions import class_conditions
-from .order_counts import in_boxes, row_major
+from .order_counts import Counted, in_boxes, row_major
 from .tile_shape import STANDARD, Problem
 
 LEAST_GAIN = 1.1  # over the row-major order: below that the model cannot tell
@@ -33,7 +33,7 @@ class Considered(NamedTuple):
     visited, full: tiles.
     """
 
-    boxes: Boxes | None
+    boxes: Boxes | Parts | None
     time: float
     useful: float
     visited: int = 0
@@ -49,13 +49,17 @@ def best_order(program: Program, values: tuple[tuple[Symbol, int], ...], problem
 
 @functools.lru_cache(maxsize=256)
 def considered(
-    program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem, offered: tuple[Boxes, ...] | None = None
+    program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem, offered: tuple[Boxes | Parts, ...] | None = None
 ) -> tuple[Considered, ...]:
     """Every order, the chosen one first, then by predicted time; nothing where the mask is no product of axes.
+
+    Of a sequence of parts, boxes of all its grids; nothing where one of its rules is no such product.
 
     values:  of the symbols that the mask reads.
     offered: boxes to choose from, beside row-major; None is all of STANDARD's size.
     """
+    if program.space.rank == 1:
+        return _of_sequence(program, values, problem, offered)
     axes = seen_along(program, dict(values))
     if axes is None:
         return ()
@@ -65,20 +69,40 @@ def considered(
     def alike(dilation: tuple[int, ...]) -> bool:
         return class_conditions(bound, Boxes(program.space.extents, dilation, dilation), {}) is not None
 
-    whole = row_major(axes, problem)
-    boxes = [each for each in (candidates(axes) if offered is None else offered) if alike(each.dilation)]
+    boxes = [each for each in (candidates(axes) if offered is None else offered) if isinstance(each, Boxes) and alike(each.dilation)]
     if offered is None and not boxes:
         boxes = list(candidates(axes, dilated=False))
-    ranked = [Considered(each, found.time / whole.time, *found[1:]) for each in boxes for found in [in_boxes(axes, each, problem)]]
+    return _ranked(row_major(axes, problem), [(each, in_boxes(axes, each, problem)) for each in boxes])
+
+
+def _ranked(whole: Counted, boxes: Sequence[tuple[Boxes | Parts, Counted]]) -> tuple[Considered, ...]:
+    ranked = [Considered(each, found.time / whole.time, *found[1:]) for each, found in boxes]
     ranked.sort(key=lambda each: each.time)
     slower = [each for each in ranked if each.time * LEAST_GAIN > 1]
     return (*ranked[: len(ranked) - len(slower)], Considered(None, 1.0, *whole[1:]), *slower)
 
 
+def _of_sequence(
+    program: Program, values: tuple[tuple[Symbol, int], ...], problem: Problem, offered: tuple[Boxes | Parts, ...] | None
+) -> tuple[Considered, ...]:
+    from . import sequence_orders  # few programs need it
+    from .sequence_rules import rules_of
+
+    rules = rules_of(program, dict(values))
+    if rules is None:
+        return ()
+    parts = [each for each in (sequence_orders.shapes(rules, problem) if offered is None else offered) if isinstance(each, Parts)]
+    return _ranked(sequence_orders.row_major(rules, problem), [(each, sequence_orders.in_parts(rules, each, problem)) for each in parts])
+
+
 def candidates(axes: Sequence[Seen], *, dilated: bool = True) -> Iterator[Boxes]:
     """Boxes of as many positions as a tile of STANDARD has tokens, with the dilation that each axis has."""
     extents = tuple(len(seen) for seen in axes)
-    dilation = tuple(min(len(seen), dilation_of(seen)) if dilated else 1 for seen in axes)
+    yield from boxes_on(extents, tuple(min(len(seen), dilation_of(seen)) if dilated else 1 for seen in axes))
+
+
+def boxes_on(extents: tuple[int, ...], dilation: tuple[int, ...]) -> Iterator[Boxes]:
+    """Boxes of as many positions as a tile of STANDARD has tokens."""
     powers = [1 << n for n in range(STANDARD.lanes.bit_length())]
     for box in product(powers, repeat=len(extents)):
         boxes = Boxes(extents, box, dilation)

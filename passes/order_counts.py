@@ -40,14 +40,41 @@ class Counted(NamedTuple):
     full: int
 
 
+class Tiles(NamedTuple):
+    """Tiles of STANDARD that queries on a grid meet, and what becomes of their pairs.
+
+    visited, full: tiles, exactly.   whole, chunked: pairs of the partial ones computed a tile at a time, and CHUNK lanes at a time.
+    """
+
+    visited: float
+    full: float
+    whole: float
+    chunked: float
+
+
+def tiles_in_boxes(axes: Sequence[Seen], queries: Boxes) -> Tiles:
+    """Of boxes on both sides, what hangs over the grid counted."""
+    along = [_Along.of(seen, *sizes) for seen, *sizes in zip(axes, queries.box, queries.dilation, strict=True)]
+    visited, full = math.prod(each.met for each in along), math.prod(each.filled for each in along)
+    chunks = _chunks([_met_by_box(along, at) for at in _spread(queries)])
+    return Tiles(visited, full, (visited - full) * chunks.whole, (visited - full) * chunks.chunked)
+
+
+def row_major_chunks(axes: Sequence[Seen], shape: Shape) -> tuple[float, float]:
+    """Pairs of a partial tile of row-major tokens on average: computed a tile at a time, and CHUNK lanes at a time."""
+    return _chunks(_strips(axes, shape), shape)
+
+
 def in_boxes(axes: Sequence[Seen], boxes: Boxes, problem: Problem) -> Counted:
     """Tiles that are boxes, what hangs over the grid counted."""
-    along = [_Along.of(seen, *sizes) for seen, *sizes in zip(axes, boxes.box, boxes.dilation, strict=True)]
-    counts = [len(each.pairs) for each in along]
-    sampled = [_met_by_box(along, at) for at in _spread(boxes)]
-    visited, full = math.prod(each.met for each in along), math.prod(each.filled for each in along)
-    work = _work((visited, full, math.prod(counts)), _chunks(sampled), boxes.extents)
-    return Counted(COSTS.predicted(work, STANDARD, problem) + COPY * problem.width * work.lines, _useful(axes, visited), visited, full)
+    tiles = tiles_in_boxes(axes, boxes)
+    time = time_in_boxes(work_of(tiles, boxes.positions, math.prod(boxes.extents)), problem)
+    return Counted(time, _useful(axes, int(tiles.visited)), int(tiles.visited), int(tiles.full))
+
+
+def time_in_boxes(work: Work, problem: Problem) -> float:
+    """Nanoseconds for a thousand tokens."""
+    return COSTS.predicted(work, STANDARD, problem) + COPY * problem.width * work.lines
 
 
 def row_major(axes: Sequence[Seen], problem: Problem) -> Counted:
@@ -56,8 +83,15 @@ def row_major(axes: Sequence[Seen], problem: Problem) -> Counted:
     shape = tile_shape(problem, math.prod(extents))
     sizes = [(each.lanes, each.lines) for each in (STANDARD, shape)]
     (visited, full), ours = row_major_tiles([Axis.of(seen) for seen in axes], sizes)
-    work = _work((*ours, -(-math.prod(extents) // shape.lanes)), _chunks(_strips(axes, shape), shape), extents, shape)
+    tokens, chunks = math.prod(extents), row_major_chunks(axes, shape)
+    work = work_of(partly(ours, chunks), -(-tokens // shape.lanes) * shape.lanes, tokens, shape)
     return Counted(COSTS.predicted(work, shape, problem), _useful(axes, visited), visited, full)
+
+
+def partly(tiles: tuple[int, int], chunks: tuple[float, float]) -> Tiles:
+    """Visited and full tiles, and what a partial one is on average."""
+    visited, full = tiles
+    return Tiles(visited, full, *((visited - full) * each for each in chunks))
 
 
 def _strips(axes: Sequence[Seen], shape: Shape) -> list[_Met]:
@@ -167,10 +201,9 @@ def _of_tile(met: _Met, shape: Shape) -> tuple[int, int, int]:
     return int(np.count_nonzero(partial)), int(np.count_nonzero(at_once)) * lines * shape.lanes, int(run[partial & ~at_once].sum()) * CHUNK
 
 
-def _work(tiles: tuple[int, int, int], chunks: _Chunks, extents: Sequence[int], shape: Shape = STANDARD) -> Work:
-    """tiles: visited, full, and of queries."""
-    visited, full, rows = tiles
-    pairs, partial, per = shape.lanes * shape.lines, visited - full, 1000 / math.prod(extents)
-    whole = full * pairs + partial * chunks.whole
-    found = (visited, visited * shape.lines, partial * pairs, whole, partial * chunks.chunked, rows * shape.lanes)
+def work_of(tiles: Tiles, rows: int, tokens: int, shape: Shape = STANDARD) -> Work:
+    """Per thousand tokens. rows: of tiles of queries, whether they exist or not."""
+    pairs, partial, per = shape.lanes * shape.lines, tiles.visited - tiles.full, 1000 / tokens
+    whole = tiles.full * pairs + tiles.whole
+    found = (tiles.visited, tiles.visited * shape.lines, partial * pairs, whole, tiles.chunked, rows)
     return Work(*(per * each for each in found))

@@ -9,8 +9,10 @@ Calls read this, so it loads nothing but nouns.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
+from typing import NamedTuple
 
 from ..ir.expr import (
     FALSE,
@@ -87,28 +89,68 @@ def _grid(nodes: Iterable[Expr], start: int, size: int) -> Extents:
 # -- of two parts -----------------------------------------------------------------------------------------------------
 
 
+class Part(NamedTuple):
+    """A part of a sequence. first: its first token."""
+
+    extents: Extents
+    first: int
+
+    @property
+    def size(self) -> int:
+        """Tokens."""
+        return math.prod(self.extents)
+
+
+def laid_out(extents: Iterable[Extents]) -> tuple[Part, ...]:
+    """Parts one after another."""
+    found, first = list[Part](), 0
+    for each in extents:
+        found.append(Part(each, first))
+        first += found[-1].size
+    return tuple(found)
+
+
+def on_coordinates(expr: Expr, query: Part, key: Part) -> Expr:
+    """What is left of an expression over tokens of a sequence for those of two parts, over coordinates on the grid of each."""
+    places: dict[Expr, Expr] = {}
+    for side, part in ((Q, query), (K, key)):
+        token = _counted(side, part.first)
+        if len(part.extents) > 1:
+            places |= {at: coordinate for coordinate, at in Space(len(part.extents), part.extents).places(side.name, token).items()}
+        else:
+            places |= {side: Binary(Op.ADD, side, Const(part.first)) if part.first else side, token: side}
+    return _put(_of_tokens(expr, query, key), places)
+
+
 def on_tokens(expr: Expr, query: Placed, key: Placed) -> Expr:
     """What is left of an expression over tokens of a sequence for those of two parts, over the positions of both in the order."""
-    sides = ((Q, query), (K, key))
-    left = decided(expr, {side: range(part.first, part.first + part.size) for side, part in sides})
     places: dict[Expr, Expr] = {}
-    for side, part in sides:
-        assert side is Q or side is K
-        token = Binary(Op.SUB, side, Const(part.first)) if part.first else side
-        local = part.local(side)
+    for side, part in ((Q, query), (K, key)):
+        token, local = _counted(side, part.first), part.local(side)
         here = part.token(local)
         places |= {side: Binary(Op.ADD, here, Const(part.first)) if part.first else here, token: here}
         space = Space(len(part.boxes.extents), part.boxes.extents)
         on_grid = space.places(side.name, token)
         places |= dict(zip((on_grid[each] for each in space.coordinates(side.name)), part.coordinates(local), strict=True))
-    return fold(left, lambda node, parts: places.get(node) or rebuilt(node, parts))
+    return _put(_of_tokens(expr, query, key), places)
+
+
+def _of_tokens(expr: Expr, query: Part | Placed, key: Part | Placed) -> Expr:
+    return decided(expr, {side: range(part.first, part.first + part.size) for side, part in ((Q, query), (K, key))})
+
+
+def _counted(side: Expr, first: int) -> Expr:
+    return Binary(Op.SUB, side, Const(first)) if first else side
+
+
+def _put(expr: Expr, places: Mapping[Expr, Expr]) -> Expr:
+    return fold(expr, lambda node, parts: places.get(node) or rebuilt(node, parts))
 
 
 def on_positions(expr: Expr, query: Placed, key: Placed) -> Expr:
     """What is left of an expression over positions of an order for those of two parts, `q` and `k` counted from the first in each."""
     left = decided(expr, {Q: range(query.start, query.stop), K: range(key.start, key.stop)})
-    places: dict[Expr, Expr] = {query.local(Q): Q, key.local(K): K}
-    return fold(left, lambda node, parts: places.get(node) or rebuilt(node, parts))
+    return _put(left, {query.local(Q): Q, key.local(K): K})
 
 
 _Decided = tuple[Expr, range | None]

@@ -17,7 +17,7 @@ Interval = tuple[Array, Array]
 
 def row_major_tiles(axes: Sequence[Axis], tiles: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Visited and full tiles, for tiles of each size in tokens. A full one lies inside the grid on the side of keys."""
-    rows: dict[int, _Rows] = {}
+    rows: dict[int, Rows] = {}
     found: list[tuple[int, int]] = []
     for tile in tiles:
         inner = _whole_tiles(axes, tile)
@@ -26,7 +26,7 @@ def row_major_tiles(axes: Sequence[Axis], tiles: Sequence[tuple[int, int]]) -> l
             line, edges = axes[-1].flat, np.array([tile[1]])
             visited, full = int(line.some(tile[0]).met(edges)[0]), int(line.every(tile[0]).filled(edges)[0])
         else:
-            at = rows.setdefault(inner, _Rows([axis.flat for axis in axes[inner:]]))
+            at = rows.setdefault(inner, Rows([axis.flat for axis in axes[inner:]]))
             visited, full = (sum(each) for each in zip(*at.tiles(tile), strict=True))
         found.append((outside * visited, outside * full))
     return found
@@ -41,7 +41,7 @@ def _whole_tiles(axes: Sequence[Axis], tile: tuple[int, int]) -> int:
     return 0
 
 
-class _Rows:
+class Rows:
     """The rows of a grid of two or more lines, innermost last; what each sees is looked at once."""
 
     def __init__(self, lines: Sequence[Line]) -> None:
@@ -62,11 +62,14 @@ class _Rows:
         met, covered, parts = np.zeros(tiles + 1, np.int64), np.zeros(tiles, np.int64), 0
         for row in range(first // self.width, (stop - 1) // self.width + 1):
             columns = max(first - row * self.width, 0), min(stop - row * self.width, self.width)
-            keys = self._seen_from(row)
-            met += _changes(_spread(keys, self._columns(*columns, joined_by_all=False)), edge, tiles)
-            covered += _overlaps(_spread(keys, self._columns(*columns, joined_by_all=True)), edge, tiles)
+            met += changes(self.seen(row, columns, joined_by_all=False), edge, tiles)
+            covered += overlaps(self.seen(row, columns, joined_by_all=True), edge, tiles)
             parts += 1
         return int(np.count_nonzero(met.cumsum()[:-1])), int(np.count_nonzero(covered == parts * edge))
+
+    def seen(self, row: int, columns: tuple[int, int], *, joined_by_all: bool) -> Interval:
+        """Runs of keys that a query between two columns of a row sees, or that all of them see."""
+        return _spread(self._seen_from(row), self._columns(*columns, joined_by_all=joined_by_all))
 
     def _seen_from(self, row: int) -> Array:
         """The first keys of the rows of the grid that the queries of a row see."""
@@ -105,13 +108,13 @@ def _spread(outer: Array, runs: Interval) -> Interval:
     return start, stop
 
 
-def _changes(runs: Interval, edge: int, tiles: int) -> Array:
+def changes(runs: Interval, edge: int, tiles: int) -> Array:
     """How many more runs a tile meets than the one before it."""
     start, stop = runs
     return np.bincount(start // edge, minlength=tiles + 1) - np.bincount((stop - 1) // edge + 1, minlength=tiles + 1)
 
 
-def _overlaps(runs: Interval, edge: int, tiles: int) -> Array:
+def overlaps(runs: Interval, edge: int, tiles: int) -> Array:
     """Keys of each tile that lie in a run."""
     start, stop = runs
     ends = np.zeros(tiles + 1, np.int64)

@@ -74,7 +74,7 @@ def sequences(draw: st.DrawFn) -> tuple[Any, int, Order, bool]:
         choices = [True, True, False, *([causal, near] if lines else []), *([near_by, near_by, near_by, diagonal] if alike else [])]
         rules[pair] = draw(st.sampled_from(choices))
         exact &= rules[pair] is not diagonal
-    sizes = {name: extents if len(extents) > 1 else extents[0] for name, extents in grids.items()}
+    sizes = {name: math.prod(extents) if len(extents) == 1 else extents for name, extents in grids.items()}
     side = Parts(tuple(Boxes(grids[name], boxes[name], (1,) * len(grids[name])) for name in grids))
     return patterns.segmented(sizes, rules), sum(map(math.prod, grids.values())), Order(side, side), exact
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Known = TypeVar("Known")
 Chosen = TypeVar("Chosen")
 MODEL, MEASURED = "model", "measured"
-MOST_NUMBERS = 17  # of a cut of a grid of four axes
+MOST_NUMBERS = 5 + 3 * 4 * 8  # of a cut of eight parts on grids of four axes
 
 
 class Subject(NamedTuple):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...ir.order import Boxes, Order
+from ...ir.order import Boxes, Given, Order, Parts
 from ...ir.program import Program
 from ..bundles.registry import orders_found
 from ..calls.request import Request
 from ..cpp.launch import BOXES_BLOCK, target_here, variant_of
 from ..cpp.toolchain import CompilerMissing, find_compiler
 from .kept import MEASURED, Choice, Question, Subject, keep, keep_predicted, kept
-from .positions import Values, in_order, is_plain, values_of_mask, written
+from .positions import Values, grids_of, in_order, is_plain, values_of_mask, written
 from .shapes import problem_of
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def predicted(variant: Variant, values: Values) -> Order | None:
 
 def _best_of(offered: tuple[Order | None, ...], variant: Variant, values: Values) -> Order | None:
     """The one of some orders that the model likes best; None is row-major and one of them."""
-    boxes = tuple(order.rows for order in offered if order is not None and isinstance(order.rows, Boxes))
+    boxes = tuple(order.rows for order in offered if order is not None and not isinstance(order.rows, Given))
     return _order(next((each.boxes for each in _considered(variant, values, boxes)), None)) if boxes else None
 
 
-def _order(boxes: Boxes | None) -> Order | None:
+def _order(boxes: Boxes | Parts | None) -> Order | None:
     return None if boxes is None else Order(boxes, boxes)
 
 
@@ -84,7 +84,7 @@ def _kept(variant: Variant, values: Values) -> Order | None:
         return None
     found = kept(question)
     if found is not None:
-        return _order_of(found.numbers, variant.program.space.extents)
+        return _order_of(found.numbers, variant.program)
     order = predicted(variant, values)
     keep_predicted(question, _numbers(order))
     return order
@@ -98,23 +98,30 @@ def _question(variant: Variant, values: Values) -> Question:
 def _numbers(order: Order | None) -> tuple[int, ...]:
     if order is None:
         return (0,)
-    assert isinstance(order.rows, Boxes)  # a table is nobody's choice but the caller's
-    return (*order.rows.box, *order.rows.dilation)
+    side = order.rows
+    assert not isinstance(side, Given)  # a table is nobody's choice but the caller's
+    return tuple(number for boxes in (side.boxes if isinstance(side, Parts) else (side,)) for number in (*boxes.box, *boxes.dilation))
 
 
 def possible(numbers: tuple[int, ...], program: Program) -> bool:
     """Whether kernels of a program on a grid can take its tokens in the order that these numbers stand for."""
-    return numbers == (0,) or _order_of(numbers, program.space.extents) is not None
+    return numbers == (0,) or _order_of(numbers, program) is not None
 
 
-def _order_of(numbers: tuple[int, ...], extents: tuple[int, ...]) -> Order | None:
-    if len(numbers) != 2 * len(extents):
+def _order_of(numbers: tuple[int, ...], program: Program) -> Order | None:
+    grids = grids_of(program)
+    if len(numbers) != 2 * sum(map(len, grids)):
         return None
-    boxes = Boxes(extents, numbers[: len(extents)], numbers[len(extents) :])
-    return Order(boxes, boxes) if boxes.fit and (boxes.tokens, boxes.tokens) == BOXES_BLOCK else None
+    boxes, rest = list[Boxes](), numbers
+    for extents in grids:
+        rank = len(extents)
+        boxes.append(Boxes(extents, rest[:rank], rest[rank : 2 * rank]))
+        rest = rest[2 * rank :]
+    side = boxes[0] if program.space.rank > 1 else Parts(tuple(boxes))
+    return _order(side) if side.fit and side.tokens == BOXES_BLOCK[0] else None
 
 
-def _considered(variant: Variant, values: Values, offered: tuple[Boxes, ...] | None = None) -> tuple[Considered, ...]:
+def _considered(variant: Variant, values: Values, offered: tuple[Boxes | Parts, ...] | None = None) -> tuple[Considered, ...]:
     from ...passes.box_order import considered  # what the cache holds is not predicted again
 
     return considered(variant.program, values, problem_of(variant), offered)

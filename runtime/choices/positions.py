@@ -6,9 +6,10 @@ import functools
 import math
 
 from ...ir.expr import Symbol, walk
-from ...ir.order import Order
+from ...ir.order import Given, Order
 from ...ir.program import Program
 from ...ir.target import SHORT_ROWS
+from ...passes.parts_of_sequence import parts_of
 from ..calls import materialise
 from ..calls.request import Request
 
@@ -17,12 +18,20 @@ Values = tuple[tuple[Symbol, int], ...]
 
 
 def is_plain(request: Request) -> bool:
-    """Whether tokens are those of a grid, all of them, on both sides."""
-    if request.program.space.rank < 2:
+    """Whether tokens are those of a grid, or of a sequence with grids in it, all of them, on both sides."""
+    if not grids_of(request.program):
         return False
     tokens = math.prod(request.program.space.extents)
     whole = request.fills_tensors and request.offset == 0 and request.q_len == request.k_len == tokens
     return whole and tokens > SHORT_ROWS
+
+
+def grids_of(program: Program) -> tuple[tuple[int, ...], ...]:
+    """The extents of a grid of two axes or more, or of every part of a sequence with such a grid; else nothing."""
+    space = program.space
+    if space.rank > 1:
+        return (space.extents,) if space.extents else ()
+    return (parts_of(program) if space.extents else None) or ()
 
 
 def in_order(request: Request, order: Order | None) -> Request:
@@ -38,6 +47,16 @@ def over_positions(program: Program, order: Order) -> Program:
     from ...passes.over_positions import boxed  # few patterns need it, and every start would load it
 
     return boxed(program, order)
+
+
+def of_any_length(order: Order | None, grid: Program | None) -> Order | None:
+    """An order as kernels know it: the text of one that looks tokens up on a line holds for every length.
+
+    grid: the program over tokens.
+    """
+    if order is None or grid is None or grid.space.rank > 1:
+        return order
+    return Order(*(side._replace(extents=()) if isinstance(side, Given) else side for side in order))
 
 
 def values_of_mask(request: Request) -> Values:

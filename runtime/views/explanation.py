@@ -13,6 +13,7 @@ from ...ir.schedule import Tile
 from ...passes.launch import Launch
 from ..cache.stand_in import reason_of_stand_in
 from ..calls.merging import resolved
+from ..choices.positions import grids_of
 from ..terms import term_arrays
 from .inspect import derived, launch_of
 from .tile_schedule import TileSchedule
@@ -168,16 +169,21 @@ def _of_residues(program: Program, launch: Launch, block: tuple[int, int]) -> tu
 
 
 def _orders(program: Program, launch: Launch) -> tuple[Considered, ...]:
-    if program.space.rank < 2 or launch.q_len != launch.k_len:
+    if not _has_choice(program, launch):
         return ()
     from ...passes.box_order import considered
-    from ...passes.tile_shape import Problem
+    from ...passes.tile_shape import Problem, extents_of
 
-    return considered(program, launch.integers, Problem(program.space.extents, 128, 4, 16))
+    return considered(program, launch.integers, Problem(extents_of(program), 128, 4, 16))
+
+
+def _has_choice(program: Program, launch: Launch) -> bool:
+    """Whether queries and keys are the tokens of a grid, or of a sequence with grids in it."""
+    return launch.q_len == launch.k_len and bool(grids_of(program))
 
 
 def _cuts(program: Program, launch: Launch) -> tuple[ConsideredCut, ...]:
-    if program.space.rank < 2 or launch.q_len != launch.k_len:
+    if not _has_choice(program, launch):
         return ()
     from ...passes.gpu_orders import considered
     from ...passes.gpu_resources import Problem
