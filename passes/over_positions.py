@@ -17,7 +17,9 @@ def boxed(program: Program, order: Order) -> Program:
     """
     rows, keys = order
     if isinstance(rows, Parts) and isinstance(keys, Parts):
-        return _in_parts(program, rows, keys)
+        made = _in_parts(program, rows, keys)
+        _of_sequences[made, order] = program
+        return made
     flat = program.space.rank == 1  # a mask that does not look at coordinates may be in the order of a grid all the same
     coordinates: dict[Expr, Expr] = {
         place: at
@@ -27,6 +29,10 @@ def boxed(program: Program, order: Order) -> Program:
     over = replace(program.substituted(coordinates), space=Space())
     tables = dict.fromkeys((*program.tables, *order.tables))
     return replace(over, mask=conjunction(_tokens(order), over.mask), tables=tuple(tables))
+
+
+_of_sequences: dict[tuple[Program, Order], Program] = {}
+"""The programs over tokens that `boxed` was given of sequences: which rule they came of is not read back."""
 
 
 def _in_parts(program: Program, rows: Parts, keys: Parts) -> Program:
@@ -56,7 +62,9 @@ def _score_in_parts(score: Expr, rows: Parts, keys: Parts) -> Expr:
 
 
 def unboxed(program: Program, order: Order) -> Program:
-    """The program on a grid of which `boxed` made this one."""
+    """The program on a grid, or over the tokens of a sequence, of which `boxed` made this one."""
+    if isinstance(order.rows, Parts):
+        return _of_sequences[program, order]
     rank = len(order.rows.extents)
     space = Space(rank, order.rows.extents if rank > 1 else ())
     places: dict[Expr, Expr] = {

@@ -14,16 +14,20 @@ from typing import Any
 import lacuna
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna import patterns
 from lacuna.ir.expr import K, Q
 from lacuna.ir.order import Boxes, Order, Parts
+from lacuna.passes.box_order import considered
 from lacuna.passes.by_parts import scheduled
 from lacuna.passes.evaluate import evaluate
 from lacuna.passes.launch import Launch
-from lacuna.passes.over_positions import boxed
+from lacuna.passes.over_positions import boxed, unboxed
+from lacuna.passes.parts_of_sequence import parts_of
 from lacuna.passes.prepare import prepare
+from lacuna.passes.tile_shape import Problem
 from lacuna.passes.tiles import tiles
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -124,3 +128,136 @@ def test_a_schedule_made_part_by_part_is_exact_where_it_says_so_and_never_wrong(
         for pieces, tile in ((found.full_loops, 2), (found.partial_loops, 1)):
             visits = sum(tiles(replace(found, some=(piece,), full=()), launch, {}) for piece in pieces)
             assert (visits == (said == tile)).all()
+
+
+# -- the choice -------------------------------------------------------------------------------------------------------
+
+
+def video_beside_text(text: int, video: tuple[int, ...], window: tuple[int, ...]) -> tuple[Any, Any]:
+    whole = lacuna.sequence(text=text, video=lacuna.grid(*video))
+    return whole, patterns.segmented(whole, {("video", "video"): patterns.gna(video, window)})
+
+
+def by_definition(text: int, video: tuple[int, ...], window: tuple[int, ...]) -> torch.Tensor:
+    """bool[tokens, tokens] of `video_beside_text`."""
+    places = np.array(list(np.ndindex(video)))
+    first = np.clip(places - np.array(window) // 2, 0, np.array(video) - window)
+    near_by = ((first[:, None] <= places) & (places < first[:, None] + window)).all(-1)
+    seen = np.ones((text + len(places),) * 2, bool)
+    seen[text:, text:] = near_by
+    return torch.from_numpy(seen)
+
+
+def test_boxes_of_a_video_beside_text_are_taken_forward_and_backward_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lacuna.passes import box_order
+    from lacuna.runtime import prepared
+    from lacuna.runtime.choices import orders
+
+    shape = (22, (4, 16, 16), (3, 5, 5))
+    whole, pattern = video_beside_text(*shape)
+    torch.manual_seed(0)
+    given = [torch.randn(1, 2, whole.tokens, 16, requires_grad=True) for _ in range(3)]
+    orders.forget_orders()
+    out = attention(*given, pattern, backend="cpp")
+    found = torch.autograd.grad(out.square().sum(), given)
+    taken = {variant.family: order for (variant, _), order in orders._chosen.items()}  # pyright: ignore[reportPrivateUsage]
+    for family in ("forward", "backward"):
+        assert taken[family] is not None
+        assert str(taken[family].rows) == "64 beside 1 x 16 x 4"
+    query, key, value = given
+    scores = (query @ key.transpose(-1, -2) / 4).masked_fill(~by_definition(*shape), -math.inf)
+    expected = scores.softmax(-1) @ value
+    for ours, theirs in zip((out, *found), (expected, *torch.autograd.grad(expected.square().sum(), given)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    prepared.forget_prepared()
+    orders.forget_orders()
+    monkeypatch.setattr(box_order, "considered", None)
+    assert torch.equal(attention(*given, pattern, backend="cpp"), out)
+
+
+@lacuna.score(rank=3)
+def nearer(s: Any, q: Any, k: Any, *, bias: Any) -> Any:
+    return s + bias[q[1] - k[1] + 8]
+
+
+def test_what_hangs_over_the_parts_of_a_sequence_counts_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lacuna.runtime import prepared
+    from lacuna.runtime.choices import orders
+
+    whole = lacuna.sequence(text=9, video=lacuna.grid(3, 9, 10), more=5)
+    pattern = patterns.segmented(whole, {("video", "video"): patterns.gna((3, 9, 10), (2, 5, 4)), ("text", "text"): causal})
+    side = Parts((Boxes((9,), (64,), (1,)), Boxes((3, 9, 10), (2, 4, 8), (1, 1, 1)), Boxes((5,), (64,), (1,))))
+    monkeypatch.setattr(orders, "order_of", lambda *_: Order(side, side))  # pyright: ignore[reportUnknownLambdaType]
+    prepared.forget_prepared()
+    bias = torch.randn(17, requires_grad=True)
+    given = [torch.randn(2, heads, whole.tokens, 16, requires_grad=True) for heads in (4, 2, 2)]
+    results: list[Any] = []
+    for backend in ("cpp", "eager"):
+        out = attention(*given, pattern, score=nearer(bias=bias).on(whole["video"]), backend=backend)
+        results.append((out, *torch.autograd.grad(out.square().sum(), [*given, bias])))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+SHAPES: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = [
+    (226, (8, 16, 16), (3, 7, 7)),
+    (70, (13, 17), (5, 9)),
+    (9, (3, 9, 10), (1, 9, 5)),
+]
+
+
+@pytest.mark.parametrize(("text", "video", "window"), SHAPES, ids=str)
+def test_counts_of_the_orders_of_a_sequence_are_those_of_its_tiles(text: int, video: tuple[int, ...], window: tuple[int, ...]) -> None:
+    whole, pattern = video_beside_text(text, video, window)
+    seen = by_definition(text, video, window).numpy()
+    ranked = considered(pattern.program, (), Problem((whole.tokens,), 128, 4, 16))
+    for each in ranked[:3] if ranked[0].boxes is None else (*ranked[:3], next(other for other in ranked if other.boxes is None)):
+        if each.boxes is None:
+            tokens, edge = whole.tokens, 64
+            blocks = [[seen[i : i + edge, j : j + edge] for j in range(0, tokens, edge)] for i in range(0, tokens, edge)]
+            visited = sum(bool(tile.any()) for row in blocks for tile in row)
+            full = sum(bool(tile.all()) for row in blocks for tile in row[: tokens // edge])
+        else:
+            assert isinstance(each.boxes, Parts)
+            laid, rows, _ = over(seen, Order(each.boxes, each.boxes))
+            found = classes(laid, rows, 64)
+            visited, full = int((found > 0).sum()), int((found == 2).sum())
+        assert (each.visited, each.full) == (visited, full)
+    explained = lacuna.explain(pattern, whole.tokens)
+    assert [each.boxes for each in explained.orders] == [each.boxes for each in ranked]
+    assert f"boxes of {next(each.boxes for each in ranked if each.boxes is not None)}" in str(explained)
+
+
+def test_parts_are_read_off_a_mask_however_it_was_written() -> None:
+    whole, pattern = video_beside_text(7, (3, 4, 5), (1, 3, 3))
+    assert parts_of(pattern.program) == ((7,), (3, 4, 5))
+    video = patterns.gna((3, 4, 5), (1, 3, 3)).on(whole["video"])
+    everything = patterns.segmented(whole, {("video", "video"): False})
+    assert parts_of((video | everything).program) == ((7,), (3, 4, 5))
+    twice = patterns.segmented({"a": (4, 6), "text": 3, "b": (5, 2)}, {("a", "a"): diagonal, ("b", "b"): diagonal})
+    assert parts_of(twice.program) == ((4, 6), (3,), (5, 2))
+    for other in (causal.program, patterns.gna((8, 8), 3).program, patterns.segmented({"a": 8, "b": 9}, {("a", "b"): False}).program):
+        assert parts_of(other) is None
+
+
+def test_a_rule_that_is_no_product_of_axes_leaves_a_sequence_row_major() -> None:
+    whole = lacuna.sequence(text=22, image=lacuna.grid(32, 32))
+    pattern = patterns.segmented(whole, {("image", "image"): diagonal})
+    assert considered(pattern.program, (), Problem((whole.tokens,), 128, 4, 16)) == ()
+    assert lacuna.explain(pattern, whole.tokens).orders == ()
+
+
+def test_kept_numbers_that_no_sequence_has_are_not_taken() -> None:
+    from lacuna.runtime.choices.orders import possible
+
+    _, pattern = video_beside_text(22, (4, 16, 16), (3, 5, 5))
+    good = (64, 1, 1, 16, 4, 1, 1, 1)
+    assert possible(good, pattern.program)
+    for numbers in (
+        (64, 1),
+        (64, 1, 1, 16, 8, 1, 1, 1),
+        (32, 1, 1, 16, 4, 1, 1, 1),
+        (64, 2, 1, 16, 4, 1, 1, 1),
+        (64, 1, 16, 1, 4, 1, 0, 1),
+    ):
+        assert not possible(numbers, pattern.program)
