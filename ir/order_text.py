@@ -13,13 +13,13 @@ import re
 
 from .expr import Table
 from .head_orders import HeadOrders
-from .order import Boxes, Given, Order
+from .order import Boxes, Given, Order, Parts
 from .program import InvalidProgram
 
 TOKENS = Table("tokens_in_order", "i32", 1)
 START = "\norder = "
 ANY = "any"
-_FORM = re.compile(r"(boxes|given)\((\d+(?: x \d+)*(?:, \d+(?: x \d+)*)*)\)\n?")
+_FORM = re.compile(r"(boxes|given)\(((?:\d+(?: x \d+)*(?:, \d+(?: x \d+)*)*)?)\)\n?")
 _HEADS = re.compile(r"heads\((\d+(?: \d+)*)\): ([^\n]*)\n?")
 
 
@@ -31,13 +31,19 @@ def tokens_table(number: int) -> Table:
 def show_order(asked: Order | HeadOrders) -> str:
     """What `parted` reads, with the line break before it. Queries and keys are in the same order."""
     if isinstance(asked, Order):
-        return START + _shown(asked)
-    alternatives = "; ".join(ANY if each is None else _shown(each) for each in asked.orders)
+        return START + show_side(asked.rows)
+    alternatives = "; ".join(ANY if each is None else show_side(each.rows) for each in asked.orders)
     return f"{START}heads({' '.join(map(str, asked.of_head))}): {alternatives}"
 
 
-def _shown(order: Order) -> str:
-    side = order.rows
+def show_side(side: Boxes | Parts | Given) -> str:
+    """Queries or keys in an order, as `side_of` reads them.
+
+    Raises:
+        NotImplementedError: parts of a sequence have no text.
+    """
+    if isinstance(side, Parts):
+        raise NotImplementedError("parts of a sequence in boxes have no text\n  write an order of the whole sequence")
     sizes = tuple(side) if isinstance(side, Boxes) else (side.extents,)
     name = "boxes" if isinstance(side, Boxes) else "given"
     return f"{name}({', '.join(' x '.join(map(str, each)) for each in sizes)})"
@@ -74,15 +80,22 @@ def _asked(text: str) -> Order | HeadOrders:
 
 
 def _order(text: str, table: Table) -> Order:
+    side = side_of(text, table)
+    if side is None or not side.extents:
+        raise _no_order(text)
+    return Order(side, side)
+
+
+def side_of(text: str, table: Table = TOKENS) -> Boxes | Given | None:
+    """Queries or keys in an order, of their text; None where it is no such text. `given()` is a line of any length."""
     form = _FORM.fullmatch(text)
-    sizes = [tuple(map(int, each.split(" x "))) for each in form[2].split(", ")] if form else []
-    name = form[1] if form else ""
-    if name == "given" and len(sizes) == 1:
-        side = Given(sizes[0], table)
-        return Order(side, side)
-    if name == "boxes" and len(sizes) == 3 and len({len(each) for each in sizes}) == 1 and (boxes := Boxes(*sizes)).fit:
-        return Order(boxes, boxes)
-    raise _no_order(text)
+    if form is None:
+        return None
+    sizes = [tuple(map(int, each.split(" x "))) for each in form[2].split(", ")] if form[2] else [()]
+    if form[1] == "given":
+        return Given(sizes[0], table) if len(sizes) == 1 else None
+    alike = len(sizes) == 3 and len({len(each) for each in sizes}) == 1
+    return boxes if alike and (boxes := Boxes(*sizes)).fit else None
 
 
 def _no_order(text: str) -> InvalidProgram:

@@ -160,10 +160,12 @@ def test_a_kernel_without_a_checksum_is_refused(bundle: Path) -> None:
 def test_boxes_that_do_not_fit_their_grid_are_refused(bundle: Path) -> None:
     def change(given: dict[str, Any]) -> None:
         (kernel,) = given["kernels"]
-        kernel["order"] = {"grid": kernel["program"], "extents": [8, 8], "box": [16, 2], "dilation": [1, 1]}
+        kernel["order"] = {"grid": kernel["program"], "rows": "boxes(8 x 8, 16 x 2, 1 x 1)", "keys": "given(8 x 8)"}
 
     rewritten(bundle, change)
-    with pytest.raises(BundleError, match=r"the boxes of `causal_f32_d8_decode` in the bundle .* do not fit their grid"):
+    with pytest.raises(
+        BundleError, match=r"the order of `causal_f32_d8_decode` in the bundle .* is damaged: `boxes\(8 x 8, 16 x 2, 1 x 1\)` and"
+    ):
         lacuna.load(bundle)
 
 

@@ -9,7 +9,8 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,10 +29,14 @@ from ...passes.launch import Launch
 from ...passes.residues import residues
 from ..calls import materialise
 from ..calls.merging import Bindings, resolved
-from ..choices.orders import predicted
-from ..choices.positions import over_positions
 from ..kernels import Variant
+from .order_text import order_of_sides, sides_of
+from .orders import in_boxes, of_orders, over_order, with_tiles_of_order, with_tokens
 from .spec import KernelSpec, name_of
+from .tiles import with_tiles
+
+if TYPE_CHECKING:
+    from ..calls.token_order import TokenOrder
 
 LENGTH = 256  # tokens of the launch that stands for all others, where they are on no grid: a kernel holds for every length
 
@@ -59,7 +64,12 @@ class Job(NamedTuple):
         return _json(
             {
                 "name": self.name,
-                "variant": {**variant._asdict(), "program": str(variant.program), "target": list(variant.target)},
+                "variant": {
+                    **variant._asdict(),
+                    "program": str(variant.program),
+                    "target": list(variant.target),
+                    "order": sides_of(variant.order),
+                },
                 "launch": {"q_len": launch.q_len, "k_len": launch.k_len, "batch": launch.batch, "heads": launch.heads},
                 "parameters": dict(launch.parameters),
                 "tables": {name: _packed(table) for name, table in sorted(launch.tables.items())},
@@ -80,7 +90,7 @@ class Job(NamedTuple):
             "dims": tuple(variant["dims"]),
             "block": tuple(variant["block"]),
             "wanted": tuple(variant["wanted"]),
-            "order": None if variant["order"] is None else Order(*(Boxes(*map(tuple, side)) for side in variant["order"])),
+            "order": order_of_sides(variant["order"]),
         }
         tables = {name: _unpacked(packed) for name, packed in given["tables"].items()}
         launch = Launch(**given["launch"], parameters=given["parameters"], tables=tables, shifted=given["shifted"])
@@ -158,9 +168,17 @@ def _name(job: Job) -> str:
     words = [variant.program.name, variant.dtype, f"d{dim}" if dim == value_dim else f"d{dim}v{value_dim}", variant.family]
     words += ["short"] if job.rows == "short" and variant.family == "forward" else []
     words += ["moved"] if variant.shifted and variant.family != "decode" else []
-    words += ["boxes", "x".join(map(str, variant.order.rows.box))] if variant.order and isinstance(variant.order.rows, Boxes) else []
+    words += _order_words(variant.order)
     words += ["grad", *variant.wanted] if variant.wanted else []
     return re.sub(r"[^A-Za-z0-9_]", "_", "_".join(words).strip("_"))
+
+
+def _order_words(order: Order | None) -> list[str]:
+    if order is None:
+        return []
+    sides = dict.fromkeys(order)
+    boxes = ["x".join(map(str, side.box)) for side in sides if isinstance(side, Boxes)]
+    return ["boxes", *boxes] if boxes else ["ordered"]
 
 
 def _digest(job: Job) -> str:
@@ -171,30 +189,32 @@ def _digest(job: Job) -> str:
 
 
 def _jobs(spec: KernelSpec, target: Target) -> Iterator[Job]:
-    for program, launch, of_class in _programs(spec):
+    for asked in _programs(spec):
         for dtype in spec.dtypes:
             for dims in spec.dims:
-                for variant, rows in _variants(
-                    spec, Variant(program, target, dtype, dims, (0, 0), spec.offsets and not of_class), of_class
-                ):
-                    if target.backend == "triton":
-                        from .tiles import with_tiles
-
-                        variant = with_tiles(variant, rows, launch, ragged=spec.ragged and not of_class)
-                    job = Job("", variant, launch._replace(shifted=variant.shifted), rows, spec.ragged and not of_class)
-                    yield from (job, *_in_boxes(job))
+                plain = Variant(asked.program, target, dtype, dims, (0, 0), spec.offsets and not asked.of_class)
+                yield from _in_rows(spec, plain, asked) if asked.order is None else _as_asked(spec, plain, asked)
 
 
-def _in_boxes(job: Job) -> Iterator[Job]:
-    """The kernel over boxes of a grid that calls with these parameters would be compiled to, where that is not the row-major one."""
-    variant = job.variant._replace(shifted=False)
-    if variant.target.backend != "cpp" or variant.program.space.rank < 2 or variant.family == "decode" or job.rows != "long":
-        return
-    order = predicted(variant, job.launch.integers)
-    if order is not None:
-        launch = job.launch._replace(shifted=False)
-        boxed = variant._replace(program=over_positions(variant.program, order), order=order)
-        yield Job("", boxed, launch, job.rows, ragged=False, grid=str(variant.program))
+def _in_rows(spec: KernelSpec, plain: Variant, asked: _Asked) -> Iterator[Job]:
+    """Kernels over row-major tokens, and the ones over boxes of a grid that calls with these parameters would be compiled to."""
+    ragged = spec.ragged and not asked.of_class
+    for variant, rows in _variants(spec, plain, asked.of_class):
+        tiled = with_tiles(variant, rows, asked.launch, ragged=ragged)
+        yield Job("", tiled, asked.launch._replace(shifted=variant.shifted), rows, ragged)
+        boxed = in_boxes(variant, asked.launch) if rows == "long" else None
+        if boxed is not None:
+            yield Job("", boxed, asked.launch, rows, ragged=False, grid=str(asked.program))
+
+
+def _as_asked(spec: KernelSpec, plain: Variant, asked: _Asked) -> Iterator[Job]:
+    """Kernels in the order that a specification asks for, whose calls have all rows and no offset."""
+    order = asked.order
+    assert order is not None
+    launch = with_tokens(asked.launch, order)
+    whole = replace(spec, rows=("long",), offsets=False)
+    for variant, rows in _variants(whole, over_order(plain, order), of_class=False):
+        yield Job("", with_tiles_of_order(variant, launch), launch, rows, ragged=False, grid=str(asked.program))
 
 
 def _variants(spec: KernelSpec, plain: Variant, of_class: bool) -> Iterator[tuple[Variant, str]]:
@@ -217,15 +237,27 @@ def _float_tables(program: Program) -> tuple[str, ...]:
     return tuple(sorted(table.name for table in program.tables if table.kind is Kind.FLOAT))
 
 
-def _programs(spec: KernelSpec) -> Iterator[tuple[Program, Launch, bool]]:
-    """The program of a pattern; that of its residue classes too, which long calls fall into."""
-    program, bindings = _text_resolved(spec) if isinstance(spec.pattern, str) else resolved(spec.pattern, spec.score)
-    launch = _launch(spec, program, bindings)
-    yield program, launch, False
-    classes = residues(program, launch) if "long" in spec.rows else None
-    if classes is not None:
-        parameters = next(classes.classes(LENGTH, LENGTH, 0))[-1]
-        yield classes.program, launch._replace(parameters={**launch.parameters, **parameters}), True
+class _Asked(NamedTuple):
+    """A program that calls of a specification ask for.
+
+    of_class: it is that of residue classes.   order: of tokens, where calls ask for one.
+    """
+
+    program: Program
+    launch: Launch
+    of_class: bool = False
+    order: TokenOrder | None = None
+
+
+def _programs(spec: KernelSpec) -> Iterator[_Asked]:
+    """The program of a pattern, or those of its heads in orders of their own; those of residue classes too, which long calls fall into."""
+    whole, bindings = _text_resolved(spec) if isinstance(spec.pattern, str) else resolved(spec.pattern, spec.score)
+    for program, launch, order in of_orders(spec, whole, _launch(spec, whole, bindings)):
+        yield _Asked(program, launch, order=order)
+        classes = residues(program, launch) if "long" in spec.rows and order is None else None
+        if classes is not None:
+            parameters = next(classes.classes(LENGTH, LENGTH, 0))[-1]
+            yield _Asked(classes.program, launch._replace(parameters={**launch.parameters, **parameters}), of_class=True)
 
 
 def _launch(spec: KernelSpec, program: Program, bindings: Bindings) -> Launch:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.advice import advice
-from ...ir.order import Boxes, Order
+from ...ir.order import Order
 from ...ir.target import Target
 from .manifest import REMEDY, BundleError, Manifest, read_manifest
+from .order_text import order_of_sides
 from .registry import Loaded, Meaning, Sought, Tiling, forget_loaded, nameless, register, runs_on
 from .spec import name_of, target_named
 
@@ -79,13 +80,11 @@ def _program(folder: Path, name: str) -> str:
 
 
 def _order(entry: Mapping[str, Any], folder: Path) -> Order | None:
-    given: dict[str, Any] | None = entry.get("order")
-    if given is None:
-        return None
-    boxes = Boxes(*(tuple(given[name]) for name in Boxes._fields))
-    if not len(boxes.extents) == len(boxes.box) == len(boxes.dilation) or not boxes.fit:
-        raise BundleError(advice(f"the boxes of `{entry['name']}` in the bundle `{folder}` do not fit their grid", REMEDY))
-    return Order(boxes, boxes)
+    try:
+        return order_of_sides(entry.get("order"))
+    except ValueError as error:
+        wrong = f"the order of `{entry['name']}` in the bundle `{folder}` is damaged: {str(error).splitlines()[0]}"
+        raise BundleError(advice(wrong, REMEDY)) from None
 
 
 def _pair(given: list[int]) -> tuple[int, int]:

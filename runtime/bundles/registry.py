@@ -89,9 +89,10 @@ def register(loaded: Loaded) -> None:
     _kernels.setdefault(sought, loaded)
     _tilings.setdefault((sought.meaning, sought.target, loaded.rows), sought.tiling)
     _backends.add(sought.target.backend)
-    if loaded.grid is not None and sought.meaning.order is not None:
+    order = sought.meaning.order
+    if loaded.grid is not None and order is not None and not order.tables:  # a table is nobody's choice but the caller's
         at = sought.meaning._replace(program=loaded.grid, order=None), sought.target
-        _orders[at] = tuple(dict.fromkeys((*_orders.get(at, ()), sought.meaning.order)))
+        _orders[at] = tuple(dict.fromkeys((*_orders.get(at, ()), order)))
 
 
 def forget_loaded(folder: Path | None = None) -> None:

@@ -81,7 +81,7 @@ KERNEL = _object(
     },
     {
         "binary": FILE,
-        "order": _object({"grid": FILE, **{name: _list(COUNT, minItems=2, maxItems=3) for name in ("extents", "box", "dilation")}}),
+        "order": _object({"grid": FILE, "rows": TEXT, "keys": TEXT}),
         "c": {"anyOf": [{"type": "null"}, _object({"function": WORD, "terms": TRUTH})]},
         "binaries": _list(BINARY),
         "launch": {"type": "object"},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from ...ir.advice import advice
 from ...ir.pattern import Pattern
 from ...ir.target import Target
+from ..calls.orders_of_heads import OrderGiven, OrdersOfHeads, asked
 from ..calls.request import MOST_DIMENSIONS, NAMES
 from ..module_given import module_given
 
@@ -38,6 +39,9 @@ class KernelSpec:
     offsets:   whether `q_offset` may be other than 0 in calls of more than 16 rows; those of fewer serve every offset.
     ragged:    whether lengths and offsets may differ between batch items, packed sequences included.
     batch, heads: extents, where the pattern divides a position by something that differs between them.
+    order:     that calls ask for, as `order=` of `lacuna.attention` has it; tables of tokens are no part of the promise. Beside it calls
+               have all rows, no lengths and no offset.
+    kv_heads:  where `order` has one for each of `heads`; None is as many.
     values:    of a program given as text: its parameters that divide or multiply a position, and the tables that do.
 
     Raises:
@@ -54,6 +58,8 @@ class KernelSpec:
     ragged: bool = True
     batch: int = 1
     heads: int = 1
+    order: OrderGiven = None
+    kv_heads: int | None = None
     values: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def __post_init__(self) -> None:
@@ -66,6 +72,16 @@ class KernelSpec:
             _check_choices(name, getattr(self, name), allowed)
         if not self.head_dims or any(not 1 <= dim <= MOST_DIMENSIONS for pair in self.dims for dim in pair):
             raise ValueError(advice(f"`head_dims` is {self.head_dims!r}", f"numbers of 1 to {MOST_DIMENSIONS}, or pairs of them"))
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        """Raise unless there is an order for each head, or one for all, and key heads that they can share."""
+        given = asked(self.order, self.heads)
+        if isinstance(given, OrdersOfHeads) and len(given.orders) != self.heads:
+            wrong = f"`order` has {len(given.orders)} orders, and there are {self.heads} `heads`"
+            raise ValueError(advice(wrong, f"`heads={len(given.orders)}`, or one order for each head"))
+        if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
+            raise ValueError(advice(f"{self.heads} query heads cannot share {self.kv_heads} key heads evenly", "a divisor of `heads`"))
 
     @property
     def dims(self) -> tuple[tuple[int, int], ...]:

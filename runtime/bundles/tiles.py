@@ -1,4 +1,4 @@
-"""How the GPU kernels of a bundle are cut: as the model says, whatever a cache holds."""
+"""How the kernels of a bundle are cut: as the models say, whatever a cache holds. C++ kernels get their tiles where they are built."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ DTYPES = {name: dtype for dtype, name in NAMES.items()}
 
 def with_tiles(variant: Variant, rows: str, launch: Launch, *, ragged: bool) -> Variant:
     """The variant with the tiles for calls of so many rows and 4096 keys; `ragged`: and for batch items of different lengths."""
+    if variant.target.backend != "triton":
+        return variant
     probe = _probe(variant, rows, launch)._replace(ragged=Ragged(k_lens=LENGTH) if ragged else UNIFORM)
     return with_configuration(variant, ranking(variant, bucket_for(variant, probe))[0])
 

@@ -19,6 +19,7 @@ from ...passes.binding import bound_values
 from ..cpp.toolchain import CompileFailed, CompilerMissing
 from ..kernels import RAGGED, manifest_of, with_ragged_tables
 from .jobs import Job
+from .order_text import sides_of
 from .registry import tiling_of
 from .spec import name_of
 
@@ -91,9 +92,9 @@ def _built(job: Job, folder: Path) -> Entry:
 
 
 def _order(job: Job) -> Entry:
-    """Where tokens are in boxes, which; the program on the grid, which others find by it."""
-    order = job.variant.order
-    return {} if order is None else {"order": {**order.rows._asdict(), "grid": job.grid}}
+    """Where tokens are in an order, which; the program over tokens, which others find by it."""
+    sides = sides_of(job.variant.order)
+    return {} if sides is None else {"order": {**sides, "grid": job.grid}}
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from ...ir.advice import advice
 from ...ir.head_orders import HeadOrders
-from ...ir.order import Boxes, Given, Order
+from ...ir.order import Boxes, Given, Order, Parts
 from ...ir.order_text import TOKENS, show_order
 
 if TYPE_CHECKING:
+    from ...ir.program import Space
     from .request import Request
 
 
@@ -99,16 +100,25 @@ def check_fits(request: Request) -> None:
 
 
 def _check_fits(request: Request, order: Order) -> None:
-    space, side = request.program.space, order.rows
-    extents = space.extents if space.rank > 1 else ()  # flat positions may be in the order of a grid
+    side = order.rows
     if not request.fills_tensors or request.offset or request.q_len != request.k_len:
         wrong = "`order` is for calls whose queries and keys are the same tokens, all of them"
         raise ValueError(advice(wrong, "the call without `order`, or without lengths and offset"))
-    if request.q_len != math.prod(side.extents) or (extents and extents != side.extents):
-        wrong = f"`order` is one of {_grid(side.extents)} tokens, and the call has {_grid(extents or (request.q_len,))}"
-        raise ValueError(advice(wrong, "an order with the extents of the pattern"))
+    check_extents(request.program.space, side, request.q_len)
     if isinstance(side, Given):
         check_permutation(request.bindings[side.table.name], "order")
+
+
+def check_extents(space: Space, side: Boxes | Parts | Given, tokens: int | None) -> None:
+    """Raise ValueError unless an order is one of the tokens of a space. tokens: of a call; None where there is none.
+
+    Flat positions may be in the order of a grid.
+    """
+    extents = space.extents if space.rank > 1 else ()
+    if tokens not in (None, math.prod(side.extents)) or (extents and extents != side.extents):
+        told = "the pattern has" if tokens is None else "the call has"
+        wrong = f"`order` is one of {_grid(side.extents)} tokens, and {told} {_grid(extents or (tokens or 0,))}"
+        raise ValueError(advice(wrong, "an order with the extents of the pattern"))
 
 
 def _grid(extents: tuple[int, ...]) -> str:

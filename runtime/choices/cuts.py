@@ -26,7 +26,7 @@ from .configurations import (
 from .configurations import keep as keep_configuration
 from .configurations import possible as possible_configuration
 from .kept import MEASURED, Choice, Question, Subject, instead, keep, keep_predicted, kept
-from .positions import Values, in_order, is_plain, over_positions, values_of_mask, written
+from .positions import Values, in_order, is_plain, of_any_length, over_positions, values_of_mask, written
 
 if TYPE_CHECKING:
     from ...passes.gpu_orders import Considered
@@ -44,12 +44,14 @@ def cut(variant: Variant, request: Request) -> tuple[Request, Variant]:
 
     variant: of the program of the request; whatever it has of tiles does not matter.
     """
-    if request.asked is not None:
+    if isinstance(request.asked, Order):  # one for each head is one for each part
         return _as_asked(variant, request, request.asked)
     found = _cut_of(variant, request) if is_cut(variant, request) else None
     if found is None or found.order is None:
         return request, configured(variant, request)
-    return in_order(request, found.order), with_cut(variant, found)
+    boxed = with_cut(variant, found)
+    shipped = tiling_found(boxed, request.q_len)
+    return in_order(request, found.order), boxed if shipped is None else boxed._replace(**shipped._asdict())
 
 
 def is_cut(variant: Variant, request: Request) -> bool:
@@ -58,16 +60,25 @@ def is_cut(variant: Variant, request: Request) -> bool:
 
 
 def _as_asked(variant: Variant, request: Request, order: Order) -> tuple[Request, Variant]:
-    """In the order that a caller wants; a tile is one box of it where the target has such tiles."""
+    """In the order that a caller wants."""
     placed = in_order(request, order)
-    boxed = variant._replace(program=placed.program, order=order, shifted=False)
-    if not isinstance(order.rows, Boxes) or not isinstance(order.keys, Boxes):
-        return placed, configured(boxed, placed)
-    block = order.rows.tokens * variant.together, order.keys.tokens
+    boxed = variant._replace(program=placed.program, order=of_any_length(order, request.program), shifted=False)
+    shipped = tiling_found(boxed, placed.q_len)
+    if shipped is not None:
+        return placed, boxed._replace(**shipped._asdict())
+    return placed, in_tiles_of_boxes(boxed, bucket_for(boxed, placed)) or configured(boxed, placed)
+
+
+def in_tiles_of_boxes(boxed: Variant, bucket: str) -> Variant | None:
+    """The variant over positions in tiles of one box, where its order has boxes and the target such tiles."""
+    order = boxed.order
+    if order is None or not isinstance(order.rows, Boxes) or not isinstance(order.keys, Boxes):
+        return None
+    block = order.rows.tokens * boxed.together, order.keys.tokens
     interpreted = INTERPRETED._replace(block_q=block[0], block_k=block[1])
-    offered = (interpreted,) if variant.target.name == "interpreter" else ranking(boxed, bucket_for(boxed, placed))
+    offered = (interpreted,) if boxed.target.name == "interpreter" else ranking(boxed, bucket)
     fitting = next((each for each in offered if each.block == block), None)
-    return placed, configured(boxed, placed) if fitting is None else with_configuration(boxed, fitting)
+    return None if fitting is None else with_configuration(boxed, fitting)
 
 
 def with_cut(variant: Variant, found: Cut) -> Variant:

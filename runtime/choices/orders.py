@@ -23,7 +23,7 @@ _chosen: dict[tuple[Variant, Values], Order | None] = {}
 
 def ordered(request: Request, family: str = "forward") -> Request:
     """The request over positions of the order that is asked for, or of the best one for a pass; itself where that is row-major."""
-    if request.asked is not None:
+    if isinstance(request.asked, Order):  # one for each head is one for each part
         return in_order(request, request.asked)
     return in_order(request, order_of(request, family)) if is_plain(request) else request
 

@@ -11,11 +11,11 @@ import numpy as np
 from torch import Tensor
 
 from ...ir.expr import Kind
-from ...ir.order import Given, Order
 from ...ir.source import Source
 from ...ir.target import Target
 from ..bundles import registry as bundle_registry
 from ..calls.request import NAMES, Request
+from ..choices.positions import of_any_length
 from ..choices.shapes import chosen
 from ..kernels import Kernel, Toolchain, Variant
 from ..launches import Values
@@ -37,18 +37,10 @@ def variant_of(request: Request, target: Target) -> Variant:
     if request.q_len <= FEW_ROWS and request.order is None:
         # A cache that grows from one key passes offset 0 on its way: one kernel serves every offset.
         return Variant(request.program, target, dtype, dims, DECODE_BLOCK, shifted=True, family="decode")
-    variant = Variant(request.program, target, dtype, dims, BOXES_BLOCK, moved, order=_of_any_length(request))
+    variant = Variant(request.program, target, dtype, dims, BOXES_BLOCK, moved, order=of_any_length(request.order, request.grid))
     if request.order is not None:
         return variant  # an order is made for this shape
     return variant._replace(block=chosen(variant, request.q_len))
-
-
-def _of_any_length(request: Request) -> Order | None:
-    """The order of a request as kernels know it: the text of one that looks tokens up on a line holds for every length."""
-    order = request.order
-    if order is None or request.grid is None or request.grid.space.rank > 1:
-        return order
-    return Order(*(side._replace(extents=()) if isinstance(side, Given) else side for side in order))
 
 
 @functools.cache
