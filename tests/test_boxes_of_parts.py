@@ -161,9 +161,9 @@ def test_boxes_of_a_video_beside_text_are_taken_forward_and_backward_and_kept(mo
     out = attention(*given, pattern, backend="cpp")
     found = torch.autograd.grad(out.square().sum(), given)
     taken = {variant.family: order for (variant, _), order in orders._chosen.items()}  # pyright: ignore[reportPrivateUsage]
-    for family in ("forward", "backward"):
-        assert taken[family] is not None
-        assert str(taken[family].rows) == "64 beside 1 x 16 x 4"
+    assert {family: str(order) for family, order in taken.items()} == dict.fromkeys(
+        ("forward", "backward"), "boxes of 64 beside 1 x 16 x 4 queries and keys"
+    )
     query, key, value = given
     scores = (query @ key.transpose(-1, -2) / 4).masked_fill(~by_definition(*shape), -math.inf)
     expected = scores.softmax(-1) @ value
@@ -253,11 +253,12 @@ def test_kept_numbers_that_no_sequence_has_are_not_taken() -> None:
     _, pattern = video_beside_text(22, (4, 16, 16), (3, 5, 5))
     good = (64, 1, 1, 16, 4, 1, 1, 1)
     assert possible(good, pattern.program)
-    for numbers in (
-        (64, 1),
-        (64, 1, 1, 16, 8, 1, 1, 1),
-        (32, 1, 1, 16, 4, 1, 1, 1),
-        (64, 2, 1, 16, 4, 1, 1, 1),
-        (64, 1, 16, 1, 4, 1, 0, 1),
-    ):
+    others = [(1, 1, 16, 8, 1, 1, 1), (2, 1, 16, 4, 1, 1, 1), (1, 16, 1, 4, 1, 0, 1)]
+    for numbers in ((64, 1), (32, *good[1:]), *((64, *other) for other in others)):
         assert not possible(numbers, pattern.program)
+
+
+def test_a_missing_kernel_of_a_sequence_is_asked_for_by_the_program_of_the_call() -> None:
+    _, pattern = video_beside_text(22, (4, 16, 16), (3, 5, 5))
+    side = Parts((Boxes((22,), (64,), (1,)), Boxes((4, 16, 16), (4, 4, 4), (1, 1, 1))))
+    assert unboxed(boxed(pattern.program, Order(side, side)), Order(side, side)) == pattern.program
