@@ -1,6 +1,7 @@
 """An order of tokens as text after that of a program: what a call carries where a caller asks for one.
 
 order = boxes(64 x 64, 8 x 8, 1 x 1)        extents, edges of a box, dilation
+order = boxes(7, 64, 1) beside boxes(64 x 64, 8 x 8, 1 x 1)         of parts of a sequence, one after the other
 order = given(64 x 64)                      extents; the table of its tokens comes after those of the program
 order = heads(0 0 1 2): boxes(64 x 64, 8 x 8, 1 x 1); given(64 x 64); any
                                             which of these each query head has; any leaves it to kernels; each given has its own table
@@ -18,8 +19,8 @@ from .program import InvalidProgram
 
 TOKENS = Table("tokens_in_order", "i32", 1)
 START = "\norder = "
-ANY = "any"
-_FORM = re.compile(r"(boxes|given)\(((?:\d+(?: x \d+)*(?:, \d+(?: x \d+)*)*)?)\)\n?")
+ANY, BESIDE = "any", " beside "
+_FORM = re.compile(r"(boxes|given)\(((?:\d+(?: x \d+)*(?:, \d+(?: x \d+)*)*)?)\)")
 _HEADS = re.compile(r"heads\((\d+(?: \d+)*)\): ([^\n]*)\n?")
 
 
@@ -37,13 +38,9 @@ def show_order(asked: Order | HeadOrders) -> str:
 
 
 def show_side(side: Boxes | Parts | Given) -> str:
-    """Queries or keys in an order, as `side_of` reads them.
-
-    Raises:
-        NotImplementedError: parts of a sequence have no text.
-    """
+    """Queries or keys in an order, as `side_of` reads them."""
     if isinstance(side, Parts):
-        raise NotImplementedError("parts of a sequence in boxes have no text\n  write an order of the whole sequence")
+        return BESIDE.join(map(show_side, side.boxes))
     sizes = tuple(side) if isinstance(side, Boxes) else (side.extents,)
     name = "boxes" if isinstance(side, Boxes) else "given"
     return f"{name}({', '.join(' x '.join(map(str, each)) for each in sizes)})"
@@ -86,16 +83,24 @@ def _order(text: str, table: Table) -> Order:
     return Order(side, side)
 
 
-def side_of(text: str, table: Table = TOKENS) -> Boxes | Given | None:
+def side_of(text: str, table: Table = TOKENS) -> Boxes | Parts | Given | None:
     """Queries or keys in an order, of their text; None where it is no such text. `given()` is a line of any length."""
+    sides = [_one_side(each, table) for each in text.rstrip("\n").split(BESIDE)]
+    if len(sides) == 1:
+        return sides[0] if isinstance(sides[0], Given) or (sides[0] is not None and sides[0].fit) else None
+    boxes = tuple(side for side in sides if isinstance(side, Boxes))
+    return parts if len(boxes) == len(sides) and (parts := Parts(boxes)).fit else None
+
+
+def _one_side(text: str, table: Table) -> Boxes | Given | None:
+    """Whether boxes fit their grid is not asked."""
     form = _FORM.fullmatch(text)
-    if form is None:
+    if form is None or any(int(number) == 0 for number in re.findall(r"\d+", text)):
         return None
     sizes = [tuple(map(int, each.split(" x "))) for each in form[2].split(", ")] if form[2] else [()]
     if form[1] == "given":
         return Given(sizes[0], table) if len(sizes) == 1 else None
-    alike = len(sizes) == 3 and len({len(each) for each in sizes}) == 1
-    return boxes if alike and (boxes := Boxes(*sizes)).fit else None
+    return Boxes(*sizes) if len(sizes) == 3 and sizes[0] and len({len(each) for each in sizes}) == 1 else None
 
 
 def _no_order(text: str) -> InvalidProgram:

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lacuna import orders, patterns
 from lacuna.ir.head_orders import HeadOrders, head_views
-from lacuna.ir.order import Boxes, Given, Order
-from lacuna.ir.order_text import parted, show_order, tokens_table
+from lacuna.ir.order import Boxes, Given, Order, Parts
+from lacuna.ir.order_text import parted, show_order, show_side, side_of, tokens_table
 from lacuna.ir.program import InvalidProgram
 from lacuna.passes.launch import Launch
 from lacuna.passes.of_heads import of_heads, read_by_conditions
@@ -256,6 +256,14 @@ def test_orders_of_heads_are_text_after_a_program() -> None:
     asked = HeadOrders((0, 1, 2, 0, 3), (Order(first, first), Order(boxes, boxes), None, Order(second, second)))
     assert show_order(asked) == "\norder = heads(0 1 2 0 3): given(8 x 8); boxes(8 x 8, 8 x 8, 1 x 1); any; given(8 x 8)"
     assert parted(program + show_order(asked)) == (program, asked)
+
+
+def test_boxes_of_the_parts_of_a_sequence_are_text_too() -> None:
+    side = Parts((Boxes((7,), (64,), (1,)), Boxes((64, 64), (8, 8), (1, 1))))
+    assert show_side(side) == "boxes(7, 64, 1) beside boxes(64 x 64, 8 x 8, 1 x 1)"
+    assert side_of(show_side(side)) == side
+    for wrong in ("boxes(7, 64, 1) beside boxes(64 x 64, 8 x 4, 1 x 1)", "boxes(7, 64, 1) beside given(4)", "boxes(7, 0, 1)"):
+        assert side_of(wrong) is None
 
 
 @pytest.mark.parametrize("text", ["heads(): any", "heads(0 2): any; any", "heads(0): any; any", "heads(0): sorted(4)", "heads(0 1): any"])

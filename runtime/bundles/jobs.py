@@ -17,7 +17,6 @@ import torch
 
 from ...ir.advice import advice
 from ...ir.expr import Kind
-from ...ir.order import Boxes, Order
 from ...ir.parse import parse_program
 from ...ir.plan import Plan
 from ...ir.program import Program
@@ -30,7 +29,7 @@ from ...passes.residues import residues
 from ..calls import materialise
 from ..calls.merging import Bindings, resolved
 from ..kernels import Variant
-from .order_text import order_of_sides, sides_of
+from .order_text import order_of_sides, sides_of, words_of
 from .orders import in_boxes, of_orders, over_order, with_tiles_of_order, with_tokens
 from .spec import KernelSpec, name_of
 from .tiles import with_tiles
@@ -168,17 +167,9 @@ def _name(job: Job) -> str:
     words = [variant.program.name, variant.dtype, f"d{dim}" if dim == value_dim else f"d{dim}v{value_dim}", variant.family]
     words += ["short"] if job.rows == "short" and variant.family == "forward" else []
     words += ["moved"] if variant.shifted and variant.family != "decode" else []
-    words += _order_words(variant.order)
+    words += words_of(variant.order)
     words += ["grad", *variant.wanted] if variant.wanted else []
     return re.sub(r"[^A-Za-z0-9_]", "_", "_".join(words).strip("_"))
-
-
-def _order_words(order: Order | None) -> list[str]:
-    if order is None:
-        return []
-    sides = dict.fromkeys(order)
-    boxes = ["x".join(map(str, side.box)) for side in sides if isinstance(side, Boxes)]
-    return ["boxes", *boxes] if boxes else ["ordered"]
 
 
 def _digest(job: Job) -> str:

@@ -15,7 +15,7 @@ from ..calls.token_order import TokenOrder, check_extents
 from ..choices import cuts
 from ..choices.configurations import ranking, with_configuration
 from ..choices.orders import predicted
-from ..choices.positions import of_any_length, over_positions
+from ..choices.positions import grids_of, of_any_length, over_positions
 from ..kernels import Variant
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def in_boxes(variant: Variant, launch: Launch) -> Variant | None:
     variant: over row-major tokens; whatever it has of tiles does not matter.
     """
     variant = variant._replace(shifted=False)
-    if variant.program.space.rank < 2 or variant.family == "decode":
+    if not grids_of(variant.program) or variant.family == "decode":
         return None
     if variant.target.backend == "triton":
         found = cuts.predicted(variant, launch.integers)
