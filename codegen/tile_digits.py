@@ -39,12 +39,21 @@ class Tiled(NamedTuple):
         stride = 1
         while (found := _divided(number, Op.FLOORDIV)) is not None:
             number, stride = found[0], stride * found[1]
-        if number is not self.position:
+        tile = self._tile_of(number)
+        if tile is None:
             return None
         if stride % self.edge == 0:
-            found = quotient(self.tile, stride // self.edge)
+            found = quotient(tile, stride // self.edge)
             return remainder(found, size) if size else found
         return remainder(quotient(self.step, stride), size) if size and self.edge % (stride * size) == 0 else None
+
+    def _tile_of(self, number: Expr) -> Expr | None:
+        """The number of the tile that a position is in, or that of one so many whole tiles before it."""
+        match number:
+            case Binary(op=Op.SUB, a=a, b=Const(value=int() as less)) if a is self.position and less % self.edge == 0:
+                return Binary(Op.SUB, self.tile, Const(less // self.edge))
+            case _:
+                return self.tile if number is self.position else None
 
 
 class Split(NamedTuple):

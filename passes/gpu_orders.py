@@ -9,28 +9,23 @@ exact. Boxes have as many tokens as a tile of a configuration; those of queries 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from ..ir.configuration import Configuration, Cut
-from ..ir.expr import Const, Symbol
-from ..ir.order import Boxes, Order
+from ..ir.expr import Symbol
+from ..ir.order import Order
 from ..ir.program import Program
-from .axes import Seen, dilation_of, seen_along
-from .axis_runs import Array, Axis
+from .axis_runs import Array
 from .box_order import LEAST_GAIN
-from .canonicalise import with_values
-from .class_conditions import class_conditions
 from .gpu_configurations import ROWS, clocks, offered
-from .gpu_resources import Problem, copies, ordered_values, pair_values
+from .gpu_grids import Cuttable, Grid
+from .gpu_resources import LONG_SUMS, Problem, copies, ordered_values, pair_values
 from .live_area import Area
-from .row_major_counts import row_major_tiles
 
+ADDRESSED = 1.15  # time of a kernel whose threads compute addresses, over that of one whose tiles the tensor unit copies; not measured
 Values = tuple[tuple[Symbol, int], ...]
 
 
@@ -59,42 +54,43 @@ def considered(
     values:   of the symbols that the mask reads.   together: query heads in a tile.
     configurations: to choose from; None is all that the target is offered.
     """
-    axes = seen_along(program, dict(values))
-    if axes is None:
+    what = _cuttable(program, values)
+    if what is None:
         return ()
-    cutter = _Cutter(axes, problem, together, configurations)
+    cutter = _Cutter(what, problem, together, configurations)
     flat = min(cutter.row_major(pair_values(program)), key=lambda each: each.time)
-    dilation = _dilation(program, values, axes)
-    boxes = sorted(cutter.boxes(dilation, ordered_values(problem, program)), key=lambda each: each.time)
+    slower = ADDRESSED if program.space.rank == 1 and copies(problem) else 1.0
+    found = (each._replace(time=slower * each.time) for each in cutter.boxes(_extra(program, problem)))
+    boxes = sorted(found, key=lambda each: each.time)
     faster = [each for each in boxes if each.time * LEAST_GAIN <= flat.time]
     ranked = (*faster, flat, *boxes[len(faster) :])
     return tuple(each._replace(time=each.time / flat.time) for each in ranked)
 
 
-def _dilation(program: Program, values: Values, axes: Sequence[Seen]) -> tuple[int, ...]:
-    """From one token of a box to the next: that of each axis, where its residue classes are alike."""
-    dilation = tuple(min(len(seen), dilation_of(seen)) for seen in axes)
-    bound = with_values(program, {symbol: Const(value) for symbol, value in values})
-    alike = class_conditions(bound, Boxes(program.space.extents, dilation, dilation), {}) is not None
-    return dilation if alike else (1,) * len(axes)
+def _cuttable(program: Program, values: Values) -> Cuttable | None:
+    """None where there is neither a grid, nor a sequence with one, or the mask is no product of axes."""
+    if program.space.rank > 1:
+        return Grid.of(program, dict(values))
+    from .gpu_sequences import SequenceOfGrids  # few programs need it
+
+    return SequenceOfGrids.of(program, dict(values))
+
+
+def _extra(program: Program, problem: Problem) -> float:
+    """Registers of a pair over positions. Of a sequence, no copy of the tensor unit brings a tile: parts lie on several grids."""
+    if program.space.rank > 1:
+        return ordered_values(problem, program)
+    return pair_values(program) + (LONG_SUMS if max(problem.dims) > 128 else 0)
 
 
 @dataclass(frozen=True)
 class _Cutter:
     """Cuts of a grid, their `time` in clocks."""
 
-    axes: Sequence[Seen]
+    what: Cuttable
     problem: Problem
     together: int
     configurations: tuple[Configuration, ...] | None
-
-    @property
-    def extents(self) -> tuple[int, ...]:
-        return tuple(len(seen) for seen in self.axes)
-
-    @functools.cached_property
-    def live(self) -> int:
-        return math.prod(int(np.count_nonzero(seen)) for seen in self.axes)
 
     def tile(self, configuration: Configuration) -> tuple[int, int]:
         """Tokens of queries and of keys."""
@@ -102,30 +98,29 @@ class _Cutter:
 
     def considered(self, cut: Cut, clocked: float, tiles: tuple[int, int]) -> Considered:
         queries, keys = self.tile(cut.configuration)
-        return Considered(cut, clocked, self.live / max(1, tiles[0] * queries * keys), *tiles)
+        return Considered(cut, clocked, self.what.live / max(1, tiles[0] * queries * keys), *tiles)
 
     def row_major(self, extra: float) -> list[Considered]:
         """Cuts into runs of tokens, of the configuration of each tile that takes the least time."""
         by_tile = self._by_tile(extra)
-        counted = row_major_tiles([Axis.of(seen) for seen in self.axes], list(by_tile))
+        counted = self.what.row_major(list(by_tile))
         found: list[Considered] = []
         for (tile, configurations), tiles in zip(by_tile.items(), counted, strict=True):
             rates = [_Rates.of(self.problem._replace(extra=extra), each) for each in configurations]
-            rows = self._rows(math.prod(self.extents), tile)
+            rows = self._rows(self.what.tokens, tile)
             time, configuration = min((float(rate.time(*tiles, rows)), each) for rate, each in zip(rates, configurations, strict=True))
             found.append(self.considered(Cut(configuration), time, tiles))
         return found
 
-    def boxes(self, dilation: tuple[int, ...], extra: float) -> list[Considered]:
+    def boxes(self, extra: float) -> list[Considered]:
         """The best boxes of each configuration."""
-        counts = [_Along.of(seen, apart) for seen, apart in zip(self.axes, dilation, strict=True)]
         found: list[Considered] = []
         for tile, offered_here in self._by_tile(extra).items():
             configurations = [each for each in offered_here if _has_room(self.problem, each)]
-            queries, keys = (_boxes(self.extents, tokens, dilation) for tokens in tile)
+            queries, keys = (self.what.boxes(tokens) for tokens in tile)
             if not queries or not keys or not configurations:
                 continue
-            visited, full = (_product([getattr(each, name) for each in counts], queries, keys) for name in ("met", "filled"))
+            visited, full = self.what.tiles(queries, keys)
             rows = np.array([self._rows(boxes.positions, tile) for boxes in (keys if self._turned else queries)])
             rows = rows[None, :] if self._turned else rows[:, None]
             for each in configurations:
@@ -161,49 +156,6 @@ def _has_room(problem: Problem, configuration: Configuration) -> bool:
         wide = configuration.block_k >= 32 and configuration.stages == 2
         return rows <= 8 * configuration.warps and (longest <= 192 or rows <= 32 or wide)
     return rows <= 16 * configuration.warps
-
-
-def _boxes(extents: tuple[int, ...], tokens: int, dilation: tuple[int, ...]) -> list[Boxes]:
-    """Boxes of so many positions: edges are powers of two, as `tokens` is."""
-    powers = [1 << n for n in range(tokens.bit_length())]
-    found = (Boxes(extents, box, dilation) for box in product(powers, repeat=len(extents)) if math.prod(box) == tokens)
-    return [boxes for boxes in found if boxes.fit]
-
-
-def _product(tables: Sequence[Array], queries: Sequence[Boxes], keys: Sequence[Boxes]) -> Array:
-    """i64[boxes of queries, boxes of keys] from tables of each axis by the logarithms of edges."""
-    found = np.ones((len(queries), len(keys)), np.int64)
-    for axis, table in enumerate(tables):
-        q, k = ([boxes.box[axis].bit_length() - 1 for boxes in side] for side in (queries, keys))
-        found = found * table[np.ix_(q, k)]
-    return found
-
-
-# -- one axis ---------------------------------------------------------------------------------------------------------
-
-
-class _Along(NamedTuple):
-    """Pairs of groups of queries and of keys along an axis, i64[edges of queries, edges of keys], of edges 1, 2, 4, ...
-
-    met: that see something.   filled: where all queries see all keys, and there are as many keys as the edge says.
-    """
-
-    met: Array
-    filled: Array
-
-    @staticmethod
-    def of(seen: Seen, apart: int) -> _Along:
-        axis = Axis.of(seen) if apart > 1 else Axis.in_classes(Axis.of(seen).flat, 1, [])
-        edges = 1 << np.arange(LARGEST_EDGE.bit_length())
-        met, filled = (np.zeros((len(edges), len(edges)), np.int64) for _ in range(2))
-        for line, times in axis.classes:
-            for at, edge in enumerate(edges.tolist()):
-                met[at] += times * line.some(edge).met(edges)
-                filled[at] += times * line.every(edge).filled(edges)
-        return _Along(met, filled)
-
-
-LARGEST_EDGE = 256
 
 
 # -- time -------------------------------------------------------------------------------------------------------------

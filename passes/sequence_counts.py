@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +15,10 @@ from .row_major_counts import Interval, Rows, changes, overlaps
 from .sequence_rules import Rule, Rules
 
 
-def row_major_tiles(rules: Rules, tile: tuple[int, int]) -> tuple[int, int]:
-    """Visited and full tiles of row-major tokens; those that hold tokens of two parts among them."""
+def row_major_tiles(rules: Rules, tiles: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Visited and full tiles of row-major tokens, for tiles of each size; those that hold tokens of two parts among them."""
     counter = _Counter.of(rules)
-    found = [counter.tiles(first, min(first + tile[0], counter.tokens), tile[1]) for first in range(0, counter.tokens, tile[0])]
-    visited, full = (sum(each) for each in zip(*found, strict=True))
-    return visited, full
+    return [counter.all_tiles(tile) for tile in tiles]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +37,11 @@ class _Counter:
     @property
     def tokens(self) -> int:
         return sum(part.size for part in self.parts)
+
+    def all_tiles(self, tile: tuple[int, int]) -> tuple[int, int]:
+        found = [self.tiles(first, min(first + tile[0], self.tokens), tile[1]) for first in range(0, self.tokens, tile[0])]
+        visited, full = (sum(each) for each in zip(*found, strict=True))
+        return visited, full
 
     def tiles(self, first: int, stop: int, edge: int) -> tuple[int, int]:
         """Of the queries from `first` to `stop`."""

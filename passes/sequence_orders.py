@@ -6,10 +6,10 @@ import functools
 import math
 from collections.abc import Iterator, Mapping
 from itertools import product
-from typing import NamedTuple
 
 from ..ir.order import Boxes, Parts
 from .box_order import boxes_on
+from .boxes_held import held
 from .order_counts import Counted, Tiles, partly, row_major_chunks, tiles_in_boxes, time_in_boxes, work_of
 from .parts_of_sequence import Extents
 from .sequence_counts import row_major_tiles
@@ -24,7 +24,7 @@ def row_major(rules: Rules, problem: Problem) -> Counted:
     tokens = _tokens(rules)
     shape = tile_shape(problem, tokens)
     sizes = [(each.lanes, each.lines) for each in (STANDARD, shape)]
-    (visited, full), ours = (row_major_tiles(rules, size) for size in sizes)
+    (visited, full), ours = row_major_tiles(rules, sizes)
     longest = max(
         (rule for rule in rules.of.values() if isinstance(rule, Rule) and len(rule.axes) > 1),
         key=lambda rule: math.prod(map(len, rule.axes)),
@@ -93,18 +93,3 @@ def everything(queries: Boxes, keys: Boxes) -> Tiles:
     chunked = 8 * run <= 7 * keys.tokens
     pairs = partial * STANDARD.lanes
     return Tiles(rows * columns.begun, rows * columns.filled, 0 if chunked else pairs * STANDARD.lines, pairs * run if chunked else 0)
-
-
-class Held(NamedTuple):
-    """Boxes of a grid that hold a token, and those that hold tokens alone."""
-
-    begun: int
-    filled: int
-
-
-def held(boxes: Boxes) -> Held:
-    begun = filled = 1
-    for extent, edge, apart in zip(*boxes, strict=True):
-        lengths = [len(range(residue, extent, apart)) for residue in range(apart)]
-        begun, filled = begun * sum(-(-length // edge) for length in lengths), filled * sum(length // edge for length in lengths)
-    return Held(begun, filled)
