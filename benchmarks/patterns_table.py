@@ -38,8 +38,8 @@ thrown away.
 FOOT = """
 Beside them: `segmented` gives a sequence of segments (text, an image, pooled keys) one rule for each pair of them, on grids that may
 differ between queries and keys. Of the four rules for windows at an edge, shifting inward is `gna`, clipping `halo`, `window`,
-`conv_window` and `disc_local`, wrapping around `torus_window`; zero padding that counts in the softmax is clipping, then
-`lacuna.zero_keys` with the counts of `halo_padding`, `overlapping_cross_padding`, `conv_window_padding` or `window_padding`.
+`conv_window` and `disc_local`, wrapping around `torus_window`; zero padding that counts in the softmax is clipping with
+`zero_keys=` of the call, the counts of `halo_padding`, `overlapping_cross_padding`, `conv_window_padding` or `window_padding`.
 """
 
 

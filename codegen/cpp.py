@@ -9,6 +9,7 @@ from ..ir.expr import TRUE, S
 from ..ir.plan import Plan
 from ..ir.source import Source
 from ..ir.target import CHUNK
+from .cpp_beside import Beside, of_tiles
 from .cpp_kernel import Kernel, rendered, told
 from .cpp_lines import line_function, mask_functions
 from .cpp_targets import REGISTERS
@@ -28,6 +29,7 @@ class Forward(Kernel):
     ordered:    whether positions are not those of the tokens in memory; padded: whether some are of no token.
     tokens:     functions from positions to tokens.
     known:      numbers that the mask keeps of each lane.
+    more:       what rows see beside the pattern.
     functions:  also `weigh`: mask and score over a part of a tile.
     loops:      call `attend` for every scheduled tile of query tile `i`.
     """
@@ -43,6 +45,7 @@ class Forward(Kernel):
     padded: str
     tokens: str
     known: int
+    more: Beside
 
 
 def render(plan: Plan) -> Source:
@@ -71,6 +74,7 @@ def context(plan: Plan) -> Forward:
         padded=padded(plan),
         tokens=tokens(plan, slots),
         known=mask.known,
+        more=of_tiles(plan),
         functions=_functions(plan, slots, mask.text),
         loops=loops(plan, slots),
     )

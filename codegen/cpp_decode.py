@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..ir.plan import Plan
 from ..ir.source import Source
+from .cpp_beside import Beside, of_rows
 from .cpp_kernel import Kernel, rendered, told
 from .cpp_targets import REGISTERS
 from .cpp_text import function, loops, part
@@ -24,6 +25,7 @@ class Decode(Kernel):
     key_lanes, value_lanes: reals in a vector along D and along Dv.
     sums:       vectors of output that a product keeps in registers.
     heads_differ: `true` where the tiles of a query head depend on the head; else heads share one list of tiles.
+    more:       what rows see beside the pattern.
     loops:      note every scheduled tile.
     """
 
@@ -33,6 +35,7 @@ class Decode(Kernel):
     value_lanes: int
     sums: int
     heads_differ: str
+    more: Beside
 
 
 def render(plan: Plan) -> Source:
@@ -60,6 +63,7 @@ def context(plan: Plan) -> Decode:
         key_lanes=_lanes(plan.head_dim, lanes),
         value_lanes=_lanes(plan.value_dim, lanes),
         sums=REGISTERS[plan.target.name] // 2,
+        more=of_rows(plan),
         heads_differ="true" if plan.schedule.heads_differ else "false",
         functions="\n\n".join(
             (

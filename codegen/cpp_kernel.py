@@ -8,9 +8,10 @@ from typing import Any
 
 from ..ir.plan import Plan
 from ..ir.source import Source
+from .cpp_beside import arguments
 from .cpp_targets import VECTOR_BYTES
 from .cpp_text import MARK, STORED, members, part, settings
-from .environment import ENVIRONMENT
+from .environment import filled
 from .print_cpp import Slots
 
 
@@ -19,7 +20,7 @@ class Kernel:
     """Fields that every template reads.
 
     title:      one comment line about the kernel.
-    arguments, arithmetic: the text of the headers of these names.
+    arguments, arithmetic: the text of the headers of these names; of the first also what a call takes beside the pattern.
     real:       type that is computed in; stored: type of tensors in memory.
     block_k:    keys of a tile.
     lanes:      reals in a vector register.
@@ -49,7 +50,7 @@ def told(plan: Plan, slots: Slots) -> dict[str, Any]:
     """The fields of `Kernel` that follow from the plan alike in every family."""
     real = "double" if plan.dtype == "f64" else "float"
     return {
-        "arguments": part("arguments.h"),
+        "arguments": arguments(plan),
         "arithmetic": part("arithmetic.h"),
         "real": real,
         "stored": STORED[plan.dtype],
@@ -64,6 +65,6 @@ def told(plan: Plan, slots: Slots) -> dict[str, Any]:
 
 def rendered(template: str, context: Kernel, name: str) -> Source:
     """The kernel of a context. Its function is called `lacuna_NAME_DIGEST`, after the digest of its text."""
-    text = ENVIRONMENT.get_template(template).render(asdict(context))
+    text = filled(template, asdict(context))
     entry = f"lacuna_{name}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     return Source("c++", entry, text.replace(MARK, entry))

@@ -14,6 +14,7 @@ from ..ir.source import Source
 from ..ir.target import Target
 from .print_triton import Names, bind, define, hoist, identifier, names_of
 from .triton_arguments import LENGTHS, SCALARS, STRIDES, TURNS
+from .triton_beside import Beside, beside
 from .triton_boxes import boxes_fit, copied
 from .triton_kernel import SMALLEST_DOT, Kernel, declarations, padded, rendered, told
 from .triton_loops import Scores, Spans, loops_of
@@ -38,6 +39,7 @@ class Forward(Kernel):
                  the rest of a dimension; `corner` is that of a tile, `placed` lines before they are made.
     persistent:  programs of each multiprocessor, or 0: every tile has its own.
     specialised: warps share the work of a loop by kind, where descriptors are used.
+    more:        what rows see beside the pattern; its arguments are among the strides.
     """
 
     head_rest: int
@@ -63,6 +65,7 @@ class Forward(Kernel):
     more_value_box: str
     persistent: int
     specialised: bool
+    more: Beside
 
 
 def render(plan: Plan) -> Source:
@@ -77,7 +80,9 @@ def forward(plan: Plan, spans: Spans | None = None) -> Forward:
     scores, met, boxes = score_lines(plan, tokens), tokens.met, copied(plan, names)
     bounds, loops = loops_of(plan, names, scores, spans)
     (head, head_rest), (value, value_rest) = (parts(dim, plan.target) for dim in (plan.head_dim, plan.value_dim))
-    common = told(plan, declarations(plan, names), (*LENGTHS, "lse", *SCALARS, *TURNS, *STRIDES), head=head, value=value)
+    more = beside(plan)
+    runtime = (*LENGTHS, "lse", *SCALARS, *TURNS, *STRIDES, *more.names)
+    common = told(plan, declarations(plan, names), runtime, head=head, value=value)
     name = identifier(plan.schedule.program.name)
     return Forward(
         **common,
@@ -87,7 +92,7 @@ def forward(plan: Plan, spans: Spans | None = None) -> Forward:
         unit="magnitude" if plan.score is S else "tl.full([], 1.0, REAL)",
         tokens=plan.block_q,
         together=plan.schedule.together,
-        strides="\n".join(f'{stride}: "i64",' for stride in STRIDES),
+        strides="\n".join([*(f'{stride}: "i64",' for stride in STRIDES), *more.arguments]),
         heads_seen="head[:, None].to(INDEX)" if plan.schedule.together > 1 else "first_h",
         casts="\n".join(casts(plan, names)),
         beside=met.beside,
@@ -105,6 +110,7 @@ def forward(plan: Plan, spans: Spans | None = None) -> Forward:
         more_value_box=boxes.descriptor("values_at", "(v_token * UNIT)", "VALUE_DIM", "VALUE_REST"),
         persistent=plan.persistent,
         specialised=plan.specialised,
+        more=more,
         bindings="\n".join([*tokens.bindings, *scores.before, *bounds]),
         loops=placed(loops, (*met.select, *boxes.select)),
     )

@@ -18,6 +18,7 @@ def strides_of(tensors: Sequence[str]) -> tuple[str, ...]:
 
 
 STRIDES = strides_of(("q", "k", "v", "out", ROWS))
+ZERO_STRIDES = strides_of(("zero",))  # of the numbers of zero keys
 
 ROW_STRIDES = (f"{ROWS}_batch", f"{ROWS}_head")  # in backward kernels, where rows lie side by side
 QUERY_STRIDES = (*strides_of(("q", "k", "v", "out", "rise", "grad")), *ROW_STRIDES)

@@ -11,6 +11,7 @@ from typing import Any
 from ..ir.plan import Plan
 from ..ir.source import Source
 from .triton import forward
+from .triton_beside import Beside
 from .triton_kernel import Kernel, padded, rendered
 from .triton_loops import FULL, PARTIAL, count_of
 
@@ -25,12 +26,13 @@ class Decode(Kernel):
 
     strides:    declarations, each with a comma.
     block_q:    rows of one head, at most.
-    unit:       as in `triton.Forward`.
+    unit, more: as in `triton.Forward`.
     heads_seen: Triton integer: the query head of the tile, or, where no loop depends on it, that of each row.
     bindings:   lines before the loops; `full_tiles` and `partial_tiles` say how often each loop would run.
     """
 
     strides: str
+    more: Beside
     unit: str
     heads_seen: str
 
@@ -57,6 +59,7 @@ def decode(plan: Plan) -> Decode:
     return Decode(
         **common,
         strides=own.strides,
+        more=own.more,
         unit=own.unit,
         heads_seen="first_head.to(INDEX)" if plan.schedule.heads_differ else "head[:, None].to(INDEX)",
     )

@@ -10,7 +10,7 @@ from typing import Any
 from ..ir.expr import Kind
 from ..ir.plan import Plan
 from ..ir.source import Source
-from .environment import ENVIRONMENT
+from .environment import filled
 from .print_triton import Names, identifier
 
 SMALLEST_DOT = 16  # Triton's least extent of a matrix product
@@ -130,5 +130,5 @@ def rendered(template: str, context: Kernel) -> Source:
 
 
 def _text(template: str, context: Kernel) -> str:
-    text = ENVIRONMENT.get_template(template).render(asdict(context))
+    text = filled(template, asdict(context))
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

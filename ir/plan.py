@@ -38,6 +38,7 @@ class Plan:
     score:      over `s` and the same; `s` itself when scores are left alone.
     gradient:   of a backward kernel.
     order:      of the tokens, where positions are not row-major tokens; tensors are read and written through it.
+    zero_keys:  of a forward or decode kernel: each row also sees as many keys of score 0 and value 0 as the launch says.
     num_warps, num_stages, registers: of a Triton program, as in `ir.configuration`.
 
     Of a forward kernel for a GPU; none changes what it computes:
@@ -64,6 +65,7 @@ class Plan:
     descriptors: bool = False
     persistent: int = 0
     specialised: bool = False
+    zero_keys: bool = False
 
     @property
     def rows(self) -> int:

@@ -34,7 +34,7 @@ def conv_window(extents: tuple[int, ...], kernel: PerAxis, dilation: PerAxis = 1
     extents: tokens along each axis, two at least. kernel: odd, keys per query along an axis. dilation: d.
     roll:    tokens that keys and values are rolled by, as by `torch.roll`, before the windows are taken.
     Traps: windows are clipped at the edges, not shifted inward as a neighborhood's; TiC pads with zeros that count in the softmax:
-    `conv_window_padding` and `lacuna.zero_keys`. An even kernel would have no centre and is refused.
+    `conv_window_padding`, as `zero_keys=` of the call. An even kernel would have no centre and is refused.
     Source: TiC: Exploring Vision Transformer in Convolution, 2023. Without dilation also the local part of TransNeXt, which masks.
     """
     sizes, radius, apart = _checked(extents, kernel, dilation)
@@ -43,7 +43,7 @@ def conv_window(extents: tuple[int, ...], kernel: PerAxis, dilation: PerAxis = 1
 
 
 def conv_window_padding(extents: tuple[int, ...], kernel: PerAxis, dilation: PerAxis = 1) -> tuple[int, ...]:
-    """For every query, row-major, the keys of its window outside the grid, for `lacuna.zero_keys`. A roll changes nothing."""
+    """For every query, row-major, the keys of its window outside the grid, for `zero_keys=`. A roll changes nothing."""
     sizes, radius, apart = _checked(extents, kernel, dilation)
 
     def inside(axis: int, place: int) -> int:

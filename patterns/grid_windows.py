@@ -47,7 +47,7 @@ def window(extents: PerAxis, window: PerAxis, shift: PerAxis = 0) -> Pattern:
     extents: tokens along each axis. shift: tokens, less than a window; 0 is the plain form, window // 2 Swin's second layer, whose
              cyclic shift with a mask by regions comes to this.
     Traps: an extent that the window does not divide leaves a smaller last window, where implementations pad to the right and count the
-    padded keys: `window_padding` and `lacuna.zero_keys` for keys without a bias. A cyclic shift *without* the mask is `torus_window`.
+    padded keys: `window_padding`, as `zero_keys=`, for keys without a bias. A cyclic shift *without* the mask is `torus_window`.
     Source: Z. Liu et al., Swin Transformer, 2021; M. Ding et al., DaViT, 2022 (no shift); C. Yang et al., MOAT, 2022.
     """
     sizes, windows, shifts = _checked(extents, window, shift)
@@ -70,7 +70,7 @@ def torus_window(extents: PerAxis, window: PerAxis, shift: PerAxis = 0) -> Patte
 
 
 def window_padding(extents: PerAxis, window: PerAxis) -> tuple[int, ...]:
-    """For every query, row-major, the keys that its window lacks at the right and bottom edges, for `lacuna.zero_keys`."""
+    """For every query, row-major, the keys that its window lacks at the right and bottom edges, for `zero_keys=`."""
     sizes, windows, _ = _checked(extents, window, 0)
 
     def inside(axis: int, place: int) -> int:

@@ -33,7 +33,7 @@ def halo(extents: PerAxis, block: PerAxis, halo: PerAxis) -> Pattern:
     """On every axis: b * (q // b) - h <= k < b * (q // b) + b + h, clipped at the edges.
 
     extents: tokens along each axis. block: queries that share a window, b. halo: tokens on either side of it, h.
-    Trap: HaloNet and HAT pad with zeros and count them in the softmax: `halo_padding` and `lacuna.zero_keys`.
+    Trap: HaloNet and HAT pad with zeros and count them in the softmax: `halo_padding`, as `zero_keys=` of the call.
     Source: A. Vaswani et al., Scaling Local Self-Attention for Parameter Efficient Visual Backbones, 2021.
     """
     sizes = grid_extents(extents)
@@ -44,7 +44,7 @@ def halo(extents: PerAxis, block: PerAxis, halo: PerAxis) -> Pattern:
 
 
 def halo_padding(extents: PerAxis, block: PerAxis, halo: PerAxis) -> tuple[int, ...]:
-    """For every query, row-major, the keys of its window outside the grid, for `lacuna.zero_keys`. The block divides the extents."""
+    """For every query, row-major, the keys of its window outside the grid, for `zero_keys=`. The block divides the extents."""
     sizes = grid_extents(extents)
     blocks, halos = per_axis("block", block, len(sizes)), per_axis("halo", halo, len(sizes), 0)
     if any(size % each for size, each in zip(sizes, blocks, strict=True)):

@@ -14,7 +14,7 @@ def overlapping_cross(extents: PerAxis, window: int, overlap: float) -> Pattern:
     """`halo` with blocks of `window` and a halo of overlap * window / 2: the keys of (1 + overlap) * window.
 
     window: queries that share keys, M, along each axis. overlap: gamma, such that the halo is a whole number of tokens.
-    Trap: the published module unfolds with zeros, which count in the softmax: `overlapping_cross_padding` and `lacuna.zero_keys`.
+    Trap: the published module unfolds with zeros, which count in the softmax: `overlapping_cross_padding`, as `zero_keys=` of the call.
     Source: X. Chen et al., HAT: Hybrid Attention Transformer for Image Restoration, 2023 (the overlapping cross-attention).
     """
     return halo(extents, window, _rim(window, overlap))

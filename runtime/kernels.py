@@ -46,6 +46,7 @@ class Variant(NamedTuple):
     together: query heads whose rows share a tile of a forward kernel; each has `block[0]` of its rows.
     warps, stages, registers: of a Triton program, as in `ir.configuration`; 0 of others.
     order:   of the tokens that the positions of the program stand for, where that is not their order in memory.
+    zero_keys: rows also see keys of score 0 and value 0, as many as a launch says.
     """
 
     program: Program
@@ -61,6 +62,7 @@ class Variant(NamedTuple):
     stages: int = 0
     registers: int = 0
     order: Order | None = None
+    zero_keys: bool = False
 
     def launch(self, launch: Launch) -> Launch:
         """The launch as the kernel's schedule knows it."""
@@ -145,6 +147,7 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
         "order": repr(variant.order),
         "together": f"{variant.together}",
         "program": f"{variant.warps} {variant.stages} {variant.registers}",
+        **({"zero_keys": "True"} if variant.zero_keys else {}),
     }
     target = f"{variant.target.backend} {variant.target.name}"
     key = Key(str(variant.program), target, toolchain.identity, tuple(options.items()))
@@ -210,6 +213,8 @@ def _plan(variant: Variant, schedule: Schedule) -> Plan:
     from ..passes.lower import in_order
 
     plan = in_order(_of_family(variant, schedule), variant.order)
+    if variant.zero_keys:
+        plan = replace(plan, zero_keys=True)
     return replace(plan, num_warps=variant.warps, num_stages=variant.stages, registers=variant.registers) if variant.warps else plan
 
 

@@ -19,6 +19,7 @@ from .calls.request import Request
 from .gpu.device_numbers import capturing, pin
 
 REMEMBERED = 256
+ZERO_KEYS = Call._fields.index("zero_keys")
 ALIGNMENT_BYTES = 16  # what kernels are made for
 Launch = Callable[[Sequence[Tensor | None]], None]
 BackwardLaunch = Callable[[Sequence[Tensor | None], Sequence[Tensor]], list[Tensor]]
@@ -27,6 +28,7 @@ BackwardLaunch = Callable[[Sequence[Tensor | None], Sequence[Tensor]], list[Tens
 class Prepared(NamedTuple):
     """launch: fills output and log-sum-exp, the last of five tensors, from query, key and value of one shape and layout.
 
+    The zero keys come after these, None where there are none.
     lengths: `launch` takes q_len, kv_len and q_offset after these, where they are tensors on a GPU.
     """
 
@@ -41,9 +43,9 @@ class Prepared(NamedTuple):
         out = call.query.new_empty(self.out_shape)
         lse = call.query.new_empty(self.lse_shape, dtype=self.lse_dtype)
         if self.lengths:
-            self.launch((call.query, call.key, call.value, out, lse, *call.spans[:3]))
+            self.launch((call.query, call.key, call.value, out, lse, call.zero_keys, *call.spans[:3]))
         else:
-            self.launch((call.query, call.key, call.value, out, lse))
+            self.launch((call.query, call.key, call.value, out, lse, call.zero_keys))
         return out, lse
 
 
@@ -123,11 +125,11 @@ def remember_backward(backward: BackwardCall, request: Request, room: ModuleType
     if prepare is None or known is None or not _in_place(request, call):
         return
     names = [table.name for table in request.program.tables]
-    tables = sorted(backward.wanted, key=lambda number: names[number])
+    tables = sorted(backward.tables, key=lambda number: names[number])
     gradients = tuple(call.as_requested(each) for each in backward.room())
     launch = cast("BackwardLaunch | None", prepare(request, backward.saved(), gradients, [names[number] for number in tables]))
     if launch is not None:
-        places = tuple(3 + tables.index(number) for number in backward.wanted)
+        places = tuple(3 + tables.index(number) for number in backward.tables)
         _keep(_backwards, known, PreparedBackward(launch, tuple(tables), places, _read(request, call), bool(request.left)))
 
 
@@ -193,7 +195,8 @@ def _key(call: Call) -> Hashable | None:
         call[5:8],
         tuple(call.integers),
         tuple(call.reals),
-        call[10:],
+        call[10:ZERO_KEYS],
+        _form(call.zero_keys),
     )
 
 

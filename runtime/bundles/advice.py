@@ -24,6 +24,13 @@ def with_build_line(error: Exception, variant: Variant, launch: Launch) -> Excep
     dim, value_dim = variant.dims
     what = f"{variant.family} of `{variant.program.name}`, {variant.dtype}, D {dim}, Dv {value_dim}, for {name_of(variant.target)}"
     reason = str(error).splitlines()[0].rstrip(".")
+    if variant.zero_keys:
+        return type(error)(
+            advice(
+                f"bundles hold no kernels that count zero keys ({what}), and {reason}",
+                "the call with `return_lse=True`, and `lacuna.zero_keys(out, lse, count)` on what it returns",
+            )
+        )
     return type(error)(
         advice(f"no loaded bundle holds this kernel ({what}), and {reason}", f"`{build_line(variant, launch)}`, and `lacuna.load('DIR')`")
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from .orders_of_heads import OrderGiven, OrdersOfHeads, asked
 from .ragged import Given, boundaries, lengths_given, longest, number_or_tensor
 from .request import check_dense, check_scale
 from .token_order import TokenOrder
+from .zero_keys import Counts, counts_of
 
 if TYPE_CHECKING:
     from ...ir.pattern import Pattern
@@ -37,6 +38,7 @@ def attention(
     layout: str = "bhld",
     return_lse: bool = False,
     order: OrderGiven = None,
+    zero_keys: Counts | None = None,
     backend: str | None = None,
     **others: object,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -56,6 +58,9 @@ def attention(
         return_lse: return the log-sum-exp as well, float32 (float64 for float64) [B, Hq, Lq].
         order:    of the tokens in tiles, from `lacuna.orders`; None chooses. A sequence has one for each query head, a mapping one for
                   some heads. It changes how long the call takes, not what it gives.
+        zero_keys: how many keys of score 0 and value 0 each row sees beside its own, such as a padded image has: a tuple of Lq numbers,
+                  or a tensor [Lq] or broadcasting to [B, Hq, Lq]. Padded keys whose score is a bias count exp(bias) each: then it is their
+                  sum, and may require a gradient. Rows after `q_len` have none. On a GPU less than 0 counts as 0, and is not refused.
         backend:  "cpp", "eager" or "triton"; None chooses.
 
     Returns:
@@ -69,7 +74,9 @@ def attention(
         raise unknown(others)
     check_dense_layout(layout)
     wanted = None if order is None else asked(order, _heads(query, layout))
-    out, lse = _call((query, key, value), (pattern, score), lengths_given(q_offset, q_len, kv_len), (scale, layout, backend), wanted)
+    counts = None if zero_keys is None else counts_of(query, zero_keys, layout)
+    options = Options(scale, layout, backend, wanted, counts)
+    out, lse = _call((query, key, value), (pattern, score), lengths_given(q_offset, q_len, kv_len), options)
     return (out, lse) if return_lse else out
 
 
@@ -93,6 +100,7 @@ def varlen_attention(
     score: Score | None = None,
     q_offset: int | str | Tensor = 0,
     return_lse: bool = False,
+    zero_keys: Counts | None = None,
     backend: str | None = None,
     **others: object,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -106,6 +114,7 @@ def varlen_attention(
                       each sequence as this needs, else as all tokens would, and leaves the rows of a longer sequence past it unwritten.
         max_seqlen_k: no sequence has more keys, likewise; None where `cu_seqlens_k` is None too: as `max_seqlen_q`.
         q_offset:     an integer, int32[sequences], or "end".
+        zero_keys:    [total_q], or broadcasting to [Hq, total_q].
 
     The rest is as in `attention`, `b` in a pattern being the number of the sequence. Returns [total_q, Hq, Dv], and float32[Hq, total_q].
     """
@@ -117,40 +126,50 @@ def varlen_attention(
     most_q = longest("max_seqlen_q", max_seqlen_q)
     most_k = most_q if max_seqlen_k is None and cu_k is None else longest("max_seqlen_k", max_seqlen_k)
     spans = Given([None, None, offsets, cu_q, cu_k], most_q, most_k, offset)
-    out, lse = _call((query, key, value), (pattern, score), spans, (scale, "packed", backend))
+    counts = None if zero_keys is None else counts_of(query, zero_keys, "packed")
+    out, lse = _call((query, key, value), (pattern, score), spans, Options(scale, "packed", backend, None, counts))
     return (out, lse) if return_lse else out
+
+
+class Options(NamedTuple):
+    """Of a call. zero_keys: as `Call` has it."""
+
+    scale: float | None
+    layout: str
+    backend: str | None
+    order: TokenOrder | OrdersOfHeads | None
+    zero_keys: Tensor | None
 
 
 def _call(
     qkv: tuple[Tensor, Tensor, Tensor],
     meaning: tuple[Pattern | None, Score | None],
     spans: Given,
-    options: tuple[float | None, str, str | None],
-    order: TokenOrder | OrdersOfHeads | None = None,
+    options: Options,
 ) -> tuple[Tensor, Tensor]:
     """The operator on a call whose tensors and numbers are of the right types."""
     query, key, value = qkv
     check_dense("query", query)
     check_dense("key", key)
     check_dense("value", value)
-    scale, layout, backend = options
+    scale, layout, backend, order, zero_keys = options
     if scale is not None:
         scale = check_scale(scale, 1)
     if torch.compiler.is_compiling():
         program, tables, integers, reals = traced_description(*meaning)
         if order is not None:
             program, tables = program + order.text, [*tables, *order.tables]
-        return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
+        return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "", zero_keys)
     program, tables, integers, reals = described(*meaning)
     if order is not None:
         program, tables = program + order.text, [*tables, *order.tables]
-    arguments = (query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "")
-    if goes_past_torch(query, key, value, tables, spans.spans) and type(arguments[-1]) is str:
-        if not _recorded(query, key, value, tables):
+    arguments = (query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "", zero_keys)
+    if goes_past_torch(query, key, value, tables, (*spans.spans, zero_keys)) and type(arguments[-2]) is str:
+        if not _recorded(query, key, value, tables, zero_keys):
             with below_autograd():
                 return computation.attention(*arguments)
         return autograd.attention(*arguments)
-    if _recorded(query, key, value, tables):
+    if _recorded(query, key, value, tables, zero_keys):
         return _operator(*arguments)
     with below_autograd():
         return _operator(*arguments)
@@ -159,10 +178,12 @@ def _call(
 _operator: Any = torch.ops.lacuna.attention.default
 
 
-def _recorded(query: Tensor, key: Tensor, value: Tensor, tables: list[Tensor]) -> bool:
+def _recorded(query: Tensor, key: Tensor, value: Tensor, tables: list[Tensor], zero_keys: Tensor | None) -> bool:
     """Whether autograd or a transform of torch.func may want to see the call."""
     if in_forward_mode() or transformed():
         return True
     if not torch.is_grad_enabled():
         return False
-    return query.requires_grad or key.requires_grad or value.requires_grad or any(table.requires_grad for table in tables)
+    if query.requires_grad or key.requires_grad or value.requires_grad or any(table.requires_grad for table in tables):
+        return True
+    return zero_keys is not None and zero_keys.requires_grad

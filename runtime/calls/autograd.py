@@ -15,6 +15,8 @@ from .call import Call
 from .dispatch import applied_at_one_level, below_autograd, goes_past_torch, in_forward_mode
 
 Outputs = tuple[Tensor, Tensor]
+BACKEND = Call._fields.index("backend") + 1
+"""Where the arguments that are no tensors of other arguments' shapes end."""
 
 
 def attention(*arguments: Any) -> Outputs:  # noqa: ANN401  (the arguments of an operator, as its schema has them)
@@ -24,25 +26,27 @@ def attention(*arguments: Any) -> Outputs:  # noqa: ANN401  (the arguments of an
         NotImplementedError: the backend of the call has no backward pass.
     """
     call = Call(*arguments)
-    if _recorded((call.query, call.key, call.value, *call.tables)):
+    if _recorded((call.query, call.key, call.value, *call.tables, call.zero_keys)):
         _require_backward(call)
-        return applied_at_one_level(_Attention, arguments[4:], call.query, call.key, call.value, *call.tables)
+        return applied_at_one_level(_Attention, call[4:BACKEND], call.query, call.key, call.value, call.zero_keys, *call.tables)
     return computed(*arguments)
 
 
 def computed(*arguments: Any) -> Outputs:  # noqa: ANN401
     """The operator below autograd."""
     with below_autograd():
-        if goes_past_torch(*arguments[:5]):
+        query, key, value, tables, spans, *_ = arguments
+        if goes_past_torch(query, key, value, tables, [*spans, *arguments[BACKEND:]]):
             return computation.attention(*arguments)
         return torch.ops.lacuna.attention.default(*arguments)
 
 
 def attention_backward(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
-    grad_out, grad_lse, out, lse, wanted, query, key, value, tables, *rest = arguments
-    given = (grad_out, grad_lse, out, lse, query, key, value, *tables)
+    grad_out, grad_lse, out, lse, wanted, *others = arguments
+    call = Call(*others)
+    given = (grad_out, grad_lse, out, lse, call.query, call.key, call.value, call.zero_keys, *call.tables)
     if _recorded(given):
-        return list(applied_at_one_level(_Backward, (wanted, rest), *given))
+        return list(applied_at_one_level(_Backward, (wanted, call[4:BACKEND]), *given))
     with below_autograd():
         return torch.ops.lacuna.attention_backward.default(*arguments)
 
@@ -66,18 +70,23 @@ def _require_backward(call: Call) -> None:
         )
 
 
+OWN = 4
+"""Tensors of a call that is recorded, before its tables."""
+
+
 class _Attention(torch.autograd.Function):
-    """`apply(rest, query, key, value, *tables)`, `rest` being the arguments from `spans` on."""
+    """`apply(rest, query, key, value, zero_keys, *tables)`, `rest` being the arguments from `spans` to `backend`."""
 
     @staticmethod
-    def forward(rest: tuple[Any, ...], query: Tensor, key: Tensor, value: Tensor, *tables: Tensor) -> Outputs:
-        return computed(query, key, value, list(tables), *rest)
+    def forward(rest: tuple[Any, ...], *tensors: Any) -> Outputs:  # noqa: ANN401
+        query, key, value, zero_keys, *tables = tensors
+        return computed(query, key, value, tables, *rest, zero_keys)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:  # noqa: ANN401
         (spans, *ctx.numbers), *tensors = inputs
         ctx.given = tuple(span is not None for span in spans)
-        ctx.tables = len(tensors) - 3
+        ctx.tables = len(tensors) - OWN
         ctx.save_for_backward(*output, *tensors, *(span for span in spans if span is not None))  # a change in place is an error
         ctx.set_materialize_grads(False)
 
@@ -85,14 +94,17 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         grad_out, grad_lse = grad_outputs
         if grad_out is None and grad_lse is None:
-            return (None,) * (4 + ctx.tables)
-        out, lse, query, key, value, *others = ctx.saved_tensors
+            return (None,) * (1 + OWN + ctx.tables)
+        out, lse, query, key, value, zero_keys, *others = ctx.saved_tensors
         tables, spans = others[: ctx.tables], iter(others[ctx.tables :])
-        wanted = [index for index in range(ctx.tables) if ctx.needs_input_grad[4 + index]]
+        wanted = [index for index in range(ctx.tables) if ctx.needs_input_grad[1 + OWN + index]]
+        wanted += [ctx.tables] if ctx.needs_input_grad[OWN] else []  # of the zero keys, see `BackwardCall`
         given = [next(spans) if there else None for there in ctx.given]
-        arguments = (grad_out, grad_lse, out, lse, wanted, query, key, value, tables, given, *ctx.numbers)
+        arguments = (grad_out, grad_lse, out, lse, wanted, query, key, value, tables, given, *ctx.numbers, zero_keys)
         found: Iterator[Tensor] = iter(_gradients(*arguments))
-        return (None, *(next(found) for _ in range(3)), *(next(found) if index in wanted else None for index in range(ctx.tables)))
+        first = [next(found) for _ in range(3)]
+        of_tables = [next(found) if index in wanted else None for index in range(ctx.tables)]
+        return (None, *first, next(found, None), *of_tables)  # the zero keys come last
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: object) -> None:  # noqa: ANN401
@@ -102,20 +114,21 @@ class _Attention(torch.autograd.Function):
 def _gradients(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
     """The operator of the backward pass; its kernel at once where nobody differentiates what it does or is between."""
     query, key, value, tables, spans = arguments[5:10]
-    if torch.is_grad_enabled() or not goes_past_torch(query, key, value, tables, [*spans, *arguments[:2]]):
+    if torch.is_grad_enabled() or not goes_past_torch(query, key, value, tables, [*spans, *arguments[:2], arguments[-1]]):
         return torch.ops.lacuna.attention_backward.default(*arguments)
     with below_autograd():
         return computation.attention_backward(*arguments)
 
 
 class _Backward(torch.autograd.Function):
-    """`apply((wanted, rest), grad_out, grad_lse, out, lse, query, key, value, *tables)`."""
+    """`apply((wanted, rest), grad_out, grad_lse, out, lse, query, key, value, zero_keys, *tables)`, `rest` as in `_Attention`."""
 
     @staticmethod
     def forward(numbers: tuple[list[int], list[Any]], *given: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
         wanted, rest = numbers
         with below_autograd():
-            return tuple(torch.ops.lacuna.attention_backward.default(*given[:4], wanted, *given[4:7], list(given[7:]), *rest))
+            tables, zero_keys = list(given[8:]), given[7]
+            return tuple(torch.ops.lacuna.attention_backward.default(*given[:4], wanted, *given[4:7], tables, *rest, zero_keys))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401

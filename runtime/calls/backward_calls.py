@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .call import Call
+from .zero_keys import gradient_of_counts
 
 if TYPE_CHECKING:
     from .gradients import Saved
@@ -22,7 +23,7 @@ class BackwardCall(NamedTuple):
     call:     of the forward pass.     out, lse: what it returned; `lse` is contiguous.
     grad_out: gradient of the output, last dimension contiguous.
     grad_lse: gradient of the log-sum-exp, contiguous; None where nobody asked for it.
-    wanted:   numbers of the tables whose gradients are asked for.
+    wanted:   numbers of the tables whose gradients are asked for; then as many as there are tables, where that of the zero keys is.
     """
 
     call: Call
@@ -44,6 +45,25 @@ class BackwardCall(NamedTuple):
         elif grad_out.stride(-1) != 1:
             grad_out = grad_out.contiguous()
         return cls(call, out, lse.contiguous(), grad_out, None if grad_lse is None else grad_lse.contiguous(), wanted)
+
+    @property
+    def tables(self) -> Sequence[int]:
+        """Numbers of those whose gradients are asked for."""
+        return [number for number in self.wanted if number < len(self.call.tables)]
+
+    def of_counts(self) -> list[tuple[Tensor, Tensor]]:
+        """The zero keys and their gradient, where that is asked for.
+
+        A row's counts have a share of its log-sum-exp, exp(-lse) each, and none of its sum of values.
+        """
+        counts = self.call.zero_keys
+        if counts is None or len(self.call.tables) not in self.wanted:
+            return []
+        given = self.saved()
+        per_row = (given.out.to(given.lse.dtype) * given.grad_out).sum(-1)
+        delta = per_row if given.grad_lse is None else per_row - given.grad_lse
+        found = gradient_of_counts(given.lse, delta)
+        return [(counts, found.squeeze(0) if self.call.layout == "packed" else found)]
 
     def saved(self) -> Saved:
         from .gradients import Saved  # only training needs it

@@ -19,31 +19,34 @@ from .description import program_of
 def attention(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:  # noqa: ANN401
     """The vmap rule of `lacuna::attention`."""
     operator = torch.ops.lacuna.attention.default
-    call, dims = Call(*arguments), _Dims(*in_dims[:5])
+    call, dims = Call(*arguments), _Dims.of(in_dims)
     if not _joins(call, dims):
         return _one_by_one(operator, info.batch_size, in_dims, arguments)
     longer = _Longer.of(info.batch_size, call, dims)
     kv = (call.key, call.value)
     if dims.key is not None or dims.value is not None or call.key.shape[0] != 1:  # else one batch item goes for all, as it is
         kv = (longer.joined(call.key, dims.key), longer.joined(call.value, dims.value))
-    found = operator(*longer.call(call, longer.joined(call.query, dims.query), *kv))
+    found = operator(*longer.call(call, longer.joined(call.query, dims.query), *kv, longer.joined_if(call.zero_keys, dims.zero_keys)))
     return tuple(longer.parted(each) for each in found), (0, 0)
 
 
 def attention_backward(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[list[Tensor], list[int]]:  # noqa: ANN401
     """The vmap rule of `lacuna::attention_backward`."""
     operator = torch.ops.lacuna.attention_backward.default
-    call, dims = Call(*arguments[5:]), _Dims(*in_dims[5:10])
+    call, dims = Call(*arguments[5:]), _Dims.of(in_dims[5:])
     wanted: Sequence[int] = arguments[4]
-    if wanted or not _joins(call, dims):
+    if any(number < len(call.tables) for number in wanted) or not _joins(call, dims):
         found, out_dims = _one_by_one(operator, info.batch_size, in_dims, arguments)
         return list(found), list(out_dims)
     longer = _Longer.of(info.batch_size, call, dims)
-    given = [None if each is None else longer.joined(each, dim) for each, dim in zip(arguments[:4], in_dims[:4], strict=True)]
+    given = [longer.joined_if(each, dim) for each, dim in zip(arguments[:4], in_dims[:4], strict=True)]
     query, key, value = (longer.joined(each, dim) for each, dim in zip(call[:3], dims[:3], strict=True))
-    by_query, *by_kv = (longer.parted(each) for each in operator(*given, wanted, *longer.call(call, query, key, value)))
-    shared = longer.batch > 1 and _batch(call.key, dims.key) == 1
-    return [by_query, *(each.sum(1, keepdim=True) if shared else each for each in by_kv)], [0, 0, 0]
+    zero_keys = longer.joined_if(call.zero_keys, dims.zero_keys)
+    by_query, by_key, by_value, *by_counts = map(longer.parted, operator(*given, wanted, *longer.call(call, query, key, value, zero_keys)))
+    if longer.batch > 1 and _batch(call.key, dims.key) == 1:
+        by_key, by_value = (each.sum(1, keepdim=True) for each in (by_key, by_value))
+    found = [by_query, by_key, by_value, *by_counts]
+    return found, [0] * len(found)
 
 
 class _Dims(NamedTuple):
@@ -54,6 +57,14 @@ class _Dims(NamedTuple):
     value: int | None
     tables: Sequence[int | None]
     spans: Sequence[int | None]
+    zero_keys: int | None
+
+    @staticmethod
+    def of(in_dims: Sequence[Any]) -> _Dims:
+        """in_dims: of the arguments of a call, where those that are left out may have none."""
+        at = Call._fields.index("zero_keys")
+        query, key, value, tables, spans, *_ = in_dims
+        return _Dims(query, key, value, tables, spans, in_dims[at] if len(in_dims) > at else None)
 
 
 def _joins(call: Call, dims: _Dims) -> bool:
@@ -82,12 +93,16 @@ class _Longer:
         whole = tensor.unsqueeze(0) if dim is None else tensor.movedim(dim, 0)
         return whole.expand(self.items, self.batch, *whole.shape[2:]).flatten(0, 1)
 
+    def joined_if(self, tensor: Tensor | None, dim: int | None) -> Tensor | None:
+        return None if tensor is None else self.joined(tensor, dim)
+
     def parted(self, tensor: Tensor) -> Tensor:
         return torch.unflatten(tensor, 0, (self.items, self.batch))
 
-    def call(self, call: Call, query: Tensor, key: Tensor, value: Tensor) -> Call:
+    def call(self, call: Call, query: Tensor, key: Tensor, value: Tensor, zero_keys: Tensor | None) -> Call:
         spans = [None if span is None else span.repeat(self.items) for span in call.spans]
-        return call._replace(query=query, key=key, value=value, spans=spans, program=_within(call.program, self.batch))
+        program = _within(call.program, self.batch)
+        return call._replace(query=query, key=key, value=value, spans=spans, program=program, zero_keys=zero_keys)
 
 
 def _within(text: str, batch: int) -> str:

@@ -17,6 +17,7 @@ from .ragged import Lengths, lengths, lengths_on_gpu, packed_lengths
 from .request import Request, check_scale, check_shapes, check_tensors, readable
 from .table_checks import check_bound_tensors, check_space, check_tables
 from .token_order import check_fits
+from .zero_keys import check_counts
 
 DENSE = ("bhld", "blhd")
 LAYOUTS = (*DENSE, "packed")
@@ -33,6 +34,7 @@ class Call(NamedTuple):
     q_len, kv_len: numbers that go for all batch items, or None. Packed sequences: how many tokens none has more of, or None.
     q_offset: a number; None is "end", unless `spans` has a tensor.
     backend: empty where nobody chose one.
+    zero_keys: how many keys of score 0 and value 0 each row sees: shape and dtype of the log-sum-exp, any strides; None is none.
     """
 
     query: Tensor
@@ -49,6 +51,7 @@ class Call(NamedTuple):
     scale: float | None
     layout: str
     backend: str
+    zero_keys: Tensor | None = None
 
     @property
     def leaves_lengths(self) -> bool:
@@ -71,6 +74,8 @@ class Call(NamedTuple):
             raise _no_layout(self.layout)
         query, key, value = (self.as_requested(each) for each in (self.query, self.key, self.value))
         check_shapes(query, key, value)
+        if self.zero_keys is not None:
+            check_counts(self.zero_keys, self.output_shapes()[1], (lse_dtype(query), query.device))
         return query, key, value
 
     def output_shapes(self) -> tuple[list[int], list[int]]:
@@ -118,6 +123,7 @@ class Call(NamedTuple):
             from_end=spans.from_end,
             left=spans.left,
             asked=parted(self.program)[1],
+            zero_keys=self.rows_first(self.zero_keys),
         )
         if request.asked is not None:
             check_fits(request)
@@ -138,6 +144,10 @@ class Call(NamedTuple):
         if self.layout == "packed":
             return tensor.squeeze(0).transpose(0, 1)
         return tensor if self.layout == "bhld" else tensor.transpose(1, 2)
+
+    def rows_first(self, numbers: Tensor | None) -> Tensor | None:
+        """What has one number for each row, as a request has it: [batch, heads, tokens], of packed sequences [1, heads, total]."""
+        return numbers.unsqueeze(0) if numbers is not None and self.layout == "packed" else numbers
 
     def as_requested(self, tensor: Tensor) -> Tensor:
         """A tensor in the layout of the call as [batch or 1, heads, tokens, D]."""

@@ -14,6 +14,7 @@ from ..prepared import prepared, prepared_backward, remember, remember_backward
 from .backends import room_of
 from .backward_calls import BackwardCall
 from .call import Call
+from .zero_keys import seeing_nothing
 
 if TYPE_CHECKING:
     from .gradients import Gradients
@@ -26,6 +27,8 @@ def attention(*arguments: object) -> tuple[Tensor, Tensor]:
     if known is not None:
         return known(call)
     request = call.request()
+    if request.zero_keys is not None and not request.k_len:
+        request = seeing_nothing(request)
     room = room_of(call.backend or None, request.query.device.type)
     out, lse = room.run(request)
     remember(call, request, room)
@@ -35,20 +38,21 @@ def attention(*arguments: object) -> tuple[Tensor, Tensor]:
 def attention_backward(
     grad_out: Tensor | None, grad_lse: Tensor | None, out: Tensor, lse: Tensor, wanted: Sequence[int], *arguments: object
 ) -> list[Tensor]:
-    """Gradients of query, key, value and of the tables number `wanted`, laid out like what they are gradients of."""
+    """Gradients of query, key, value and of what is `wanted`, laid out like what they are gradients of."""
     call = Call(*arguments)  # pyright: ignore[reportArgumentType]
     backward = BackwardCall.of(call, (out, lse), (grad_out, grad_lse), wanted)
+    more = [_laid_out_like(counts, gradient) for counts, gradient in backward.of_counts()]
     known = prepared_backward(backward)
     if known is not None:
-        return known(backward)
-    request = call.request()
-    names = [request.program.tables[index].name for index in wanted]
+        return [*known(backward), *more]
+    request = call.request()._replace(zero_keys=None)  # they are in the log-sum-exp: the rest is as it would be without them
+    names = [request.program.tables[index].name for index in backward.tables]
     room = room_of(call.backend or None, request.query.device.type)
     found: Gradients = room.run_backward(request, backward.saved(), frozenset(names))
     remember_backward(backward, request, room)
     gradients = [*(call.as_given(each) for each in (found.query, found.key, found.value)), *(found.tables[name] for name in names)]
-    likes = (call.query, call.key, call.value, *(call.tables[index] for index in wanted))
-    return [_laid_out_like(like, gradient) for like, gradient in zip(likes, gradients, strict=True)]
+    likes = (call.query, call.key, call.value, *(call.tables[index] for index in backward.tables))
+    return [*(_laid_out_like(like, gradient) for like, gradient in zip(likes, gradients, strict=True)), *more]
 
 
 def _laid_out_like(like: Tensor, gradient: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from .table_checks import check_bound_tensors
 
 CALL = (
     "Tensor query, Tensor key, Tensor value, Tensor[] tables, Tensor?[] spans, SymInt? q_len, SymInt? kv_len, SymInt? q_offset, "
-    "SymInt[] integers, float[] reals, str program, float? scale, str layout, str backend"
+    "SymInt[] integers, float[] reals, str program, float? scale, str layout, str backend, Tensor? zero_keys=None"
 )
 """See `Call`."""
 
@@ -41,7 +41,9 @@ def _backward_shapes(
     grad_out: Tensor | None, grad_lse: Tensor | None, out: Tensor, lse: Tensor, wanted: Sequence[int], *arguments: object
 ) -> list[Tensor]:
     call = Call(*arguments)  # pyright: ignore[reportArgumentType]
-    return [torch.empty_like(each) for each in (call.query, call.key, call.value, *(call.tables[index] for index in wanted))]
+    more = (*call.tables, call.zero_keys)
+    asked = (each for index in wanted if (each := more[index]) is not None)
+    return [torch.empty_like(each) for each in (call.query, call.key, call.value, *asked)]
 
 
 def _autocast(*arguments: object) -> tuple[Tensor, Tensor]:

@@ -66,9 +66,11 @@ class Part(NamedTuple):
 
 def parts(request: Request) -> tuple[Part, ...]:
     """The parts of a request, which share no row and leave none out; one part where it is served whole."""
-    if isinstance(request.asked, HeadOrders):
-        return tuple(_by_head(request, request.asked))
-    return tuple(_by_class(Part(request)))
+    found = _by_head(request, request.asked) if isinstance(request.asked, HeadOrders) else _by_class(Part(request))
+    counts = request.zero_keys
+    if counts is None:
+        return tuple(found)
+    return tuple(each._replace(request=each.request._replace(zero_keys=each.of_rows(counts))) for each in found)
 
 
 def _by_head(request: Request, asked: HeadOrders) -> Iterator[Part]:

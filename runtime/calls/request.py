@@ -61,6 +61,8 @@ class Request(NamedTuple):
     order:    in which tiles take the tokens of the program's grid, where that is not their order in memory.
     grid:     the program over tokens, where `program` is over the positions of an order.
     asked:    the order that the caller wants kernels to take, of the tokens of `program`, or one for each head; None leaves it to them.
+    zero_keys: how many keys of score 0 and value 0 each row sees beside its own, [batch, heads, tokens] in the dtype of the log-sum-exp,
+              any strides; packed sequences are [1, heads, total].
     """
 
     query: Tensor
@@ -81,6 +83,7 @@ class Request(NamedTuple):
     order: Order | None = None
     grid: Program | None = None
     asked: Order | HeadOrders | None = None
+    zero_keys: Tensor | None = None
 
     @property
     def row_positions(self) -> int:

@@ -13,7 +13,7 @@ from ..calls.request import Request
 from ..choices.orders import ordered
 from ..kernels import Variant
 from ..launches import values_of
-from .call import Arguments, CppKernel
+from .call import Arguments, BesideArguments, CppKernel
 from .launch import arguments_of, loaded, target_here, toolchain_of, variant_of
 from .threads import thread_count
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 Addresses = tuple[int, ...]
-"""Of query, key, value, output and log-sum-exp, in bytes."""
+"""Of query, key, value, output, log-sum-exp and zero keys, in bytes; 0 of what there is not."""
 
 
 def run(request: Request) -> tuple[Tensor, Tensor]:
@@ -31,7 +31,7 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
     launches = _launches(request, (out, lse))
     if launches is None:
         return out.zero_(), lse.fill_(-torch.inf)
-    launches((request.query, request.key, request.value, out, lse))
+    launches((request.query, request.key, request.value, out, lse, request.zero_keys))
     return out, lse
 
 
@@ -48,24 +48,26 @@ def prepare(request: Request) -> Launch | Launches | None:
 
 
 class Launch(NamedTuple):
-    """A kernel and its arguments, but for the addresses of query, key, value and outputs.
+    """A kernel and its arguments, but for the addresses of query, key, value, outputs and zero keys.
 
     kept:  what the arguments point to.
-    start: bytes from the start of each of the five tensors to what the kernel reads or writes of it.
+    start: bytes from the start of each of these tensors to what the kernel reads or writes of it.
     """
 
     kernel: CppKernel
     arguments: Arguments
     kept: list[object]
-    start: Addresses = (0, 0, 0, 0, 0)
+    start: Addresses = (0, 0, 0, 0, 0, 0)
 
     def __call__(self, tensors: Sequence[Tensor | None]) -> None:
-        """Fill output and log-sum-exp, the last of five tensors with the shapes and strides of the request, in the layout of the call."""
-        query, key, value, out, lse = cast("Sequence[Tensor]", tensors)
-        arguments = Arguments.from_buffer_copy(self.arguments)  # its own: several threads may be here
-        q, k, v, to_out, to_lse = self.start
+        """Fill output and log-sum-exp, the fourth and fifth tensor, before zero keys; all have the shapes and strides of the request."""
+        query, key, value, out, lse, *more = cast("Sequence[Tensor]", tensors)
+        arguments = type(self.arguments).from_buffer_copy(self.arguments)  # its own: several threads may be here
+        q, k, v, to_out, to_lse, counts = self.start
         arguments.q, arguments.k, arguments.v = query.data_ptr() + q, key.data_ptr() + k, value.data_ptr() + v
         arguments.out, arguments.lse = out.data_ptr() + to_out, lse.data_ptr() + to_lse
+        if isinstance(arguments, BesideArguments):
+            arguments.zero_keys = more[0].data_ptr() + counts
         arguments.threads = thread_count()
         self.kernel(arguments)
 
@@ -91,14 +93,15 @@ def _launches(request: Request, outputs: tuple[Tensor, Tensor]) -> Launch | Laun
         part = (each.of_rows(outputs[0]), each.of_rows(outputs[1]))
         inner = ordered(each.request)
         launch = launch_of(inner, variant_of(inner, target_here()), part)
-        start = tuple(mine - first for mine, first in zip(_addresses(each.request, part), whole, strict=True))
+        start = tuple(mine - first for mine, first in zip(_addresses(inner, part), whole, strict=True))
         found.append(launch._replace(start=start))
     return found[0] if len(found) == 1 else Launches(tuple(found))
 
 
 def _addresses(request: Request, outputs: tuple[Tensor, Tensor]) -> Addresses:
     out, lse = outputs
-    return request.query.data_ptr(), request.key.data_ptr(), request.value.data_ptr(), out.data_ptr(), lse.data_ptr()
+    tensors = (request.query, request.key, request.value, out, lse)
+    return *(each.data_ptr() for each in tensors), 0 if request.zero_keys is None else request.zero_keys.data_ptr()
 
 
 def launch_of(request: Request, variant: Variant, outputs: tuple[Tensor, Tensor]) -> Launch:

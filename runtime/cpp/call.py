@@ -28,6 +28,12 @@ class Arguments(ctypes.Structure):
     ]
 
 
+class BesideArguments(Arguments):
+    """`lacuna_beside_args` of templates/cpp/beside_arguments.h: the fields of a call, then these."""
+
+    _fields_ = [("zero_keys", c_void_p), ("zero_strides", Triple)]
+
+
 class BackwardArguments(ctypes.Structure):
     """`lacuna_backward_args` of templates/cpp/backward_arguments.h, field by field."""
 

@@ -19,7 +19,7 @@ from ..choices.positions import of_any_length
 from ..choices.shapes import chosen
 from ..kernels import Kernel, Toolchain, Variant
 from ..launches import Values
-from .call import Arguments, CppKernel, Triple
+from .call import Arguments, BesideArguments, CppKernel, Triple
 from .threads import thread_count
 from .toolchain import CompilerMissing, compile_shared, cpu_target, find_compiler
 
@@ -36,8 +36,10 @@ def variant_of(request: Request, target: Target) -> Variant:
     dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
     if request.q_len <= FEW_ROWS and request.order is None:
         # A cache that grows from one key passes offset 0 on its way: one kernel serves every offset.
-        return Variant(request.program, target, dtype, dims, DECODE_BLOCK, shifted=True, family="decode")
+        variant = Variant(request.program, target, dtype, dims, DECODE_BLOCK, shifted=True, family="decode")
+        return variant._replace(zero_keys=request.zero_keys is not None)
     variant = Variant(request.program, target, dtype, dims, BOXES_BLOCK, moved, order=of_any_length(request.order, request.grid))
+    variant = variant._replace(zero_keys=request.zero_keys is not None)
     if request.order is not None:
         return variant  # an order is made for this shape
     return variant._replace(block=chosen(variant, request.q_len))
@@ -99,7 +101,8 @@ def arguments_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor
     sizes = np.array([n for table in tables for n in table.shape], np.int64)
     integers, reals = _numbers(values)
     kept: list[object] = [pointers, strides, sizes, integers, reals, tables, ragged]
-    return Arguments(
+    own = _beside(request)
+    return (BesideArguments if own else Arguments)(
         *(tensor.data_ptr() for tensor in (request.query, request.key, request.value, out)),
         lse.data_ptr(),
         request.batch,
@@ -117,7 +120,14 @@ def arguments_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor
         *(array.ctypes.data for array in (strides, sizes)),
         thread_count(),
         int(values.narrow),
+        *own,
     ), kept
+
+
+def _beside(request: Request) -> tuple[int | ctypes.Array[ctypes.c_int64], ...]:
+    """The fields of `BesideArguments` that `Arguments` has not; none where rows see nothing beside the pattern."""
+    counts = request.zero_keys
+    return () if counts is None else (counts.data_ptr(), Triple(*counts.stride()))
 
 
 def _strides(table: Tensor) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..calls.request import Request
 from .backward import run_backward
-from .planes import BLOCK_Q, KEYS_AT_ONCE, Plane, planes, scored, shared, taken
+from .planes import BLOCK_Q, KEYS_AT_ONCE, Plane, planes, scored, sections, shared, taken
 
 __all__ = ["BLOCK_Q", "KEYS_AT_ONCE", "run", "run_backward"]
 
@@ -25,6 +25,10 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
     for plane in planes(request):
         for tile in range(plane.section.q_tiles):
             _attend(plane, tile, (out, lse))
+    if request.zero_keys is not None:
+        for section in sections(request):
+            if not section.k_len:
+                section.queries(lse).copy_(section.queries(request.zero_keys).clamp(min=0).log())
     return out, lse
 
 
@@ -40,6 +44,8 @@ def _attend(plane: Plane, tile: int, outputs: tuple[Tensor, Tensor]) -> None:
         key, value = (taken(plane.keys(tensor), keys, real) for tensor in (request.key, request.value))
         scores = shared(query, key.transpose(-1, -2)) * request.scale
         state = state.after(scored(plane, plane.pairs(tile, keys, scores), masked), value)
+    if request.zero_keys is not None:
+        state = state.with_zero_keys(plane.rows(request.zero_keys, tile).unsqueeze(-1))
     out, lse = (plane.rows(tensor, tile) for tensor in outputs)
     out.copy_(state.out())
     lse.copy_(state.lse())
@@ -64,6 +70,14 @@ class State:
         weights = torch.exp(scores - base)
         kept = torch.exp(self.highest - base)
         return State(highest, self.total * kept + weights.sum(dim=-1, keepdim=True), self.sums * kept + shared(weights, value))
+
+    def with_zero_keys(self, counts: Tensor) -> State:
+        """With so many keys of score 0 and value 0 for each row: the first two sums shrink where every score is less."""
+        none = counts <= 0
+        highest = torch.where(none, self.highest, self.highest.clamp(min=0))
+        base = torch.where(highest == -math.inf, 0.0, highest)
+        kept = torch.exp(self.highest - base)
+        return State(highest, self.total * kept + torch.where(none, 0, counts * torch.exp(-base)), self.sums * kept)
 
     def out(self) -> Tensor:
         return torch.where(self.highest == -math.inf, 0.0, self.sums / self.total)

@@ -91,8 +91,8 @@ class Prepared(NamedTuple):
     room: tuple[int, torch.dtype, torch.device] | None
 
     def __call__(self, tensors: Sequence[Tensor | None]) -> None:
-        """Start it. tensors: query, key, value, output and log-sum-exp, shaped and laid out as they were, in the layout of the call; then
-        q_len, kv_len and q_offset, where a GPU has one of them.
+        """Start it. tensors: query, key, value, output, log-sum-exp and zero keys, shaped and laid out as they were, in the layout of the
+        call; then q_len, kv_len and q_offset, where a GPU has one of them.
         """
         addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
         if self.room is not None:
@@ -130,7 +130,7 @@ def prepare(request: Request) -> Prepared | Each | None:
     if gpu_of(request.query.device) is None or nothing_to_do(request):
         return None
     outputs = request.new_outputs()
-    whole = (request.query, request.key, request.value, *outputs)
+    whole = (request.query, request.key, request.value, *outputs, request.zero_keys)
     found = tuple(_prepared(each.request, (each.of_rows(outputs[0]), each.of_rows(outputs[1])), whole) for each in parts(request))
     return found[0] if len(found) == 1 else Each(found)
 
@@ -142,12 +142,13 @@ def prepare_backward(request: Request, saved: Saved, room: Room, tables: Sequenc
     return prepared_backward(request, saved, room, tables)
 
 
-def _prepared(request: Request, outputs: tuple[Tensor, Tensor], whole: Sequence[Tensor]) -> Prepared:
+def _prepared(request: Request, outputs: tuple[Tensor, Tensor], whole: Sequence[Tensor | None]) -> Prepared:
     built, call = _call(request, outputs)
     kernel, gpu = loaded(built), gpu_of(request.query.device)
     assert gpu is not None
     assert isinstance(kernel, GpuKernel)
-    sources: dict[str, tuple[int, Tensor]] = dict(zip(("query", "key", "value", "out", "lse"), enumerate(whole), strict=True))
+    names = ("query", "key", "value", "out", "lse", "zero_keys")
+    sources = {name: (at, each) for name, (at, each) in zip(names, enumerate(whole), strict=True) if each is not None}
     sources.update(sources_of_lengths(request, len(whole)))
     if not _few_rows(built):
         steps = triton_call.starts(kernel, call)

@@ -215,7 +215,9 @@ def types(plan: Plan, order: Sequence[str]) -> dict[str, str]:
     """Triton's type of every argument, in the order of the kernel."""
     names = names_of(plan.parameters, plan.tables)
     real = "fp64" if plan.dtype == "f64" else "fp32"
-    known = dict.fromkeys(ALIGNED, POINTERS[plan.dtype]) | dict.fromkeys(("lse", "delta", "grad_lse", "sums", "weights"), f"*{real}")
+    known = dict.fromkeys(ALIGNED, POINTERS[plan.dtype]) | dict.fromkeys(
+        ("lse", "delta", "grad_lse", "sums", "weights", "zero_keys"), f"*{real}"
+    )
     known |= dict.fromkeys(LENGTHS, "*i64") | {"scale": real}
     known |= {name: POINTERS.get(table.dtype, f"*{table.dtype}") for table, name in names.tables.items()}
     known |= {names.symbol(symbol): real for symbol in plan.parameters if symbol.kind is Kind.FLOAT}

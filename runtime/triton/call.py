@@ -21,6 +21,7 @@ class Call:
     query, out: [batch, heads, q_len, D], [..., Dv], any strides but a contiguous last dimension; packed sequences: [1, heads, total, D].
     key, value: [batch or 1, kv_heads, k_len, D], [..., Dv], likewise.
     lse:        f32 (f64 for f64) [batch, heads, q_len] or packed [1, heads, total]; None where it is not wanted.
+    zero_keys:  how many each row sees, of the shape and dtype of `lse`, any strides; of a kernel that counts them.
     batch:      items, packed ones counted. q_len, k_len: rows and keys each item has room for; packed: those of the longest.
     ragged:     i64[batch] tensors on the device, or None.
     parameters, tables: value or tensor of each, by name.
@@ -33,6 +34,7 @@ class Call:
     value: Tensor
     out: Tensor
     lse: Tensor | None = None
+    zero_keys: Tensor | None = None
     batch: int
     q_len: int
     k_len: int
@@ -95,9 +97,16 @@ def unordered_arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
         "lse": call.lse,
         **strides,
         **{f"{ROWS}_{axis}": stride for axis, stride in strides_by_axis(call.lse).items()},
+        **_of_zero_keys(call.zero_keys),
         **shared_arguments(kernel, call),
         "UNIT": unit,
     }
+
+
+def _of_zero_keys(counts: Tensor | None) -> dict[str, Any]:
+    if counts is None:
+        return {}
+    return {"zero_keys": counts, **{f"zero_{axis}": stride for axis, stride in strides_by_axis(counts).items()}}
 
 
 def turns_of_queries(call: Call, together: int = 1) -> dict[str, int]:

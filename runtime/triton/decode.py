@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...codegen.triton_arguments import ROWS
+from ...codegen.triton_arguments import ROWS, ZERO_STRIDES
 from .call import Call, unordered_arguments
 from .kernel import Kernel, Start, start
 
@@ -89,4 +89,4 @@ def _of_merge(given: dict[str, Any]) -> dict[str, Any]:
     """What the second kernel takes of the first one's arguments."""
     strides = [f"{tensor}_{axis}" for tensor in ("out", ROWS) for axis in ("batch", "head", "token")]
     names = ("out", "lse", "sums", "weights", "q_start", "q_lens", "heads", "q_len", "splits", "all_rows", *strides, "UNIT")
-    return {name: given[name] for name in names}
+    return {name: given[name] for name in (*names, *("zero_keys", *ZERO_STRIDES)) if name in given}

@@ -51,6 +51,7 @@ def unconfigured(request: Request, target: Target) -> Variant:
     """The kernel of a forward pass, but for its tiles."""
     moved = request.moved
     variant = Variant(request.program, target, NAMES[request.query.dtype], (request.head_dim, request.value_dim), (0, 0), moved)
+    variant = variant._replace(zero_keys=request.zero_keys is not None)
     if request.q_len <= FEW_ROWS and request.asked is None:
         # A cache that grows from one key passes offset 0 on its way: one kernel serves every offset.
         return variant._replace(shifted=True, family="decode")
@@ -70,6 +71,7 @@ def call_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) ->
         value=request.value,
         out=out,
         lse=lse,
+        zero_keys=request.zero_keys,
         batch=request.batch,
         q_len=request.row_positions,
         k_len=request.key_positions,
