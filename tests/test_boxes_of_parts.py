@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import claimed_gpu
 import lacuna
 import numpy as np
 import pytest
 import torch
+from claimed_gpu import Simulated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna import patterns
+from lacuna.ir.configuration import Configuration
 from lacuna.ir.expr import K, Q
 from lacuna.ir.order import Boxes, Order, Parts
+from lacuna.passes import gpu_orders
+from lacuna.passes import gpu_resources as resources
 from lacuna.passes.box_order import considered
 from lacuna.passes.by_parts import scheduled
 from lacuna.passes.evaluate import evaluate
@@ -29,6 +35,9 @@ from lacuna.passes.parts_of_sequence import parts_of
 from lacuna.passes.prepare import prepare
 from lacuna.passes.tile_shape import Problem
 from lacuna.passes.tiles import tiles
+from lacuna.runtime import prepared
+from lacuna.runtime.choices import cuts, orders
+from lacuna.runtime.gpu.devices import claimed
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -150,8 +159,6 @@ def by_definition(text: int, video: tuple[int, ...], window: tuple[int, ...]) ->
 
 def test_boxes_of_a_video_beside_text_are_taken_forward_and_backward_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     from lacuna.passes import box_order
-    from lacuna.runtime import prepared
-    from lacuna.runtime.choices import orders
 
     shape = (22, (4, 16, 16), (3, 5, 5))
     whole, pattern = video_beside_text(*shape)
@@ -181,9 +188,6 @@ def nearer(s: Any, q: Any, k: Any, *, bias: Any) -> Any:
 
 
 def test_what_hangs_over_the_parts_of_a_sequence_counts_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime import prepared
-    from lacuna.runtime.choices import orders
-
     whole = lacuna.sequence(text=9, video=lacuna.grid(3, 9, 10), more=5)
     pattern = patterns.segmented(whole, {("video", "video"): patterns.gna((3, 9, 10), (2, 5, 4)), ("text", "text"): causal})
     side = Parts((Boxes((9,), (64,), (1,)), Boxes((3, 9, 10), (2, 4, 8), (1, 1, 1)), Boxes((5,), (64,), (1,))))
@@ -262,3 +266,67 @@ def test_a_missing_kernel_of_a_sequence_is_asked_for_by_the_program_of_the_call(
     _, pattern = video_beside_text(22, (4, 16, 16), (3, 5, 5))
     side = Parts((Boxes((22,), (64,), (1,)), Boxes((4, 16, 16), (4, 4, 4), (1, 1, 1))))
     assert unboxed(boxed(pattern.program, Order(side, side)), Order(side, side)) == pattern.program
+
+
+# -- on a GPU ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def uncompiled() -> Iterator[None]:
+    """Claimed GPUs whose kernels the interpreter runs."""
+    prepared.forget_prepared()
+    cuts.forget_cuts()
+    with claimed_gpu.uncompiled():
+        yield
+    prepared.forget_prepared()
+    cuts.forget_cuts()
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_triton_kernels_cut_every_part_of_a_sequence_forward_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranked = gpu_orders.considered
+    small = (Configuration(16, 16, 4, 2),)
+    monkeypatch.setattr(gpu_orders, "considered", lambda *asked: ranked(*asked[:4], small))  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(gpu_orders, "LEAST_GAIN", 0.0)  # boxes, whatever they gain
+    whole, pattern = video_beside_text(9, (2, 5, 9), (1, 3, 5))
+    bias = torch.randn(17, requires_grad=True)
+    score = nearer(bias=bias).on(whole["video"])
+    torch.manual_seed(0)
+    given = [torch.randn(1, heads, whole.tokens, 16, requires_grad=True) for heads in (2, 1, 1)]
+    with claimed("sm_90", Simulated()):
+        out = attention(*given, pattern, score=score, backend="triton")
+        found = torch.autograd.grad(out.square().sum(), [*given, bias])
+    taken = {known.family: cut.order for known, cut in cuts.chosen_here() if cut is not None}
+    assert taken.keys() == {"forward", "backward", "backward_queries"}
+    for order in taken.values():
+        assert order is not None
+        assert all(isinstance(side, Parts) for side in order)
+    expected = attention(*given, pattern, score=score, backend="eager")
+    exact = torch.autograd.grad(expected.square().sum(), [*given, bias])
+    for ours, theirs in zip((out, *found), (expected, *exact), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_cuts_of_a_sequence_are_counted_exactly_and_kept_as_numbers() -> None:
+    whole, pattern = video_beside_text(226, (4, 16, 16), (3, 5, 5))
+    seen = by_definition(226, (4, 16, 16), (3, 5, 5)).numpy()
+    ranked = gpu_orders.considered(pattern.program, (), resources.Problem("sm_90", "bf16", (64, 64)))
+    assert ranked[0].cut.order is not None
+    for each in (ranked[0], next(other for other in ranked if other.cut.order is None)):
+        block, order = each.cut.configuration.block, each.cut.order
+        laid, rows = (seen, np.ones(len(seen), bool)) if order is None else over(seen, order)[:2]
+        visited = full = 0
+        for i in range(0, len(laid), block[0]):
+            for j in range(0, laid.shape[1], block[1]):
+                tile, there = laid[i : i + block[0], j : j + block[1]], rows[i : i + block[0]]
+                visited += bool(tile.any())
+                full += bool(tile.any() and tile[there].all() and tile.shape[1] == block[1])
+        assert (each.visited, each.full) == (visited, full)
+    numbers = cuts.numbers_of(ranked[0].cut)
+    assert cuts.cut_of_numbers(numbers, pattern.program) == ranked[0].cut
+    assert cuts.possible(numbers, pattern.program)
+    for wrong in (numbers[:-1], (*numbers[:5], 2 * numbers[5], *numbers[6:]), (*numbers[:-1], 100)):
+        assert not cuts.possible(wrong, pattern.program)
+    told = lacuna.explain(pattern, whole.tokens)
+    assert told.cuts[0].cut.order is not None
+    assert f"{told.cuts[0].cut}" in str(told)

@@ -221,7 +221,7 @@ def test_numbers_of_a_cut_say_it_and_what_no_kernel_has_is_refused() -> None:
     program = patterns.gna((64, 48), 9).program
     found = Cut(Configuration(64, 32, 4, 3, 0), Order(Boxes((64, 48), (8, 8), (1, 2)), Boxes((64, 48), (4, 8), (1, 2))))
     numbers = numbers_of(found)
-    assert cut_of_numbers(numbers, (64, 48)) == found
+    assert cut_of_numbers(numbers, program) == found
     assert possible(numbers, program)
     assert possible((0,), program)
     for wrong in (numbers[:-1], (64, 64, *numbers[2:]), (60, *numbers[1:]), (*numbers[:5], 0, *numbers[6:]), (*numbers[:-1], 100)):

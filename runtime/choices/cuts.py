@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ...ir.configuration import Configuration, Cut
-from ...ir.order import Boxes, Order
+from ...ir.order import Boxes, Given, Order, Parts
 from ...ir.program import Program
 from ..bundles.registry import orders_found, tiling_found
 from ..calls.request import Request
@@ -26,7 +27,7 @@ from .configurations import (
 from .configurations import keep as keep_configuration
 from .configurations import possible as possible_configuration
 from .kept import MEASURED, Choice, Question, Subject, instead, keep, keep_predicted, kept
-from .positions import Values, in_order, is_plain, of_any_length, over_positions, values_of_mask, written
+from .positions import Values, grids_of, in_order, is_plain, of_any_length, over_positions, values_of_mask, written
 
 if TYPE_CHECKING:
     from ...passes.gpu_orders import Considered
@@ -72,7 +73,7 @@ def _as_asked(variant: Variant, request: Request, order: Order) -> tuple[Request
 def in_tiles_of_boxes(boxed: Variant, bucket: str) -> Variant | None:
     """The variant over positions in tiles of one box, where its order has boxes and the target such tiles."""
     order = boxed.order
-    if order is None or not isinstance(order.rows, Boxes) or not isinstance(order.keys, Boxes):
+    if order is None or isinstance(order.rows, Given) or isinstance(order.keys, Given):
         return None
     block = order.rows.tokens * boxed.together, order.keys.tokens
     interpreted = INTERPRETED._replace(block_q=block[0], block_k=block[1])
@@ -132,7 +133,7 @@ def _kept(variant: Variant, known: Subject, values: Values) -> Cut | None:
     question = _question(known)
     found = kept(question)
     if found is not None and possible(found.numbers, variant.program):
-        return cut_of_numbers(found.numbers, variant.program.space.extents)
+        return cut_of_numbers(found.numbers, variant.program)
     best = predicted(variant, values)
     keep_predicted(question, numbers_of(best))
     return best
@@ -146,30 +147,46 @@ def numbers_of(found: Cut | None) -> tuple[int, ...]:
     """As the cache holds them: a configuration, edges of boxes of queries and of keys, their dilation."""
     if found is None or not isinstance(order := found.order, Order):
         return ROW_MAJOR
-    assert isinstance(order.rows, Boxes)
-    assert isinstance(order.keys, Boxes)
-    return (*found.configuration, *order.rows.box, *order.keys.box, *order.rows.dilation)
+    rows, keys = (_boxes_of(side) for side in order)
+    parts = ([each.box for each in rows], [each.box for each in keys], [each.dilation for each in rows])
+    return (*found.configuration, *(number for part in parts for sizes in part for number in sizes))
 
 
-def cut_of_numbers(numbers: tuple[int, ...], extents: tuple[int, ...]) -> Cut | None:
-    """None is row-major."""
-    if len(numbers) != FIELDS + 3 * len(extents):
+def _boxes_of(side: Boxes | Parts | Given) -> tuple[Boxes, ...]:
+    assert not isinstance(side, Given)  # a table is nobody's choice but the caller's
+    return side.boxes if isinstance(side, Parts) else (side,)
+
+
+def cut_of_numbers(numbers: tuple[int, ...], program: Program) -> Cut | None:
+    """None is row-major, and what no cut of the program has."""
+    grids = grids_of(program)
+    rank = sum(map(len, grids))
+    if len(numbers) != FIELDS + 3 * rank:
         return None
-    configuration, rest, rank = Configuration(*numbers[:FIELDS]), numbers[FIELDS:], len(extents)
-    sides = (Boxes(extents, rest[at : at + rank], rest[2 * rank :]) for at in (0, rank))
-    return Cut(configuration, Order(*sides))
+    configuration, *parts = (numbers[start:stop] for start, stop in pairwise((0, *(FIELDS + at * rank for at in range(4)))))
+    rows, keys, dilation = (list(_by_grid(part, grids)) for part in parts)
+    sides = (tuple(map(Boxes, grids, boxes, dilation)) for boxes in (rows, keys))
+    of_sequence = program.space.rank == 1
+    return Cut(Configuration(*configuration), Order(*(Parts(boxes) if of_sequence else boxes[0] for boxes in sides)))
+
+
+def _by_grid(numbers: tuple[int, ...], grids: tuple[tuple[int, ...], ...]) -> Iterator[tuple[int, ...]]:
+    start = 0
+    for extents in grids:
+        yield numbers[start : start + len(extents)]
+        start += len(extents)
 
 
 def possible(numbers: tuple[int, ...], program: Program) -> bool:
     """Whether kernels of a program on a grid can be cut as these numbers say."""
     if numbers == ROW_MAJOR:
         return True
-    found = cut_of_numbers(numbers, program.space.extents)
+    found = cut_of_numbers(numbers, program)
     if found is None or found.order is None or not possible_configuration(tuple(found.configuration)):
         return False
     rows, keys = found.order
-    assert isinstance(rows, Boxes)
-    assert isinstance(keys, Boxes)
+    assert not isinstance(rows, Given)
+    assert not isinstance(keys, Given)
     whole = keys.fit and rows.fit and keys.tokens == found.configuration.block_k
     return whole and found.configuration.block_q % rows.tokens == 0
 
