@@ -17,11 +17,13 @@ from .ir.program import Program
 from .ir.segments import Segments
 from .runtime.calls.attention import attention
 from .runtime.calls.merging import resolved
+from .runtime.calls.orders_of_heads import OrderGiven, OrdersOfHeads, asked
 from .runtime.calls.request import NAMES
 
 if TYPE_CHECKING:
     from .ir.pattern import Pattern
     from .ir.score import Score
+    from .runtime.calls.token_order import TokenOrder
 
 __all__ = ["Attention"]
 
@@ -35,6 +37,7 @@ class Attention(torch.nn.Module):
                   Their tensors are the module's: parameters are trained and kept with it, other tables move with it.
     embed_dim:    of queries and of what comes out; kdim, vdim: of keys and values, `embed_dim` where they are not given.
     num_kv_heads: heads that keys and values are projected to, which `num_heads` query heads share; None is `num_heads`.
+    order:        of the tokens in tiles, as `lacuna.attention` has it; its tables move with the module.
     batch_first:  tensors are [batch, tokens, dim]; otherwise [tokens, batch, dim], which `MultiheadAttention` takes by default.
     """
 
@@ -52,6 +55,7 @@ class Attention(torch.nn.Module):
         vdim: int | None = None,
         dropout: float = 0.0,
         batch_first: bool = True,
+        order: OrderGiven = None,
         backend: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -64,6 +68,7 @@ class Attention(torch.nn.Module):
             raise NotImplementedError(advice(f"`dropout={dropout}`: dropout is not implemented yet", "`dropout=0.0`"))
         self.num_heads, self.num_kv_heads, self.batch_first = num_heads, kv_heads, batch_first
         self.scale, self.backend = scale, backend
+        self._order = _checked_order(order, num_heads)
         width = embed_dim // num_heads
         new: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype}
         self.q_proj = torch.nn.Linear(embed_dim, embed_dim, **new)
@@ -72,10 +77,13 @@ class Attention(torch.nn.Module):
         self.out_proj = torch.nn.Linear(embed_dim, embed_dim, **new)
         self.pattern = pattern if pattern is None else self._adopted("pattern", pattern)
         self.score = score if score is None else self._adopted("score", score)
+        self.order = self._order_here()
         self.reset_parameters()
 
     @classmethod
-    def of(cls, multihead: torch.nn.MultiheadAttention, pattern: Pattern | None, *, score: Score | None = None) -> Self:
+    def of(
+        cls, multihead: torch.nn.MultiheadAttention, pattern: Pattern | None, *, score: Score | None = None, order: OrderGiven = None
+    ) -> Self:
         """With copies of the weights of `multihead`, whose dropout, `bias_k` and `add_zero_attn` must be off."""
         if multihead.dropout or multihead.bias_k is not None or multihead.add_zero_attn:
             raise NotImplementedError(
@@ -91,6 +99,7 @@ class Attention(torch.nn.Module):
             kdim=multihead.kdim,
             vdim=multihead.vdim,
             batch_first=multihead.batch_first,
+            order=order,
             device=multihead.out_proj.weight.device,
             dtype=multihead.out_proj.weight.dtype,
         )
@@ -133,6 +142,7 @@ class Attention(torch.nn.Module):
             q_len=q_len,
             kv_len=kv_len,
             layout="blhd",
+            order=self.order,
             backend=self.backend,
         )
         assert isinstance(out, Tensor)
@@ -148,7 +158,8 @@ class Attention(torch.nn.Module):
 
     def extra_repr(self) -> str:
         shared = f", num_kv_heads={self.num_kv_heads}" if self.num_kv_heads != self.num_heads else ""
-        return f"{self.pattern!r}, num_heads={self.num_heads}{shared}" + (f", score={self.score!r}" if self.score else "")
+        others = [f"{name}={value}" for name, value in (("score", self.score), ("order", self.order)) if value is not None]
+        return ", ".join([f"{self.pattern!r}, num_heads={self.num_heads}{shared}", *others])
 
     # -- tables that patterns read ------------------------------------------------------------------------------------
 
@@ -165,9 +176,15 @@ class Attention(torch.nn.Module):
         """`.to(...)` and the like make new tensors; patterns read those from then on."""
         resolved(self.pattern, self.score)  # programs are made while tables still have the dtypes that they were bound with
         super()._apply(fn, recurse)
+        self.order = self._order_here()
         self.pattern = None if self.pattern is None else self._rebound("pattern", self.pattern)
         self.score = None if self.score is None else self._rebound("score", self.score)
         return self
+
+    def _order_here(self) -> TokenOrder | OrdersOfHeads | None:
+        """The order with its tables where the module is, of what was given: on the meta device nothing would be left of it."""
+        device = self.q_proj.weight.device
+        return self._order if self._order is None or device.type == "meta" else self._order.to(device)
 
     def _rebound(self, role: str, of: P) -> P:
         moved = {name: getattr(self, f"{role}_{name}") for name in _tensors(of)}
@@ -177,6 +194,14 @@ class Attention(torch.nn.Module):
             of = type(of).of(_retyped(of.program, moved), {**of.bindings, **held}, of.recipe.label)
         changed = {name: value for name, value in held.items() if name in of.arguments and _of(value) is not _tensors(of).get(name)}
         return of(**changed) if changed else of
+
+
+def _checked_order(order: OrderGiven, num_heads: int) -> TokenOrder | OrdersOfHeads | None:
+    found = asked(order, num_heads)
+    if isinstance(found, OrdersOfHeads) and len(found.orders) != num_heads:
+        wrong = f"`order` has {len(found.orders)} orders, and there are {num_heads} heads"
+        raise ValueError(advice(wrong, "one order for each query head"))
+    return found
 
 
 def _check_heads(embed_dim: int, num_heads: int, num_kv_heads: int) -> None:

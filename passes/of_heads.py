@@ -28,7 +28,7 @@ def of_heads(program: Program, heads: range, launch: Launch) -> tuple[Program, M
 
     Needs: the tables of `read_by_conditions`, and parameters, in `launch`. Keeps: the attended pairs and scores of these heads.
     """
-    mask = simplified(_decided(program.mask, heads, launch))
+    mask = mask_of_heads(program, heads, launch)
     first = _first(program)
     place = Binary(Op.ADD, first, H if heads.step == 1 else Binary(Op.MUL, Const(heads.step), H))
     moved = replace(program, mask=mask).substituted({} if (heads.start, heads.step) == (0, 1) else {H: place})
@@ -37,6 +37,11 @@ def of_heads(program: Program, heads: range, launch: Launch) -> tuple[Program, M
     kept = set(tables(moved.mask, moved.score))
     found = replace(moved, parameters=parameters, tables=tuple(each for each in program.tables if each in kept))
     return found, {first.name: heads.start} if first in read else {}
+
+
+def mask_of_heads(program: Program, heads: range, launch: Launch) -> Expr:
+    """The mask with conditions on heads alone decided, where they have one value for all of these."""
+    return simplified(_decided(program.mask, heads, launch))
 
 
 def read_by_conditions(program: Program) -> tuple[Table, ...]:

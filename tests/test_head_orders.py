@@ -247,6 +247,42 @@ def test_transforms_of_torch_take_calls_with_an_order_for_each_head() -> None:
     assert torch.equal(torch.compile(call, backend="eager", fullgraph=True)(inputs[0]), call(inputs[0]))
 
 
+# -- looked at --------------------------------------------------------------------------------------------------------
+
+
+def test_schedules_of_heads_have_the_tiles_of_each_in_its_order() -> None:
+    pattern = video(temporal=torch.tensor([False, True] * 2)).on(*EXTENTS)
+    order = [None, FRAMES_INNERMOST] * 2
+    found = lacuna.schedule(pattern, TOKENS, block=(16, 16), heads=4, order=order)
+    seen = lacuna.dense(pattern, TOKENS, heads=4)[0]
+    for head in range(4):
+        tokens = torch.arange(TOKENS) if order[head] is None else FRAMES_INNERMOST.tokens
+        padded = torch.zeros(128, 128, dtype=torch.bool)
+        padded[:TOKENS, :TOKENS] = seen[head][tokens.long()][:, tokens.long()]
+        meets = padded.view(8, 16, 8, 16).any(3).any(1).numpy()
+        assert (found.tiles(h=head)[meets] > 0).all()
+        assert (found.tiles(h=head) > 0).sum() < 1.3 * meets.sum()
+    assert "heads 1, 3 in axes (1, 2, 0) of 4 x 5 x 6 tokens" in str(found)
+    with pytest.raises(ValueError, match="there is no head 4"):
+        found.tiles(h=4)
+    with pytest.raises(ValueError, match="`order` has 2 orders, and there are 4 `heads`"):
+        lacuna.schedule(pattern, TOKENS, heads=4, order=[None, HILBERT])
+
+
+def test_an_explanation_lists_orders_of_axes_for_heads_of_different_kinds() -> None:
+    pattern = video(temporal=torch.tensor([False, True, False])).on(*EXTENTS)
+    told = lacuna.explain(pattern, TOKENS, block=(16, 16), heads=3)
+    assert [kind.heads for kind in told.kinds] == [(0, 2), (1,)]
+    assert [kind.orders[0].name for kind in told.kinds] == ["row-major", "axes (1, 2, 0)"]
+    best, row_major = told.kinds[1].orders[0], next(each for each in told.kinds[1].orders if each.name == "row-major")
+    assert best.visited < row_major.visited == (lacuna.schedule(pattern, TOKENS, block=(16, 16), heads=3).tiles(h=1) > 0).sum()
+    assert f"  heads 1: axes (1, 2, 0) {best.visited} {best.full}; " in str(told)
+    asked = lacuna.explain(pattern, TOKENS, block=(16, 16), heads=3, order={1: FRAMES_INNERMOST})
+    assert asked.classes[1] + asked.classes[2] == 2 * told.kinds[0].orders[0].visited + best.visited
+    assert str(asked).count("predicted speed-up") == 2
+    assert not lacuna.explain(patterns.gna(EXTENTS, 3), TOKENS, heads=3).kinds
+
+
 # -- text, and what is refused ----------------------------------------------------------------------------------------
 
 

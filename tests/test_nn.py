@@ -143,3 +143,27 @@ BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
 def test_what_it_refuses(make: Callable[[], object], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         make()
+
+
+def test_an_order_for_each_head_goes_with_the_module_and_changes_nothing() -> None:
+    columns = lacuna.orders.axes((4, 5), (1, 0))
+    plain = lacuna.nn.Attention(patterns.gna((4, 5), 3), 32, 4, num_kv_heads=2, backend="cpp")
+    mine = lacuna.nn.Attention(patterns.gna((4, 5), 3), 32, 4, num_kv_heads=2, order=[columns, None, None, columns], backend="cpp")
+    mine.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(mine(X), plain(X))
+    torch.testing.assert_close(copy.deepcopy(mine)(X), plain(X))
+    assert "order=0: axes (1, 0), 1: any, 2: any, 3: axes (1, 0)" in repr(mine)
+    with torch.device("meta"):
+        empty = lacuna.nn.Attention(patterns.gna((4, 5), 3), 32, 4, num_kv_heads=2, order=columns)
+    filled = empty.to_empty(device="cpu")
+    filled.load_state_dict(plain.state_dict())
+    assert isinstance(filled.order, lacuna.orders.TokenOrder)
+    assert filled.order.tokens.tolist() == columns.tokens.tolist()
+    torch.testing.assert_close(filled(X), plain(X))
+    multihead = lacuna.nn.Attention.of(MultiheadAttention(32, 4, batch_first=True), patterns.gna((4, 5), 3), order={2: columns})
+    assert str(multihead.order) == "0: any, 1: any, 2: axes (1, 0), 3: any"
+
+
+def test_orders_of_another_number_of_heads_are_refused_when_the_module_is_made() -> None:
+    with pytest.raises(ValueError, match="`order` has 2 orders, and there are 4 heads"):
+        lacuna.nn.Attention(None, 32, 4, order=[None, None])

@@ -205,6 +205,31 @@ def test_boxes_that_are_asked_for_are_taken() -> None:
     assert torch.allclose(attention(*operands, pattern, order=orders.hilbert((32, 32)), backend="eager"), found, atol=1e-5)
 
 
+@pytest.mark.parametrize("target", ["cpp", "triton"])
+def test_a_kernel_over_the_positions_of_an_order_is_compiled_without_a_call(target: str) -> None:
+    pattern = patterns.gna((16, 16), 5)
+    tables = lacuna.compile(pattern, target=target, head_dim=16, order=orders.hilbert((16, 16)))
+    assert "tokens_in_order" in tables.tables
+    assert lacuna.compile(pattern, target=target, head_dim=16, order=orders.morton((16, 16))).key == tables.key
+    boxes = lacuna.compile(pattern, target=target, head_dim=16, order=orders.boxes((16, 16), (4, 16)))
+    assert str(boxes.variant.order) == "boxes of 4 x 16 queries and keys"
+    assert (boxes.schedule.block_q, boxes.schedule.block_k, boxes.schedule.route) == (64, 64, "axes")
+    with pytest.raises(ValueError, match="`order` is one of 4 x 4 tokens, and the pattern has 16 x 16"):
+        lacuna.compile(pattern, target=target, order=orders.hilbert((4, 4)))
+    with pytest.raises(TypeError, match="`order` is a list"):
+        lacuna.compile(pattern, target=target, order=[None])  # pyright: ignore[reportArgumentType]
+
+
+def test_a_call_takes_the_kernel_that_was_compiled_for_its_order() -> None:
+    from lacuna.runtime import kernels
+
+    kernels.forget_kernels()
+    pattern, order = patterns.gna((16, 16), 5), orders.hilbert((16, 16))
+    made = lacuna.compile(pattern, head_dim=16, order=order)
+    attention(*(torch.randn(1, 1, 256, 16) for _ in range(3)), pattern, order=order, backend="cpp")
+    assert [kernel.key for kernel in kernels._kernels.values()] == [made.key]  # pyright: ignore[reportPrivateUsage]
+
+
 @pytest.mark.parametrize("order", [orders.hilbert((16, 16)), orders.boxes((16, 16), (8, 8))], ids=str)
 def test_transforms_of_torch_take_calls_in_order(order: orders.TokenOrder) -> None:
     @lacuna.pattern(rank=2)

@@ -62,10 +62,8 @@ def of_orders(spec: KernelSpec, program: Program, launch: Launch) -> Iterator[As
     if not isinstance(given, OrdersOfHeads):
         yield Asked(program, launch, given)
         return
-    distinct = list(dict.fromkeys(given.orders))
-    of_head = tuple(distinct.index(order) for order in given.orders)
-    for view in head_views(of_head, spec.kv_heads or len(of_head)):
-        yield _of_view(program, launch, view, distinct[view.order])
+    for view in head_views(given.of_head, spec.kv_heads or spec.heads):
+        yield _of_view(program, launch, view, given.orders[view.heads[0]])
 
 
 def _of_view(program: Program, launch: Launch, view: HeadView, order: TokenOrder | None) -> Asked:

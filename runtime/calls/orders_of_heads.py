@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from ...ir.advice import advice
@@ -13,35 +14,43 @@ from ...ir.order_text import ANY, START
 from .token_order import TokenOrder, check_order
 
 HeadKey = int | Iterable[int]
-OrderGiven = TokenOrder | Sequence[TokenOrder | None] | Mapping[HeadKey, TokenOrder | None] | None
-"""One order for all query heads, one for each, or those of some heads; None leaves it to kernels."""
 
 
 @dataclass(frozen=True, eq=False)
 class OrdersOfHeads:
     """What a call carries.
 
-    orders: of each query head; None leaves it to kernels.
+    orders:  of each query head; None leaves it to kernels.   of_head: heads with the same number have the same order.
     text:   after that of the program.   tables: after those of the program, one for each order that is no order of boxes.
     """
 
     orders: tuple[TokenOrder | None, ...]
+    of_head: tuple[int, ...]
     text: str
     tables: tuple[Tensor, ...]
+
+    def to(self, device: torch.device | str) -> OrdersOfHeads:
+        """The same with its tables on a device; a call needs them where the query is."""
+        moved = {order: order.to(device) for order in self.orders if order is not None}
+        return OrdersOfHeads.of([None if order is None else moved[order] for order in self.orders])
+
+    def __str__(self) -> str:
+        return ", ".join(f"{head}: {'any' if order is None else order.name}" for head, order in enumerate(self.orders))
 
     @staticmethod
     def of(orders: Sequence[TokenOrder | None]) -> OrdersOfHeads:
         """Heads share an order where it is the same object. In Python that `torch.compile` traces through."""
         distinct: list[TokenOrder | None] = []
-        of_head: list[str] = []
+        of_head: list[int] = []
         for order in orders:
             known = [number for number, other in enumerate(distinct) if other is order]
             if not known:
                 distinct.append(order)
-            of_head.append(str(known[0] if known else len(distinct) - 1))
+            of_head.append(known[0] if known else len(distinct) - 1)
         shown = [ANY if order is None else order.text.removeprefix(START) for order in distinct]
         tables = [table for order in distinct if order is not None for table in order.tables]
-        return OrdersOfHeads(tuple(orders), f"{START}heads({' '.join(of_head)}): {'; '.join(shown)}", tuple(tables))
+        numbers = " ".join([str(number) for number in of_head])
+        return OrdersOfHeads(tuple(orders), tuple(of_head), f"{START}heads({numbers}): {'; '.join(shown)}", tuple(tables))
 
 
 def asked(order: object, heads: int | None) -> TokenOrder | OrdersOfHeads | None:
@@ -53,6 +62,8 @@ def asked(order: object, heads: int | None) -> TokenOrder | OrdersOfHeads | None
         TypeError: it holds something that is no order.
         ValueError: it is an order for each head, and names none, or heads that there are not.
     """
+    if isinstance(order, OrdersOfHeads):
+        return order
     if isinstance(order, Mapping):
         return OrdersOfHeads.of(_of_each(cast("Mapping[HeadKey, object]", order), heads))
     if isinstance(order, Sequence) and not isinstance(order, str):
@@ -76,3 +87,7 @@ def _of_each(given: Mapping[HeadKey, object], heads: int | None) -> list[TokenOr
 def _checked(order: object, name: str) -> TokenOrder | None:
     check_order(order, name)
     return cast("TokenOrder | None", order)
+
+
+OrderGiven = TokenOrder | OrdersOfHeads | Sequence[TokenOrder | None] | Mapping[HeadKey, TokenOrder | None] | None
+"""One order for all query heads, one for each, or those of some heads; None leaves it to kernels."""

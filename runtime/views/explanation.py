@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ...ir.schedule import Tile
 from ...passes.launch import Launch
 from ..cache.stand_in import reason_of_stand_in
 from ..calls.merging import resolved
+from ..calls.orders_of_heads import HeadKey, OrderGiven, OrdersOfHeads, asked
 from ..choices.positions import grids_of
 from ..terms import term_arrays
 from .inspect import derived, launch_of
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ...passes.box_order import Considered
     from ...passes.gpu_orders import Considered as ConsideredCut
     from ..calls.token_order import TokenOrder
+    from .by_head import HeadsInOrder, KindOfHeads
 
 LONGEST_LINE = 160
 MOST_ORDERS = 4
@@ -40,6 +43,7 @@ class Explanation:
     orders:     of tokens that C++ kernels may take, the chosen one first, for float32 of 64 dimensions; empty where there is no choice.
     cuts:       into boxes, or runs of tokens, that Triton kernels for sm_90 may have, the chosen one first, for bfloat16 of 128 dimensions.
     order:      that was asked for, whose positions fill the tiles.
+    kinds:      of heads, where conditions on `h` tell some from others on a grid, and the tiles of each in orders of its axes.
     """
 
     program: Program
@@ -51,6 +55,7 @@ class Explanation:
     orders: tuple[Considered, ...] = ()
     cuts: tuple[ConsideredCut, ...] = ()
     order: TokenOrder | None = None
+    kinds: tuple[KindOfHeads, ...] = ()
 
     @property
     def pairs(self) -> int:
@@ -88,6 +93,7 @@ class Explanation:
             *self._residues(),
             *self._orders(),
             *self._cuts(),
+            *self._kinds(),
             *self._by_ends(),
             *(f"fell back: {reason}" for reason in found.counters.fallbacks),
             *(f"fell back: {reason}" for reason in [reason_of_stand_in()] if reason),
@@ -126,6 +132,13 @@ class Explanation:
             lines.append(f"  {each.cut!s:64}  {each.time:5.2f}  {each.useful:5.2f}  {each.visited} {each.full}")
         return lines
 
+    def _kinds(self) -> list[str]:
+        lines = ["heads of different kinds, for `order={head: ...}`: visited and full tiles of a head"] if self.kinds else []
+        for kind in self.kinds:
+            told = "; ".join(f"{each.name} {each.visited} {each.full}" for each in kind.orders)
+            lines.append(f"  heads {_short(', '.join(map(str, kind.heads)))}: {told}")
+        return lines
+
     def _loops(self) -> list[str]:
         found = self.schedule.schedule
         lines = ["loops over key tiles j of query tile i"]
@@ -136,6 +149,22 @@ class Explanation:
                 listed = f" through {piece.through.name}" if piece.through else ""
                 lines.append(f"  {kind:8} {_short(f'{piece.start} <= j < {piece.stop}{step}{listed}{where}')}")
         return lines
+
+
+@dataclass(frozen=True)
+class ExplanationOfHeads:
+    """What a pattern becomes where heads have orders of their own: of each view of heads that share one."""
+
+    each: tuple[tuple[HeadsInOrder, Explanation], ...]
+
+    @property
+    def classes(self) -> Counts:
+        """Tiles of all heads, those of a view as many as its first one has."""
+        empty, partial, full = (sum(len(view.heads) * told.classes[at] for view, told in self.each) for at in range(3))
+        return empty, partial, full
+
+    def __str__(self) -> str:
+        return "\n\n".join(f"{view}\n\n{told}" for view, told in self.each)
 
 
 def _cost(counts: Counts) -> float:
@@ -196,6 +225,7 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ... ({len(text)} characters: print the schedule to see them)"
 
 
+@overload
 def explain(
     pattern: Pattern | None,
     q_len: int,
@@ -205,16 +235,47 @@ def explain(
     heads: int = 1,
     batch: int = 1,
     order: TokenOrder | None = None,
-) -> Explanation:
+) -> Explanation: ...
+@overload
+def explain(
+    pattern: Pattern | None,
+    q_len: int,
+    kv_len: int | None = None,
+    *,
+    block: tuple[int, int] = (128, 64),
+    heads: int = 1,
+    batch: int = 1,
+    order: Sequence[TokenOrder | None] | Mapping[HeadKey, TokenOrder | None],
+) -> ExplanationOfHeads: ...
+def explain(
+    pattern: Pattern | None,
+    q_len: int,
+    kv_len: int | None = None,
+    *,
+    block: tuple[int, int] = (128, 64),
+    heads: int = 1,
+    batch: int = 1,
+    order: OrderGiven = None,
+) -> Explanation | ExplanationOfHeads:
     """How the tiles of a pattern are found: program, passes, loops, exact sparsity, predicted speed-up. Of head 0 of batch item 0.
 
-    The rest is as in `schedule`.
+    The rest is as in `schedule`; with an order for each head, the first head of each view of heads that share one is explained.
     """
-    from ...passes.count import live_pairs
+    launch, program = launch_of(pattern, (q_len, kv_len), (batch, heads)), resolved(pattern, None)[0]
+    given = None if order is None else asked(order, heads)
+    if not isinstance(given, OrdersOfHeads):
+        return _explained(program, launch, block, given)
+    from .by_head import heads_in_order
 
-    launch = launch_of(pattern, (q_len, kv_len), (batch, heads))
-    found, trace = derived(pattern, launch, block, order)
-    program = resolved(pattern, None)[0]
+    views = heads_in_order(program, launch, given)
+    return ExplanationOfHeads(tuple((view, _explained(view.program, view.launch, block, view.order)) for view in views))
+
+
+def _explained(program: Program, launch: Launch, block: tuple[int, int], order: TokenOrder | None) -> Explanation:
+    from ...passes.count import live_pairs
+    from .by_head import kinds_of_heads
+
+    found, trace = derived(program, launch, block, order)
     return Explanation(
         program,
         found,
@@ -225,4 +286,5 @@ def explain(
         _orders(program, launch),
         _cuts(program, launch),
         order,
+        kinds_of_heads(program, launch, block),
     )

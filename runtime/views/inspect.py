@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, overload
 
 from ...ir.given_grid import is_count
 from ...ir.pattern import Pattern
+from ...ir.program import Program
 from ...passes.launch import Launch
 from ..calls import materialise
 from ..calls.merging import resolved
+from ..calls.orders_of_heads import HeadKey, OrderGiven, OrdersOfHeads, asked
 from ..terms import term_arrays
 from .tile_schedule import TileSchedule
 
 if TYPE_CHECKING:
     from ...passes.pipeline import Trace
     from ..calls.token_order import TokenOrder
+    from .by_head import SchedulesOfHeads
 
 
+@overload
 def schedule(
     pattern: Pattern | None,
     q_len: int,
@@ -26,19 +31,46 @@ def schedule(
     heads: int = 1,
     batch: int = 1,
     order: TokenOrder | None = None,
-) -> TileSchedule:
+) -> TileSchedule: ...
+@overload
+def schedule(
+    pattern: Pattern | None,
+    q_len: int,
+    kv_len: int | None = None,
+    *,
+    block: tuple[int, int] = (128, 64),
+    heads: int = 1,
+    batch: int = 1,
+    order: Sequence[TokenOrder | None] | Mapping[HeadKey, TokenOrder | None],
+) -> SchedulesOfHeads: ...
+def schedule(
+    pattern: Pattern | None,
+    q_len: int,
+    kv_len: int | None = None,
+    *,
+    block: tuple[int, int] = (128, 64),
+    heads: int = 1,
+    batch: int = 1,
+    order: OrderGiven = None,
+) -> TileSchedule | SchedulesOfHeads:
     """Derive which tiles of `block` tokens are empty, partial and full.
 
     q_len, kv_len: tokens; kv_len is q_len where it is not given.
-    order:         from `lacuna.orders`: tiles hold the tokens of so many positions of it.
+    order:         from `lacuna.orders`: tiles hold the tokens of so many positions of it. One for each head gives schedules of heads.
 
     Raises:
-        ValueError: a length, a tile edge, `heads` or `batch` is no positive integer.
+        ValueError: a length, a tile edge, `heads` or `batch` is no positive integer; orders are ones of other tokens, or too few.
     """
-    return derived(pattern, launch_of(pattern, (q_len, kv_len), (batch, heads)), block, order)[0]
+    launch, program = launch_of(pattern, (q_len, kv_len), (batch, heads)), resolved(pattern, None)[0]
+    given = None if order is None else asked(order, heads)
+    if isinstance(given, OrdersOfHeads):
+        from .by_head import schedules_of_heads
+
+        return schedules_of_heads(program, launch, block, given)
+    return derived(program, launch, block, given)[0]
 
 
-def derived(pattern: Pattern | None, launch: Launch, block: tuple[int, int], order: TokenOrder | None = None) -> tuple[TileSchedule, Trace]:
+def derived(program: Program, launch: Launch, block: tuple[int, int], order: TokenOrder | None = None) -> tuple[TileSchedule, Trace]:
     """The schedule, and what each pass did."""
     from ...passes.derive import derive
     from ...passes.pipeline import Trace
@@ -46,7 +78,6 @@ def derived(pattern: Pattern | None, launch: Launch, block: tuple[int, int], ord
     for edge in block:
         _require_positive("block", edge)
     trace = Trace()
-    program = resolved(pattern, None)[0]
     if order is not None:
         from .in_order import derived
 
