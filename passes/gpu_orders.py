@@ -26,6 +26,7 @@ from .gpu_resources import LONG_SUMS, Problem, copies, ordered_values, pair_valu
 from .live_area import Area
 
 ADDRESSED = 1.15  # time of a kernel whose threads compute addresses, over that of one whose tiles the tensor unit copies; not measured
+ADDRESSES = 3.0  # registers of a pair for them: with 2, tiles of 64 x 32 of video beside text spilled on sm_90 with four warps
 Values = tuple[tuple[Symbol, int], ...]
 
 
@@ -80,7 +81,7 @@ def _extra(program: Program, problem: Problem) -> float:
     """Registers of a pair over positions. Of a sequence, no copy of the tensor unit brings a tile: parts lie on several grids."""
     if program.space.rank > 1:
         return ordered_values(problem, program)
-    return pair_values(program) + (LONG_SUMS if max(problem.dims) > 128 else 0)
+    return pair_values(program) + (ADDRESSES if copies(problem) else LONG_SUMS)
 
 
 @dataclass(frozen=True)

@@ -308,8 +308,8 @@ def test_triton_kernels_cut_every_part_of_a_sequence_forward_and_backward(monkey
 
 
 def test_cuts_of_a_sequence_are_counted_exactly_and_kept_as_numbers() -> None:
-    whole, pattern = video_beside_text(226, (4, 16, 16), (3, 5, 5))
-    seen = by_definition(226, (4, 16, 16), (3, 5, 5)).numpy()
+    whole, pattern = video_beside_text(226, (12, 16, 20), (5, 7, 7))
+    seen = by_definition(226, (12, 16, 20), (5, 7, 7)).numpy()
     ranked = gpu_orders.considered(pattern.program, (), resources.Problem("sm_90", "bf16", (64, 64)))
     assert ranked[0].cut.order is not None
     for each in (ranked[0], next(other for other in ranked if other.cut.order is None)):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from lacuna import patterns
 from lacuna.ir.configuration import Cut
-from lacuna.ir.order import Boxes
+from lacuna.ir.order import Boxes, Parts
 from lacuna.ir.target import Target
 from lacuna.passes.gpu_limits import limits_of
 from lacuna.passes.launch import Launch
@@ -26,6 +26,9 @@ GRIDS: dict[str, Any] = {
     "image": patterns.gna((256, 256), 80),
     "strided": patterns.gna((30, 48, 80), (18, 24, 24), (16, 8, 8)),
     "dilated": patterns.gna((64, 66), 13, 1, (4, 2)),
+    "video beside text": patterns.segmented(
+        {"text": 226, "video": (30, 48, 80)}, {("video", "video"): patterns.gna((30, 48, 80), (18, 24, 24))}
+    ),
     "causal": patterns.gna((16, 32, 32), (8, 9, 9), 1, 1, (True, False, False)),
 }
 
@@ -60,7 +63,7 @@ def compiled(of: Variant, found: Cut, folder: Path) -> Compiled:
     return made
 
 
-CASES = [(grid, dim, target) for grid in GRIDS for dim in (64, 128) for target in ("sm_80", "sm_90")]
+CASES = [(grid, dim, target) for grid in GRIDS if grid != "video beside text" for dim in (64, 128) for target in ("sm_80", "sm_90")]
 QUICK = [("video", 128, "sm_90"), ("dilated", 64, "sm_90"), ("video", 128, "sm_80")]
 BACKWARD = [("sm_90", "backward"), ("sm_90", "backward_queries"), ("sm_80", "backward"), ("gfx950", "backward_queries")]
 OTHERS = [("gfx942", "forward"), *BACKWARD]
@@ -75,6 +78,17 @@ def test_no_forward_kernel_in_boxes_spills(grid: str, dim: int, target: str, tmp
         copy = f"cp.async.bulk.tensor.{len(of.program.space.extents) + 1}d" if target == "sm_90" else "cp.async"
         assert copy in made.assembly
         assert ("wgmma.mma_async" if target == "sm_90" else "mma.sync") in made.assembly
+
+
+SEQUENCES = [("sm_90", 128), ("sm_90", 64), ("sm_80", 128), ("sm_80", 64)]
+
+
+@pytest.mark.parametrize(("target", "dim"), SEQUENCES if PROVE else SEQUENCES[:1])
+def test_no_forward_kernel_of_a_sequence_in_boxes_spills(target: str, dim: int, tmp_path: Path) -> None:
+    of = variant("video beside text", target, dim)
+    for found in in_boxes(of)[: None if PROVE else 1]:
+        assert isinstance(found.order and found.order.rows, Parts)
+        assert compiled(of, found, tmp_path).resources.spills == 0, str(found)
 
 
 @pytest.mark.parametrize(("target", "family"), OTHERS if PROVE else OTHERS[:2])
