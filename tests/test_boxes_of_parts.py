@@ -310,7 +310,7 @@ def test_triton_kernels_cut_every_part_of_a_sequence_forward_and_backward(monkey
 def test_cuts_of_a_sequence_are_counted_exactly_and_kept_as_numbers() -> None:
     whole, pattern = video_beside_text(226, (12, 16, 20), (5, 7, 7))
     seen = by_definition(226, (12, 16, 20), (5, 7, 7)).numpy()
-    ranked = gpu_orders.considered(pattern.program, (), resources.Problem("sm_90", "bf16", (64, 64)))
+    ranked = gpu_orders.considered(pattern.program, (), resources.Problem("sm_80", "bf16", (64, 64)))
     assert ranked[0].cut.order is not None
     for each in (ranked[0], next(other for other in ranked if other.cut.order is None)):
         block, order = each.cut.configuration.block, each.cut.order
@@ -328,5 +328,5 @@ def test_cuts_of_a_sequence_are_counted_exactly_and_kept_as_numbers() -> None:
     for wrong in (numbers[:-1], (*numbers[:5], 2 * numbers[5], *numbers[6:]), (*numbers[:-1], 100)):
         assert not cuts.possible(wrong, pattern.program)
     told = lacuna.explain(pattern, whole.tokens)
-    assert told.cuts[0].cut.order is not None
+    assert sum(each.cut.order is not None for each in told.cuts) == len(told.cuts) - 1
     assert f"{told.cuts[0].cut}" in str(told)
