@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .ir.advice import advice
-from .ir.order import Boxes
+from .ir.order import Boxes, Parts
 from .ir.sequence import SequenceOfParts
 from .passes import permutations
 from .runtime.calls.token_order import TokenOrder, check_order, check_permutation
@@ -100,13 +100,13 @@ def permutation(tokens: Tensor, extents: Sequence[int] | None = None) -> TokenOr
 def parts(sequence: SequenceOfParts, **within: TokenOrder) -> TokenOrder:
     """The tokens of a `lacuna.sequence`, those of parts with an order in that order: a video in boxes, beside text as it lies.
 
-    Parts with an order come first, so that the first of them has boxes where tiles are; the others follow.
+    Where all orders are `boxes` of as many tokens as a tile has, no tile holds tokens of two parts, and schedules are found part by part.
+    Else parts with an order come first, so that the first of them has boxes where tiles are; the others follow.
 
     Raises:
         ValueError: there is no such part, or its order is one of other tokens.
         TypeError: what is given for a part is no order.
     """
-    ordered = list[Tensor]()
     for name, order in within.items():
         check_order(order)
         if name not in sequence:
@@ -115,10 +115,22 @@ def parts(sequence: SequenceOfParts, **within: TokenOrder) -> TokenOrder:
         if order.extents != part.grid.fixed and order.extents != (part.tokens,):
             wrong = f"the order of `{name}` is one of {order.extents} tokens, not of {part.grid}"
             raise ValueError(advice(wrong, "one of the same extents"))
-        ordered.append(order.tokens + part.start)
-    rest = [torch.arange(part.start, part.start + part.tokens, dtype=torch.int32) for name, part in sequence.items() if name not in within]
+    boxes = _boxes_of(sequence, within)
+    first = sequence if boxes else dict.fromkeys((*within, *sequence))
+    lines = {name: torch.arange(part.tokens, dtype=torch.int32) for name, part in sequence.items()}
+    tokens = [(within[name].tokens if name in within else lines[name]) + sequence[name].start for name in first]
     shown = ", ".join(f"{name} in {order.name}" for name, order in within.items()) or "row-major"
-    return TokenOrder(f"parts: {shown}", (sequence.tokens,), torch.cat([*ordered, *rest]).contiguous())
+    return TokenOrder(f"parts: {shown}", (sequence.tokens,), torch.cat(tokens).contiguous(), boxes)
+
+
+def _boxes_of(sequence: SequenceOfParts, within: Mapping[str, TokenOrder]) -> Parts | None:
+    """Parts without an order in runs of as many tokens as a tile has; None where one with an order has other boxes, or none.
+
+    None too where no part has an order, or there is only one part.
+    """
+    found = [within[name].boxes if name in within else Boxes((part.tokens,), (TILE,), (1,)) for name, part in sequence.items()]
+    boxes = tuple(each for each in found if isinstance(each, Boxes))
+    return Parts(boxes) if within and 1 < len(boxes) == len(found) else None
 
 
 def reverse_cuthill_mckee(graph: object, tokens: int | None = None) -> TokenOrder:

@@ -37,12 +37,12 @@ from ..ir.schedule import Piece, Schedule
 from .binding import NeedsValues
 from .by_axis import by_axis
 from .canonicalise import combined, negation_free, simplified
-from .derive import derive_prepared
+from .derive import SOON, derive_prepared
 from .launch import Launch
 from .parts_of_sequence import on_positions
 from .pieces import member
 from .prepare import Prepared, prepare
-from .transpose import transposed, transposed_schedule
+from .transpose import transposed, transposed_prepared
 
 
 def scheduled(prepared: Prepared, program: Program, order: Order, launch: Launch, *, backward: bool = False) -> Schedule | None:
@@ -171,11 +171,14 @@ class _Rectangles:
             return NOTHING
         if mask is tokens:
             return _everything(owner.boxes, other.boxes)
-        pair = replace(self.program, mask=mask, space=Space())
+        pair, block = replace(self.program, mask=mask, space=Space()), (owner.boxes.tokens, other.boxes.tokens)
         if query.is_line and key.is_line:
             rule = mask.b if tokens is not TRUE and isinstance(mask, Binary) and mask.a is tokens else mask
-            return self._symbolic(replace(pair, mask=rule), query, key) or _anything(owner, other)
-        return self._by_axis(pair, Order(query.boxes, key.boxes)) or _anything(owner, other)
+            return self._symbolic(replace(pair, mask=rule), (query.size, key.size), block) or _anything(owner, other)
+        found = self._by_axis(pair, Order(query.boxes, key.boxes))
+        if found is None and (found := self._symbolic(pair, (query.boxes.positions, key.boxes.positions), block)):
+            found = found._replace(exact=found.exact and query.is_token(Q) is TRUE is key.is_token(K))  # full asks what is no token, too
+        return found or _anything(owner, other)
 
     def _by_axis(self, pair: Program, order: Order) -> _Met | None:
         """Where both parts are on one grid."""
@@ -187,16 +190,15 @@ class _Rectangles:
         found = by_axis(Prepared(pair, pair.mask), pair, order, self.launch, backward=self.backward)
         return None if found is None else _of_schedule(found, {})
 
-    def _symbolic(self, pair: Program, query: Placed, key: Placed) -> _Met | None:
-        """Of two lines, whose positions are tokens."""
-        inner = self.launch._replace(q_len=query.size, k_len=key.size)
-        prepared = prepare(pair, inner, shifted=False)
-        sizes = (query, key) if not self.backward else (key, query)
-        lengths: dict[Expr, Expr] = {Q_LEN: Const(sizes[0].size), K_LEN: Const(sizes[1].size)}
-        block = query.boxes.tokens, key.boxes.tokens
+    def _symbolic(self, pair: Program, sizes: tuple[int, int], block: tuple[int, int]) -> _Met | None:
+        """Of so many queries and keys, in tiles of `block`; None where that takes tables, or too many operations."""
+        prepared = prepare(pair, self.launch._replace(q_len=sizes[0], k_len=sizes[1]), shifted=False)
+        if self.backward:
+            prepared, sizes = transposed_prepared(prepared), (sizes[1], sizes[0])
+        lengths: dict[Expr, Expr] = {Q_LEN: Const(sizes[0]), K_LEN: Const(sizes[1])}
         try:
-            found = transposed_schedule(prepared, block, None) if self.backward else derive_prepared(prepared, block).schedule
-        except NeedsValues:  # it takes tables, or too many operations: then the rectangle is met whole
+            found = derive_prepared(prepared, block, budget=SOON).schedule
+        except NeedsValues:
             return None
         return _of_schedule(found, lengths) if found.closed_form and not found.terms else None
 

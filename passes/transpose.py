@@ -30,15 +30,18 @@ def transposed_launch(launch: Launch) -> Launch:
     return launch._replace(q_len=launch.k_len, k_len=launch.q_len, ragged=ragged)
 
 
-def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch | None) -> Schedule:
+def transposed_prepared(prepared: Prepared) -> Prepared:
+    """A prepared program seen from the keys."""
+    mask = transposed(replace(prepared.program, mask=prepared.mask)).mask
+    grid = None if prepared.grid is None else prepared.grid.transposed
+    return replace(prepared, program=transposed(prepared.program), mask=mask, grid=grid)
+
+
+def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch) -> Schedule:
     """Which query tiles each key tile meets, for a prepared program that is not transposed yet.
 
-    block: edges of query and key tiles, as the forward schedule has them. launch: not transposed either; None as in `derive_prepared`.
+    block: edges of query and key tiles, as the forward schedule has them. launch: not transposed either.
     """
     from .derive import derive_prepared  # with it comes the set library, which a warm start does without
 
-    mask = transposed(replace(prepared.program, mask=prepared.mask)).mask
-    grid = None if prepared.grid is None else prepared.grid.transposed
-    turned = replace(prepared, program=transposed(prepared.program), mask=mask, grid=grid)
-    inverse = None if launch is None else transposed_launch(launch)
-    return derive_prepared(turned, (block[1], block[0]), inverse, bind_lengths=False).schedule
+    return derive_prepared(transposed_prepared(prepared), (block[1], block[0]), transposed_launch(launch), bind_lengths=False).schedule

@@ -28,7 +28,8 @@ class TokenOrder:
     name:    as `explain` prints it.
     extents: of the grid whose row-major tokens are put in order; one number is a line.
     tokens:  int32[tokens], the token at each position that has one.
-    boxes:   where the order is one of boxes of as many tokens as a tile has: kernels compute it, and read no table.
+    boxes:   where the order is one of boxes of as many tokens as a tile has, of a grid or of the parts of a sequence: kernels compute it,
+             and read no table.
     text:    of it in a call, after that of the program.
     tiles:   of 64 x 64 tokens that hold an attended pair, row-major and in this order, where it was made for a graph.
     """
@@ -36,7 +37,7 @@ class TokenOrder:
     name: str
     extents: tuple[int, ...]
     tokens: Tensor
-    boxes: Boxes | None = None
+    boxes: Boxes | Parts | None = None
     tiles: tuple[int, int] | None = None
 
     text: str = field(init=False)
