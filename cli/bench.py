@@ -12,6 +12,7 @@ from .answers import Misuse
 from .options import Batch, Grid, Heads, Json, KvLen, PatternName, QLen, Settings, looked_at, named
 from .report import Fact, Facts, Listing, Part, show, show_json
 from .terminal import counted
+from .token_orders import Orders, orders_given
 
 if TYPE_CHECKING:
     from .comparison import Comparison, Problem, Row
@@ -61,6 +62,7 @@ def command(
     device: Device = "cpu",
     rounds: Rounds = 9,
     forward: ForwardOnly = False,
+    order: Orders = None,
     as_json: Json = False,
 ) -> None:
     """Time a pattern beside SDPA with its mask, forward and backward.
@@ -75,8 +77,8 @@ def command(
     from .comparison import DIRECTIONS, Problem, compare
     from .full_mask import Sizes
 
-    sizes = Sizes(batch, heads, at.q_len, at.kv_len)
-    problem = Problem(at.pattern, sizes, kv_heads or heads, dim, _dtype(dtype), backend, device, rounds)
+    sizes, wanted = Sizes(batch, heads, at.q_len, at.kv_len), orders_given(order, at.pattern, at.q_len, heads)
+    problem = Problem(at.pattern, sizes, kv_heads or heads, dim, _dtype(dtype), backend, device, rounds, wanted)
     found = compare(problem, counted(DIRECTIONS[:1] if forward else DIRECTIONS, "timing"))
     report = _report(problem, found)
     if as_json:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..ir.pattern import Pattern
 from .answers import Misuse
 from .options import Grid, Json, Settings, named, numbers
 from .report import Text, show, show_json
 from .setting import setting
 from .terminal import counting
+from .token_orders import Orders, orders_given
 
 if TYPE_CHECKING:
     from ..runtime.bundles.spec import KernelSpec
@@ -46,8 +48,11 @@ Rows = Annotated[list[str] | None, typer.Option("--rows", help="query rows: `lon
 Offsets = Annotated[bool, typer.Option("--offsets", help="calls of more than 16 rows may have a `q_offset`")]
 RaggedItems = Annotated[bool, typer.Option("--ragged/--uniform", help="lengths may differ between batch items")]
 Extent = Annotated[int, typer.Option(min=1, help="where the pattern divides by what differs between them")]
+KvHeads = Annotated[int | None, typer.Option("--kv-heads", min=1, help="key heads, where --order says one for each of --heads")]
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="processes; one for each core where it is not given")]
 Replace = Annotated[bool, typer.Option("--replace", help="put the bundle in place of one that is there")]
+
+ANY_LENGTH = 4096
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,15 @@ def command(
     ragged: RaggedItems = True,
     batch: Extent = 1,
     heads: Extent = 1,
+    kv_heads: KvHeads = None,
+    order: Orders = None,
     jobs: Jobs = None,
     replace: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Build kernels into a folder that `lacuna.load` and programs in C take, on machines without a compiler.
 
-    No GPU is needed to build for one. Options from --set to --heads are for a pattern or --program; a SPEC file says these itself.
+    No GPU is needed to build for one. Options from --set to --order are for a pattern or --program; a SPEC file says these itself.
     """
     from ..runtime.bundles.build import build
 
@@ -88,8 +95,11 @@ def command(
     if head_dims:
         chosen["head_dims"] = tuple(_dims(text) for text in head_dims)
     chosen |= {
-        name: value for name, value, usual in (("offsets", offsets, False), ("batch", batch, 1), ("heads", heads, 1)) if value != usual
+        name: value
+        for name, value, usual in (("offsets", offsets, False), ("batch", batch, 1), ("heads", heads, 1), ("kv_heads", kv_heads, None))
+        if value != usual
     }
+    chosen |= {"order": order} if order else {}
     chosen |= {} if ragged else {"ragged": False}
     given = _given(spec, program, (settings, grid), chosen)
     with counting(f"building {out}") as progress:
@@ -104,19 +114,29 @@ def command(
 def _given(
     spec: str | None, program: str | None, meant: tuple[list[str] | None, str | None], chosen: Mapping[str, Any]
 ) -> str | KernelSpec:
+    from ..ir.parse import parse_program
     from ..runtime.bundles.spec import KernelSpec
 
     settings, grid = meant
     if (spec is None) == (program is None):
         raise Misuse("a bundle is built of SPEC or of --program, and there are both or neither", "one of them")
     if program is not None:
-        return KernelSpec(program, values=dict(map(setting, settings or [])), **chosen)
+        return KernelSpec(program, values=dict(map(setting, settings or [])), **_in_order(Pattern.of(parse_program(program)), chosen))
     assert spec is not None
     if not _names_a_pattern(spec):
         if chosen or settings or grid:
             raise Misuse(f"`{spec}` lists its kernels itself, and options say others", "them in its `KernelSpec`s")
         return spec
-    return KernelSpec(named(spec, settings, grid), **chosen)
+    pattern = named(spec, settings, grid)
+    return KernelSpec(pattern, **_in_order(pattern, chosen))
+
+
+def _in_order(pattern: Pattern, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields with the order that the options say; off grids it stands for one of any length."""
+    if "order" not in chosen:
+        return chosen
+    heads: int = chosen.get("heads", 1)
+    return {**chosen, "order": orders_given(chosen["order"], pattern, pattern.space.tokens("q") or ANY_LENGTH, heads)}
 
 
 def _names_a_pattern(spec: str) -> bool:

@@ -15,6 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from ..ir.pattern import Pattern
 from ..runtime.calls.attention import attention
 from ..runtime.calls.materialise import DTYPES
+from ..runtime.calls.orders_of_heads import OrderGiven
 from .full_mask import Sizes, full_mask, mask_shape
 from .interleaved import Pairs, Ratio, Run, seconds
 
@@ -26,7 +27,10 @@ EDGE = {"cpu": 2048, "cuda": 8192}  # of the square matrices whose product is th
 
 @dataclass(frozen=True)
 class Problem:
-    """dim: of query, key and value. dtype: `f32`, `bf16`, `f16` or `f64`. backend: None takes the default. rounds: pairs of timings."""
+    """dim: of query, key and value. dtype: `f32`, `bf16`, `f16` or `f64`. backend: None takes the default. rounds: pairs of timings.
+
+    order: of tokens, of ours alone.
+    """
 
     pattern: Pattern
     sizes: Sizes
@@ -36,6 +40,7 @@ class Problem:
     backend: str | None
     device: str
     rounds: int
+    order: OrderGiven = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class Bench:
         return None
 
     def ours(self, tensors: list[Tensor]) -> Tensor:
-        out = attention(tensors[0], tensors[1], tensors[2], self.problem.pattern, backend=self.problem.backend)
+        out = attention(tensors[0], tensors[1], tensors[2], self.problem.pattern, backend=self.problem.backend, order=self.problem.order)
         assert isinstance(out, Tensor)
         return out
 

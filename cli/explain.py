@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from .options import Batch, BlockText, Grid, Heads, Json, KvLen, PatternName, QLen, Settings, block_of, looked_at, named
 from .report import Text, show, show_json
 from .terminal import working
+from .token_orders import Orders, orders_given
 
 if TYPE_CHECKING:
-    from ..runtime.views.explanation import Explanation
+    from ..runtime.views.explanation import Explanation, ExplanationOfHeads
 
 EXAMPLES = (
     "lacuna explain patterns.sliding_window --set window=256 --q-len 4096",
@@ -26,6 +27,7 @@ def command(
     block: BlockText = "128x64",
     heads: Heads = 1,
     batch: Batch = 1,
+    order: Orders = None,
     as_json: Json = False,
 ) -> None:
     """Tell how the tiles of a pattern are found.
@@ -33,14 +35,20 @@ def command(
     Printed are the program, the passes, the loops, the exact sparsity and the predicted speed-up. Counts are of head 0 of batch item 0.
     """
     at, edges = looked_at(named(pattern, settings, grid), q_len, kv_len), block_of(block)
+    wanted = orders_given(order, at.pattern, at.q_len, heads)
     with working("deriving the tiles", short=True):
-        from ..runtime.views.explanation import explain
+        from ..runtime.views.explanation import Explanation, explain
 
-        told = explain(at.pattern, at.q_len, at.kv_len, block=edges, heads=heads, batch=batch)
+        told = explain(at.pattern, at.q_len, at.kv_len, block=edges, heads=heads, batch=batch, order=wanted)
     if as_json:
-        show_json(_fields(told))
+        show_json(_fields(told) if isinstance(told, Explanation) else _of_heads(told))
     else:
         show([Text(str(told))])
+
+
+def _of_heads(told: ExplanationOfHeads) -> dict[str, object]:
+    """With what is explained of each view of heads under `heads`."""
+    return {"tiles": _classes(told.classes), "heads": [{"heads": list(view.heads), **_fields(each)} for view, each in told.each]}
 
 
 def _fields(told: Explanation) -> dict[str, object]:
@@ -62,6 +70,8 @@ def _fields(told: Explanation) -> dict[str, object]:
         "live_pairs": told.live_pairs,
         "density": told.density,
         "speedup": told.speedup,
+        "order": None if told.order is None else str(told.order),
+        "kinds": told.kinds,
     }
 
 

@@ -12,6 +12,7 @@ import typer
 from ..ir.pattern import Pattern
 from .answers import Misuse
 from .pattern_given import CATALOGUE, catalogue, pattern_given
+from .place import Place
 
 
 def _completed(incomplete: str) -> Iterable[str]:
@@ -30,7 +31,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="bind a parameter: a number, a tuple `(8, 8)`, a table `[0, 1]` or `@file.npy`"),
 ]
-Grid = Annotated[str | None, typer.Option("--on", metavar="ROWSxCOLS", help="extents of the grid, for a pattern on one")]
+Grid = Annotated[
+    str | None,
+    typer.Option("--on", metavar="ROWSxCOLS", help="extents of the grid, for a pattern on one; `?,rows,cols`, `queries=16x16,keys=8x8`"),
+]
 QLen = Annotated[int | None, typer.Option("--q-len", min=1, help="query tokens; on a grid its size where it is not given")]
 KvLen = Annotated[int | None, typer.Option("--kv-len", min=1, help="key tokens; as many as queries where it is not given")]
 BlockText = Annotated[str, typer.Option("--block", metavar="QxK", help="edges of a tile, in tokens")]
@@ -68,7 +72,7 @@ def block_of(text: str) -> tuple[int, int]:
 
 def named(name: str, settings: list[str] | None, grid: str | None) -> Pattern:
     """The pattern of the arguments that every command about one takes."""
-    return pattern_given(name, settings or [], numbers("--on", grid) if grid else ())
+    return pattern_given(name, settings or [], Place.of(grid) if grid else None)
 
 
 def looked_at(pattern: Pattern, q_len: int | None, kv_len: int | None) -> Looked:

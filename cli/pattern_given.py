@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..ir.pattern import Pattern
 from ..ir.program import InvalidProgram, Program
 from .answers import Misuse
+from .place import Place
 from .setting import setting
 
 if TYPE_CHECKING:
@@ -21,15 +22,16 @@ CATALOGUE = "patterns."
 FORMS = "`patterns.sliding_window`, `file.py:name`, `module:name`, the path of a program's text, or `-` for standard input"
 
 
-def pattern_given(name: str, settings: list[str], extents: tuple[int, ...] = ()) -> Pattern:
-    """The pattern of a name, with what `NAME=VALUE` settings bind and on the grid of `extents`.
+def pattern_given(name: str, settings: list[str], place: Place | None = None) -> Pattern:
+    """The pattern of a name, with what `NAME=VALUE` settings bind, and where it is put; extents that are parameters are bound there.
 
     Raises:
         Misuse: there is none, or a setting is no value; the pattern's own errors where it refuses one.
     """
-    found = _found(name)
-    bound = _bound(name, found, {key: value for key, value in map(setting, settings)})
-    return bound.on(*extents) if extents else bound
+    found, values = _found(name), dict(map(setting, settings))
+    of_place = {key: values.pop(key) for key in (place.names if place else ()) if key in values}
+    bound = _bound(name, found, values)
+    return bound if place is None else place.holding(bound, of_place)
 
 
 def program_of(pattern: Pattern) -> Program:

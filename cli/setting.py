@@ -21,7 +21,7 @@ def setting(text: str) -> tuple[str, object]:
 def _value(name: str, text: str) -> object:
     """A number, truth value, text or tuple as Python writes them; `[...]` is a tensor, `@FILE.npy` one from a file."""
     if text.startswith("@"):
-        return _from_file(name, text[1:])
+        return table_of_file(f"{name}=", text[1:])
     if text.startswith("segments(") and text.endswith(")"):
         from ..ir.segments import segments
 
@@ -49,7 +49,12 @@ def _tensor(name: str, text: str) -> Tensor:
         raise Misuse(f"`{name}={text:.60}` is no table: {_why(error)}", f"`{name}=[0, 0, 1]`, or `{name}=@file.npy`") from None
 
 
-def _from_file(name: str, path: str) -> object:
+def table_of_file(before: str, path: str) -> Tensor:
+    """The array that a file holds. before: what stands before its `@` in the command.
+
+    Raises:
+        Misuse: there is none.
+    """
     import zipfile
 
     import numpy
@@ -59,7 +64,7 @@ def _from_file(name: str, path: str) -> object:
         with open(path, "rb") as file:  # numpy leaves one open that it cannot read
             return torch.as_tensor(numpy.load(file, allow_pickle=False))
     except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-        raise Misuse(f"`{name}=@{path}` cannot be read: {_why(error)}", "the path of an array that `numpy.save` wrote") from None
+        raise Misuse(f"`{before}@{path}` cannot be read: {_why(error)}", "the path of an array that `numpy.save` wrote") from None
 
 
 def _why(error: Exception) -> str:

@@ -66,11 +66,11 @@ def unboxed(program: Program, order: Order) -> Program:
     if isinstance(order.rows, Parts):
         return _of_sequences[program, order]
     rank = len(order.rows.extents)
-    space = Space(rank, order.rows.extents if rank > 1 else ())
+    space = Space(max(rank, 1), order.rows.extents if rank > 1 else ())  # a table of a line of any length has no extents
     places: dict[Expr, Expr] = {
         at: place
         for side, variable, boxes in (("q", Q, order.rows), ("k", K, order.keys))
-        for place, at in zip(space.coordinates(side), boxes.coordinates(variable), strict=True)
+        for place, at in zip(space.coordinates(side), boxes.coordinates(variable) or (boxes.token(variable),), strict=True)
         if not isinstance(at, Const)  # an axis of one token
     }
     tokens, mask = _tokens(order), program.mask

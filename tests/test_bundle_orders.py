@@ -107,6 +107,11 @@ def video(q: Any, k: Any, h: Any, *, temporal: Any) -> Any:
     return lacuna.where(temporal[h], near, abs(q[0] - k[0]) <= 1)
 
 
+@lacuna.pattern(rank=2)
+def near(q: Any, k: Any) -> Any:
+    return abs(q[0] - k[0]) <= 1
+
+
 TEMPORAL = torch.tensor([False, True, True, False])
 FRAMES_INNERMOST = orders.axes(EXTENTS, (1, 2, 0))
 OF_HEADS = [None, FRAMES_INNERMOST, FRAMES_INNERMOST, None]
@@ -172,6 +177,24 @@ def test_boxes_that_are_asked_for_are_served_from_a_bundle_forward_and_backward(
         reference.assert_close(ours, theirs, 1e-5)
     used = [(variant.family, str(variant.order)) for variant, _ in kernels._kernels]  # pyright: ignore[reportPrivateUsage]
     assert used == [(family, "boxes of 4 x 16 queries and keys") for family in BOTH]
+
+
+@pytest.mark.usefixtures("nothing_compiled")
+@pytest.mark.parametrize(
+    ("pattern", "order", "text"),
+    [
+        (patterns.causal(), orders.permutation(torch.randperm(64)), "program @_causal(q < Lq, k < Lk) { mask = k <= q score = s"),
+        (near.on(8, 8), orders.hilbert((8, 8)), "program @near(q < Lq, k < Lk) on 8 x 8 { mask = abs(q0 - k0) <= 1 score = s"),
+    ],
+    ids=["line", "grid"],
+)
+def test_the_build_line_of_a_call_with_a_table_asks_for_one(pattern: Any, order: Any, text: str) -> None:
+    query = torch.zeros(1, 1, 64, DIM)
+    with pytest.raises(RuntimeError, match="LACUNA_JIT=0 forbids building it") as raised:
+        attention(query, query, query, pattern, order=order, backend="cpp")
+    line = str(raised.value).splitlines()[1]
+    assert text in line
+    assert " --order row-major " in line
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])

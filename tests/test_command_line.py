@@ -226,6 +226,47 @@ def test_explain_says_the_same_as_text_and_as_json() -> None:
     ]
 
 
+def test_a_pattern_is_put_on_grids_of_queries_and_of_keys_and_on_grids_with_names(folder: Path) -> None:
+    of = ("explain", "mine.py:near", "--set", "radius=0", "--json")
+    both = json.loads(printed(*of, "--on", "queries=4x4,keys=2x4"))
+    assert (both["q_len"], both["kv_len"], both["live_pairs"]) == (16, 8, 8)
+    named = json.loads(printed(*of, "--on", "?,cols", "--set", "cols=4", "--q-len", "20"))
+    assert (named["q_len"], named["live_pairs"]) == (20, 20)
+
+
+def test_tiles_are_those_of_the_order_that_is_asked_for(folder: Path) -> None:
+    import numpy
+    from lacuna import orders, patterns, schedule
+
+    numpy.save(folder / "tokens.npy", numpy.arange(1024)[::-1].copy())
+    of = ("schedule", "patterns.gna", "--set", "extents=(32,32)", "--set", "window=9", "--block", "64x64", "--json")
+    pattern = patterns.gna((32, 32), 9)
+    for text, order in (
+        ("hilbert", orders.hilbert((32, 32))),
+        ("boxes 4x16", orders.boxes((32, 32), (4, 16))),
+        ("axes 1,0", orders.axes((32, 32), (1, 0))),
+        ("@tokens.npy", orders.permutation(torch.arange(1023, -1, -1), (32, 32))),
+    ):
+        tiles = schedule(pattern, 1024, block=(64, 64), order=order).tiles()
+        assert json.loads(printed(*of, "--order", text))["tiles"] == {
+            "empty": int((tiles == 0).sum()),
+            "partial": int((tiles == 1).sum()),
+            "full": int((tiles == 2).sum()),
+        }
+
+
+def test_heads_have_orders_of_their_own(folder: Path) -> None:
+    of = ("mine.py:near", "--set", "radius=1", "--on", "8x8", "--block", "8x8", "--heads", "4")
+    found = json.loads(printed("schedule", *of, "--order", "0,2-3=axes 1,0", "--json"))["heads"]
+    assert [each["heads"] for each in found] == [[0, 2], [3], [1]]
+    assert [each["order"] for each in found] == ["axes (1, 0) of 8 x 8 tokens"] * 2 + [None]
+    assert "heads 0, 2 in axes (1, 0) of 8 x 8 tokens\n" in printed("explain", *of, "--order", "0,2-3=axes 1,0")
+    told = json.loads(printed("explain", *of, "--order", "0=morton", "--order", "axes 1,0", "--json"))
+    assert [each["heads"] for each in told["heads"]] == [[0], [1, 2, 3]]
+    done = lacuna("bench", *of[:5], "--heads", "2", "--dim", "8", "--rounds", "1", "--forward", "--order", "1=hilbert", "--json")
+    assert json.loads(done.stdout)["found"]["difference"] < 1e-5
+
+
 def test_plot_writes_a_picture(folder: Path) -> None:
     assert "written to tiles.png" in printed("plot", "patterns.causal", "--q-len", "256", "--out", "tiles.png")
     assert (folder / "tiles.png").read_bytes().startswith(b"\x89PNG")
@@ -324,7 +365,20 @@ BAD = [
     ("explain mine.py:band --q-len 8", "has no value for `width`", "write --set width=..."),
     ("explain mine.py:near --set radius=1 --q-len 8", "is on a grid whose extents are not given", "write `--on 64x64`"),
     ("explain mine.py:near --set radius=1 --on 8", "rank 2, got 1 extents", "write `.on("),
-    ("explain mine.py:near --set radius=1 --on 8xa", "`--on 8xa` is not a list of positive integers", "write `--on 128x64`"),
+    ("explain mine.py:near --set radius=1 --on 8xa", "`--on 8xa` is no grid", "write `--on 64x64`, `--on ?,rows,cols` or"),
+    ("explain mine.py:near --set radius=1 --on queries=8x8", "`--on queries=8x8` is no grid", "`--on queries=16x16,keys=8x8`"),
+    ("explain mine.py:near --set radius=1 --on 8x8,keys=8x8", "`--on 8x8,keys=8x8` is no grid", "`--on queries=16x16,keys=8x8`"),
+    ("explain mine.py:near --set radius=1 --on 8x0", "`--on 8x0` is no grid", "write `--on 64x64`"),
+    ("explain mine.py:near --set radius=1 --on ?,cols --q-len 8", "has no value for `cols`", "write --set cols=..."),
+    ("explain mine.py:near --set radius=1 --on 8x8 --order hilbrt", "`--order hilbrt` is no order", "write one of `row-major`, `hilbert`"),
+    ("explain mine.py:near --set radius=1 --on 8x8 --order 1=hilbert", "is for heads past the last of 1", "write `--heads 2`"),
+    (
+        "explain mine.py:near --set radius=1 --on 8x8 --order hilbert --order morton",
+        "is a second order of all heads",
+        "write `--order 0-3=",
+    ),
+    ("explain mine.py:near --set radius=1 --on 8x8 --order @no.npy", "`--order @no.npy` cannot be read", "write the path of an array"),
+    ("explain patterns.causal --q-len 8 --order axes,1", "`--order axes,1` is no order", "write one of `row-major`"),
     ("explain none.py:band", "there is no Python file `none.py`", "write the path of a file that ends in `.py`"),
     ("explain not_a_module:band", "there is no module `not_a_module`", "write a module"),
     ("explain broken.py:band", "`broken.py` failed while it was imported: ZeroDivisionError", "write what `python broken.py` runs"),

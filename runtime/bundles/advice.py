@@ -44,6 +44,7 @@ def build_line(variant: Variant, launch: Launch) -> str:
     words += ["--dtype", variant.dtype, "--head-dim", f"{dim}" if dim == value_dim else f"{dim}x{value_dim}"]
     words += ["--pass", "backward" if variant.family.startswith("backward") else "forward"]
     words += ["--rows", "few" if variant.family == "decode" else "short" if launch.q_len <= 2 * FEW_ROWS else "long"]
+    words += ["--order", "row-major"] if variant.order is not None and variant.order.tables else []  # a kernel serves every table
     words += ["--offsets"] if variant.shifted and variant.family != "decode" else []
     return shlex.join([*words, "--target", name_of(variant.target), "-o", "DIR"])
 

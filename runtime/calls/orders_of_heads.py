@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,8 +12,6 @@ from torch import Tensor
 from ...ir.advice import advice
 from ...ir.order_text import ANY, START
 from .token_order import TokenOrder, check_order
-
-HeadKey = int | Iterable[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +63,7 @@ def asked(order: object, heads: int | None) -> TokenOrder | OrdersOfHeads | None
     if isinstance(order, OrdersOfHeads):
         return order
     if isinstance(order, Mapping):
-        return OrdersOfHeads.of(_of_each(cast("Mapping[HeadKey, object]", order), heads))
+        return OrdersOfHeads.of(_of_each(cast("Mapping[int | Iterable[int], object]", order), heads))
     if isinstance(order, Sequence) and not isinstance(order, str):
         given = cast("Sequence[object]", order)
         if not given:
@@ -74,7 +72,7 @@ def asked(order: object, heads: int | None) -> TokenOrder | OrdersOfHeads | None
     return _checked(order, "order")
 
 
-def _of_each(given: Mapping[HeadKey, object], heads: int | None) -> list[TokenOrder | None]:
+def _of_each(given: Mapping[int | Iterable[int], object], heads: int | None) -> list[TokenOrder | None]:
     own = {head: _checked(order, f"order[{key}]") for key, order in given.items() for head in ([key] if isinstance(key, int) else key)}
     count = 1 + max(own, default=0) if heads is None else heads
     for head in own:
@@ -89,5 +87,7 @@ def _checked(order: object, name: str) -> TokenOrder | None:
     return cast("TokenOrder | None", order)
 
 
-OrderGiven = TokenOrder | OrdersOfHeads | Sequence[TokenOrder | None] | Mapping[HeadKey, TokenOrder | None] | None
+ByHead = Mapping[Any, TokenOrder | None]
+"""By the number of a head, or several."""
+OrderGiven = TokenOrder | OrdersOfHeads | Sequence[TokenOrder | None] | ByHead | None
 """One order for all query heads, one for each, or those of some heads; None leaves it to kernels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
@@ -14,7 +14,7 @@ from ...ir.schedule import Tile
 from ...passes.launch import Launch
 from ..cache.stand_in import reason_of_stand_in
 from ..calls.merging import resolved
-from ..calls.orders_of_heads import HeadKey, OrderGiven, OrdersOfHeads, asked
+from ..calls.orders_of_heads import ByHead, OrderGiven, OrdersOfHeads, asked
 from ..choices.positions import grids_of
 from ..terms import term_arrays
 from .inspect import derived, launch_of
@@ -245,7 +245,7 @@ def explain(
     block: tuple[int, int] = (128, 64),
     heads: int = 1,
     batch: int = 1,
-    order: Sequence[TokenOrder | None] | Mapping[HeadKey, TokenOrder | None],
+    order: OrdersOfHeads | Sequence[TokenOrder | None] | ByHead,
 ) -> ExplanationOfHeads: ...
 def explain(
     pattern: Pattern | None,

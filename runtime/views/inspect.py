@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from ...ir.given_grid import is_count
@@ -11,7 +11,7 @@ from ...ir.program import Program
 from ...passes.launch import Launch
 from ..calls import materialise
 from ..calls.merging import resolved
-from ..calls.orders_of_heads import HeadKey, OrderGiven, OrdersOfHeads, asked
+from ..calls.orders_of_heads import ByHead, OrderGiven, OrdersOfHeads, asked
 from ..terms import term_arrays
 from .tile_schedule import TileSchedule
 
@@ -41,7 +41,7 @@ def schedule(
     block: tuple[int, int] = (128, 64),
     heads: int = 1,
     batch: int = 1,
-    order: Sequence[TokenOrder | None] | Mapping[HeadKey, TokenOrder | None],
+    order: OrdersOfHeads | Sequence[TokenOrder | None] | ByHead,
 ) -> SchedulesOfHeads: ...
 def schedule(
     pattern: Pattern | None,
