@@ -7,6 +7,7 @@ heads: a strided view, nothing copied. Query heads that share a key head may be 
 from __future__ import annotations
 
 import functools
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from .order import Order
@@ -25,35 +26,33 @@ class HeadOrders(NamedTuple):
 class HeadView(NamedTuple):
     """Heads that one launch takes: query head `n` of the slice has key head `n // group` of the other.
 
-    order: which one, of `HeadOrders.orders`.
     place: how many views before this one have a key head of it; sums over keys of equal places never meet.
     """
 
-    order: int
     heads: range
     kv_heads: range
     place: int = 0
 
 
 @functools.lru_cache(maxsize=256)
-def head_views(of_head: tuple[int, ...], kv_heads: int) -> tuple[HeadView, ...]:
+def head_views(of_head: tuple[Hashable, ...], kv_heads: int) -> tuple[HeadView, ...]:
     """Views that hold every query head once, in a fixed order; as few as taking the longest from the first head on finds.
 
-    of_head: which order each query head has.   kv_heads: divides the number of query heads.
+    of_head: what the heads of a view have in common, of each query head.   kv_heads: divides the number of query heads.
     """
     group = len(of_head) // kv_heads
     found: list[HeadView] = []
-    for order in sorted(set(of_head)):
-        left = [head for head, own in enumerate(of_head) if own == order]
+    for common in dict.fromkeys(of_head):
+        left = [head for head, own in enumerate(of_head) if own == common]
         while left:
-            view = next(view for count in range(len(left), 0, -1) if (view := _view(order, left[:count], group)) is not None)
+            view = next(view for count in range(len(left), 0, -1) if (view := _view(left[:count], group)) is not None)
             before = {other.place for other in found if set(other.kv_heads) & set(view.kv_heads)}
             found.append(view._replace(place=next(place for place in range(len(found) + 1) if place not in before)))
             left = left[len(view.heads) :]
     return tuple(found)
 
 
-def _view(order: int, heads: list[int], group: int) -> HeadView | None:
+def _view(heads: list[int], group: int) -> HeadView | None:
     """These heads as one view; None where they or their key heads are not evenly apart, or share them unevenly."""
     own = _evenly([*heads])
     shared = _evenly(list(dict.fromkeys(head // group for head in heads)))
@@ -61,7 +60,7 @@ def _view(order: int, heads: list[int], group: int) -> HeadView | None:
         return None
     together = len(own) // len(shared)
     alike = all(head // group == shared[place // together] for place, head in enumerate(own))
-    return HeadView(order, own, shared) if alike else None
+    return HeadView(own, shared) if alike else None
 
 
 def _evenly(numbers: list[int]) -> range | None:

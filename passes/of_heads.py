@@ -19,6 +19,7 @@ from .evaluate import evaluate, reader
 from .launch import Launch
 
 HEADS = frozenset({"h"})
+MOST_KINDS = 4
 
 
 def of_heads(program: Program, heads: range, launch: Launch) -> tuple[Program, Mapping[str, int]]:
@@ -42,6 +43,18 @@ def of_heads(program: Program, heads: range, launch: Launch) -> tuple[Program, M
 def mask_of_heads(program: Program, heads: range, launch: Launch) -> Expr:
     """The mask with conditions on heads alone decided, where they have one value for all of these."""
     return simplified(_decided(program.mask, heads, launch))
+
+
+def kinds_of_heads(program: Program, launch: Launch) -> tuple[int, ...]:
+    """For each head of a launch a number: heads of one have the same mask, once conditions on heads alone are decided.
+
+    One kind where there would be more than MOST_KINDS: each is kernels and launches of its own.
+    """
+    if "h" not in names(program.mask):
+        return (0,) * launch.heads
+    masks = [mask_of_heads(program, range(head, head + 1), launch) for head in range(launch.heads)]
+    numbers = {mask: number for number, mask in enumerate(dict.fromkeys(masks))}
+    return tuple(numbers[mask] if len(numbers) <= MOST_KINDS else 0 for mask in masks)
 
 
 def read_by_conditions(program: Program) -> tuple[Table, ...]:

@@ -12,6 +12,7 @@ import lacuna
 import pytest
 import reference
 import torch
+from conftest import PROFILE
 from hypothesis import given
 from hypothesis import strategies as st
 from lacuna import orders, patterns
@@ -67,7 +68,7 @@ def test_views_hold_every_head_once_with_its_own_key_head_and_never_share_a_plac
     written = [(view.place, head) for view in found for head in view.kv_heads]
     assert len(set(written)) == len(written)
     for view in found:
-        assert {of_head[head] for head in view.heads} == {view.order}
+        assert len({of_head[head] for head in view.heads}) == 1
         together = len(view.heads) // len(view.kv_heads)
         assert [head // group for head in view.heads] == [view.kv_heads[number // together] for number in range(len(view.heads))]
 
@@ -118,10 +119,10 @@ def test_the_first_head_has_a_name_that_the_program_does_not_use() -> None:
 
 
 CASES = {
-    "two kinds": (4, 4, [None, None, FRAMES_INNERMOST, FRAMES_INNERMOST], [False, False, True, True]),
     "shared keys": (6, 2, [HILBERT, None, FRAMES_INNERMOST, HILBERT, FRAMES_INNERMOST, FRAMES_INNERMOST], [False, True, True] * 2),
     "some heads": (3, 3, {range(1, 3): FRAMES_INNERMOST}, [False, True, True]),
     "one order": (4, 2, [HILBERT] * 4, [True, False] * 2),
+    "any order": (4, 2, [None] * 4, [True, True, False, False]),
 }
 
 
@@ -155,7 +156,8 @@ def assert_exact(found: list[torch.Tensor], exact: list[torch.Tensor]) -> None:
 def operands_of(heads: int, kv_heads: int, tokens: int) -> list[torch.Tensor]:
     """Query, key, value and slopes."""
     torch.manual_seed(0)
-    return [*(torch.randn(2, count, tokens, DIM) for count in (heads, kv_heads, kv_heads)), torch.linspace(-0.05, 0.05, heads)]
+    batch = 1 if tokens < TOKENS else 2
+    return [*(torch.randn(batch, count, tokens, DIM) for count in (heads, kv_heads, kv_heads)), torch.linspace(-0.05, 0.05, heads)]
 
 
 def check(name: str, **options: Any) -> list[torch.Tensor]:
@@ -176,16 +178,16 @@ def test_heads_in_orders_of_their_own_are_as_the_definition_says_forward_and_bac
 
 def test_heads_in_orders_of_their_own_are_as_the_definition_says_on_triton() -> None:
     """Two heads of a key head in one order, one in another: their sums over keys are added up."""
-    operands, temporal = operands_of(3, 1, 36), [True, False, True]
-    columns = orders.axes(SMALL, (1, 2, 0))
+    operands, temporal = operands_of(3, 1, 36), [True] * 3
+    columns, curve = orders.axes(SMALL, (1, 2, 0)), orders.hilbert(SMALL)
     given = (operands, video(temporal=torch.tensor(temporal)).on(*SMALL))
-    found, again = (results(*given, order=[columns, None, columns], backend="triton") for _ in range(2))
+    found, again = (results(*given, order=[columns, curve, columns], backend="triton") for _ in range(2))
     assert_exact(found, dense(operands, sees(temporal, SMALL)))
     assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
 
 
 def test_the_eager_backend_takes_tokens_as_they_lie_whatever_is_asked_of_each_head() -> None:
-    check("two kinds", backend="eager")
+    check("some heads", backend="eager")
 
 
 def test_heads_of_a_kind_share_a_kernel_wherever_they_are() -> None:
@@ -197,6 +199,22 @@ def test_heads_of_a_kind_share_a_kernel_wherever_they_are() -> None:
     masks = sorted(str(variant.program.mask) for variant, _ in kernels._kernels)  # pyright: ignore[reportPrivateUsage]
     assert len(masks) == 2
     assert not any("temporal" in mask or "h" in mask.replace("where", "") for mask in masks)
+
+
+def test_heads_that_are_left_to_kernels_are_taken_kind_by_kind() -> None:
+    kernels.forget_kernels()
+    operands = [torch.randn(1, 4, 1024, DIM) for _ in range(3)]
+
+    @lacuna.pattern(rank=2)
+    def wide_or_tall(q: Any, k: Any, h: Any) -> Any:
+        down, along = abs(q[0] - k[0]), abs(q[1] - k[1])
+        return lacuna.where(h < 2, (down <= 2) & (along <= 2), (down <= 4) & (along <= 1))
+
+    found = attention(*operands, wide_or_tall.on(32, 32), order=[None] * 4, backend="cpp")
+    taken = [variant.order for variant, _ in kernels._kernels]  # pyright: ignore[reportPrivateUsage]
+    assert len(taken) == 2
+    assert all(order is not None and isinstance(order.rows, Boxes) for order in taken)
+    reference.assert_close(found, reference.attention(*operands, lacuna.dense(wide_or_tall.on(32, 32), 1024, heads=4))[0], 1e-5)  # pyright: ignore[reportCallIssue]
 
 
 def test_a_window_per_head_is_read_from_the_table_of_all_heads() -> None:
@@ -244,7 +262,8 @@ def test_transforms_of_torch_take_calls_with_an_order_for_each_head() -> None:
 
     inputs = torch.randn(2, 2, 2, TOKENS, DIM)
     assert torch.equal(torch.func.vmap(call)(inputs), torch.stack([call(each) for each in inputs]))
-    assert torch.equal(torch.compile(call, backend="eager", fullgraph=True)(inputs[0]), call(inputs[0]))
+    if PROFILE == "prove":  # ten seconds
+        assert torch.equal(torch.compile(call, backend="eager", fullgraph=True)(inputs[0]), call(inputs[0]))
 
 
 # -- looked at --------------------------------------------------------------------------------------------------------

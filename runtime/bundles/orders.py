@@ -9,7 +9,7 @@ from ...ir.head_orders import HeadView, head_views
 from ...ir.program import Program
 from ...passes.key_buckets import bucket_of
 from ...passes.launch import Launch
-from ...passes.of_heads import of_heads
+from ...passes.of_heads import kinds_of_heads, of_heads
 from ..calls.orders_of_heads import OrdersOfHeads, asked
 from ..calls.token_order import TokenOrder, check_extents
 from ..choices import cuts
@@ -62,7 +62,8 @@ def of_orders(spec: KernelSpec, program: Program, launch: Launch) -> Iterator[As
     if not isinstance(given, OrdersOfHeads):
         yield Asked(program, launch, given)
         return
-    for view in head_views(given.of_head, spec.kv_heads or spec.heads):
+    common = tuple(zip(given.of_head, kinds_of_heads(program, launch), strict=True))
+    for view in head_views(common, spec.kv_heads or spec.heads):
         yield _of_view(program, launch, view, given.orders[view.heads[0]])
 
 

@@ -1,4 +1,4 @@
-"""A call whose query heads have orders of their own, as one request for each view of heads that share one."""
+"""A call whose query heads have orders of their own, as one request for each view of heads that share one and are of one kind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...ir.head_orders import HeadOrders, HeadView, head_views
 from ...ir.order import Given, Order
 from ...ir.order_text import TOKENS
 from ...passes.launch import Launch
-from ...passes.of_heads import of_heads, read_by_conditions
+from ...passes.of_heads import kinds_of_heads, of_heads, read_by_conditions
 from ..gpu.device_numbers import numbers_of
 from . import materialise
 from .request import Request
@@ -17,9 +17,10 @@ from .request import Request
 def head_requests(request: Request, asked: HeadOrders) -> Iterator[tuple[HeadView, Request]]:
     """Requests over views of the tensors. Every table of tokens has one name in them, so that one kernel serves them all."""
     launch = _launch(request)
-    for view in head_views(asked.of_head, request.kv_heads):
+    common = tuple(zip(asked.of_head, kinds_of_heads(request.program, launch), strict=True))
+    for view in head_views(common, request.kv_heads):
         program, moved = of_heads(request.program, view.heads, launch)
-        order = asked.orders[view.order]
+        order = asked.orders[asked.of_head[view.heads[0]]]
         heads, kv_heads = (slice(each.start, each.stop, each.step) for each in (view.heads, view.kv_heads))
         yield (
             view,

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from ...ir.advice import advice
-from ...ir.expr import Expr
 from ...ir.head_orders import head_views
 from ...ir.program import Program
 from ...ir.schedule import Tile
 from ...passes.launch import Launch
-from ...passes.of_heads import mask_of_heads, of_heads
+from ...passes.of_heads import kinds_of_heads, of_heads
 from ...passes.permutations import axes
 from ..calls.orders_of_heads import OrdersOfHeads
 from ..calls.token_order import TokenOrder
@@ -44,7 +43,8 @@ def heads_in_order(program: Program, launch: Launch, given: OrdersOfHeads) -> It
     if len(given.orders) != launch.heads:
         wrong = f"`order` has {len(given.orders)} orders, and there are {launch.heads} `heads`"
         raise ValueError(advice(wrong, f"`heads={len(given.orders)}`, or one order for each head"))
-    for view in head_views(given.of_head, launch.heads):
+    common = tuple(zip(given.of_head, kinds_of_heads(program, launch), strict=True))
+    for view in head_views(common, launch.heads):
         own, moved = of_heads(program, view.heads, launch)
         there = launch._replace(heads=len(view.heads), parameters={**launch.parameters, **moved})
         yield HeadsInOrder(view.heads, given.orders[view.heads[0]], own, there)
@@ -100,16 +100,15 @@ class KindOfHeads(NamedTuple):
     orders: tuple[Suiting, ...]
 
 
-def kinds_of_heads(program: Program, launch: Launch, block: tuple[int, int]) -> tuple[KindOfHeads, ...]:
+def orders_of_kinds(program: Program, launch: Launch, block: tuple[int, int]) -> tuple[KindOfHeads, ...]:
     """Every kind, and how many tiles orders of axes come to; nothing where heads are of one kind, or tokens of no grid."""
-    if program.space.rank < 2 or launch.heads < 2 or launch.q_len != launch.k_len:
+    if program.space.rank < 2 or launch.q_len != launch.k_len:
         return ()
-    by_mask: dict[Expr, list[int]] = {}
-    for head in range(launch.heads):
-        by_mask.setdefault(mask_of_heads(program, range(head, head + 1), launch), []).append(head)
-    if len(by_mask) < 2:
+    kinds = kinds_of_heads(program, launch)
+    if len(set(kinds)) < 2:
         return ()
-    return tuple(KindOfHeads(tuple(heads), tuple(_suiting(program, launch, block, heads[0]))) for heads in by_mask.values())
+    of_kind = [tuple(head for head, own in enumerate(kinds) if own == kind) for kind in dict.fromkeys(kinds)]
+    return tuple(KindOfHeads(heads, tuple(_suiting(program, launch, block, heads[0]))) for heads in of_kind)
 
 
 def _suiting(program: Program, launch: Launch, block: tuple[int, int], head: int) -> list[Suiting]:

@@ -273,7 +273,7 @@ def explain(
 
 def _explained(program: Program, launch: Launch, block: tuple[int, int], order: TokenOrder | None) -> Explanation:
     from ...passes.count import live_pairs
-    from .by_head import kinds_of_heads
+    from .by_head import orders_of_kinds
 
     found, trace = derived(program, launch, block, order)
     return Explanation(
@@ -286,5 +286,5 @@ def _explained(program: Program, launch: Launch, block: tuple[int, int], order: 
         _orders(program, launch),
         _cuts(program, launch),
         order,
-        kinds_of_heads(program, launch, block),
+        orders_of_kinds(program, launch, block),
     )
