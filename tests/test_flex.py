@@ -17,6 +17,9 @@ from torch import Tensor
 from torch.nn.attention import flex_attention as torch_flex
 
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+
 def compared(query: Tensor, key: Tensor, value: Tensor, mask: Mod) -> None:
     block_mask = flex.create_block_mask(mask, query.shape[0], None, query.shape[2], key.shape[2])
     theirs = torch_flex.create_block_mask(mask, query.shape[0], None, query.shape[2], key.shape[2], device="cpu")

@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.nn.attention import flex_attention as torch_flex
 
 Answer = TypeVar("Answer")
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 L = 300
 DOCUMENTS = torch.tensor([0] * 100 + [1] * 130 + [2] * 70)
 

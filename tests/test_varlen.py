@@ -20,6 +20,7 @@ from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.gpu.recording import Recording
 from torch import Tensor
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 PREFIX = torch.tensor([0, 9, 3, 40, 2])
 BACKENDS = pytest.mark.parametrize("backend", ["eager", "cpp"])
 
