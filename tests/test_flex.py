@@ -16,7 +16,6 @@ from lacuna.interop import flex
 from torch import Tensor
 from torch.nn.attention import flex_attention as torch_flex
 
-
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
