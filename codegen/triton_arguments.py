@@ -19,6 +19,8 @@ def strides_of(tensors: Sequence[str]) -> tuple[str, ...]:
 
 STRIDES = strides_of(("q", "k", "v", "out", ROWS))
 ZERO_STRIDES = strides_of(("zero",))  # of the numbers of zero keys
+EXTRA = ("extra_keys", "extra_values", "extra_len")
+EXTRA_STRIDES = strides_of(("ek", "ev"))  # of the first two
 
 ROW_STRIDES = (f"{ROWS}_batch", f"{ROWS}_head")  # in backward kernels, where rows lie side by side
 QUERY_STRIDES = (*strides_of(("q", "k", "v", "out", "rise", "grad")), *ROW_STRIDES)

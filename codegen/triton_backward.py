@@ -21,6 +21,7 @@ from ..ir.source import Source
 from .print_triton import bind, define, hoist, identifier, names_of
 from .triton import casts
 from .triton_arguments import KEY_STRIDES, LENGTHS, QUERY_STRIDES, SCALARS, TURNS
+from .triton_beside import Beside, beside
 from .triton_kernel import Kernel, declarations, rendered, told
 from .triton_loops import Scores, loops_of
 from .triton_order import Tokens, placed
@@ -33,7 +34,7 @@ EXCHANGED: dict[Expr, Expr] = {Q_LEN: K_LEN, K_LEN: Q_LEN}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backward(Kernel):
-    """For templates/triton/backward_queries.py.jinja; the `scores` of its loops turn `s` and `risen` into `weight` and `moved`.
+    """For both templates; the `scores` of their loops turn `s` and `risen` into `weight` and `moved`.
 
     sums:      (table, what one number is a sum over) of each look-up that the kernel sums a gradient for, as a Python tuple.
     strides:   declarations, each with a comma.
@@ -48,6 +49,13 @@ class Backward(Kernel):
     owned: str
     down: str
     there_down: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackwardQueries(Backward):
+    """For templates/triton/backward_queries.py.jinja. more: what rows see beside the pattern; its arguments are among the strides."""
+
+    more: Beside
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,15 +81,17 @@ def render_keys(plan: Plan) -> Source:
     return rendered(KEYS_TEMPLATE, backward_keys(plan))
 
 
-def backward_queries(plan: Plan) -> Backward:
+def backward_queries(plan: Plan) -> BackwardQueries:
     tokens, sums = Tokens(plan, names_of(plan.parameters, plan.tables)), sums_of(plan, keys=False)
     scores = _lines(tokens, sums)
     bounds, loops = loops_of(plan, tokens.names, scores)
-    common = _told(tokens, sums, QUERY_STRIDES)
+    more = beside(plan)
+    common = _told(tokens, sums, QUERY_STRIDES, more)
     common["entry"] += "_backward_queries"
     before = [*casts(plan, tokens.names), *tokens.bindings, *scores.before, *bounds]
-    return Backward(
+    return BackwardQueries(
         **common,
+        more=more,
         owned=tokens.owned("rows", "i"),
         bindings="\n".join([*before, *(line for each in sums for line in each.opening)]),
         loops=placed(loops, tokens.met.select),
@@ -93,7 +103,7 @@ def backward_keys(plan: Plan) -> BackwardKeys:
     tokens, sums = Tokens(plan, names_of(plan.parameters, plan.tables), turned=True), sums_of(plan, keys=True)
     scores = _lines(tokens, sums)
     bounds, loops = loops_of(turned, tokens.names, scores)
-    common = _told(tokens, sums, KEY_STRIDES)
+    common = _told(tokens, sums, KEY_STRIDES, Beside())
     common["entry"] += "_backward_keys"
     common["block_q"], common["block_k"] = plan.block_k, plan.block_q
     before = [*tokens.bindings, *scores.before, *bounds]
@@ -108,17 +118,17 @@ def backward_keys(plan: Plan) -> BackwardKeys:
     )
 
 
-def _told(tokens: Tokens, sums: Sequence[Sum], strides: Sequence[str]) -> dict[str, Any]:
+def _told(tokens: Tokens, sums: Sequence[Sum], strides: Sequence[str], more: Beside) -> dict[str, Any]:
     """What both kernels are told alike."""
     plan, known, met = tokens.plan, tokens.names, tokens.met
     arguments = [*declarations(plan, known), *(argument for each in sums for argument in each.arguments)]
-    runtime = ("lse", "delta", "grad_lse", *LENGTHS, *SCALARS, *TURNS, "first_place", "first_offset", "items", *strides)
+    runtime = ("lse", "delta", "grad_lse", *LENGTHS, *SCALARS, *TURNS, "first_place", "first_offset", "items", *strides, *more.names)
     name = identifier(plan.schedule.program.name)
     return {
         **told(plan, arguments, runtime),
         "title": f"Attention backward of `{name}`: {plan.dtype}, {plan.head_dim} x {plan.value_dim}.",
         "sums": repr(tuple((each.lookup.table.name, each.over) for each in sums)),
-        "strides": "\n".join(f'{stride}: "i64",' for stride in strides),
+        "strides": "\n".join([*(f'{stride}: "i64",' for stride in strides), *more.arguments]),
         "beside": met.beside,
         "down": met.down,
         "there_down": met.there_down,

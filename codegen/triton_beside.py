@@ -4,53 +4,127 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..ir.expr import S
 from ..ir.plan import Plan
 from .environment import ENVIRONMENT, NO_LINE
-from .triton_arguments import ZERO_STRIDES
+from .triton_arguments import EXTRA, EXTRA_STRIDES, ZERO_STRIDES
 
 
 class Beside(NamedTuple):
-    """Of a plan whose rows see nothing else, lines that are left out.
+    """Of a plan whose rows see nothing else, what leaves a template as it is.
 
-    functions:   before the kernel.
-    arguments:   declarations, each with a comma; names: of them.
-    level:       the highest score of each row in octaves, after the tiles.
-    after_tiles: lines where every tile is done.
-    merged, merging, merged_level: names of arguments, declarations and lines of the function that merges; its level.
+    functions:    before the kernel.
+    arguments:    declarations, each with a comma.
+    before_tiles, after_tiles: lines around the tiles.
+    level:        the highest score of each row in octaves, after them.
+    merged, merging, after_splits: names of arguments, declarations and lines of the function that merges.
     """
 
     functions: str = NO_LINE
     arguments: tuple[str, ...] = ()
-    level: str = "m * unit"
+    before_tiles: str = NO_LINE
     after_tiles: str = NO_LINE
+    level: str = "m * unit"
     merged: str = ""
     merging: str = NO_LINE
     after_splits: str = NO_LINE
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Of the arguments."""
         return tuple(each.partition(":")[0].rstrip(",") for each in self.arguments)
 
 
+def beside(plan: Plan) -> Beside:
+    """Of a kernel of any family but that for keys and values."""
+    counted = _zero_keys(plan) if plan.zero_keys else Beside()
+    if not plan.extra_keys:
+        return counted
+    arguments = (*(f"{name}," for name in EXTRA[:2]), *(f'{name}: "i64",' for name in (EXTRA[2], *EXTRA_STRIDES)))
+    return counted._replace(arguments=(*counted.arguments, *arguments), before_tiles=_extra_keys(plan))
+
+
+# -- zero keys --------------------------------------------------------------------------------------------------------
+
+PLACE = "{item} * zero_batch + {head} * zero_head + (first_row + {row}) * zero_token"
 COUNTED = """\
 zero_rows = zero_keys + {place}
-level, total, shrink = with_zero_keys(tl.load(zero_rows, mask=counts, other=0.0), {m}, total)
+{level}, total, shrink = with_zero_keys(tl.load(zero_rows, mask=counts, other=0.0), {m}, total)
 acc = acc * shrink[:, None]"""
 REST = """
 if VALUE_REST:
     more_acc = more_acc * shrink[:, None]"""
-PLACE = "{item} * zero_batch + {head} * zero_head + (first_row + {row}) * zero_token"
 
 
-def beside(plan: Plan) -> Beside:
-    """Of a forward or decode kernel."""
-    if not plan.zero_keys:
-        return Beside()
+def _zero_keys(plan: Plan) -> Beside:
     helper = ENVIRONMENT.get_template("triton/zero_keys.py.jinja").render()
     arguments = ("zero_keys,", *(f'{stride}: "i64",' for stride in ZERO_STRIDES))
     decodes = plan.family == "decode"
-    place = PLACE.format(item="item_number", head="head", row="row" if decodes else "row_tokens")
-    lines = COUNTED.format(place=place, m="m * unit") + ("" if decodes else REST)
-    merging = COUNTED.format(place=PLACE.format(item="b", head="h", row="row"), m="m").replace("level, ", "m, ")
-    names = "".join(f', "{each}"' for each in ("zero_keys", *ZERO_STRIDES))
-    return Beside(f"{helper}\n", arguments, "level", lines, names, "\n".join(arguments), merging)
+    here = PLACE.format(item="item_number", head="head", row="row" if decodes else "row_tokens")
+    there = PLACE.format(item="b", head="h", row="row")
+    return Beside(
+        functions=f"{helper}\n",
+        arguments=arguments,
+        after_tiles=COUNTED.format(place=here, level="level", m="m * unit") + ("" if decodes else REST),
+        level="level",
+        merged="".join(f', "{each}"' for each in ("zero_keys", *ZERO_STRIDES)),
+        merging="\n".join(arguments),
+        after_splits=COUNTED.format(place=there, level="m", m="m"),
+    )
+
+
+# -- extra keys -------------------------------------------------------------------------------------------------------
+
+# Few keys, which every program reads: one stage of them at a time, so that they take none of the shared memory of the tiles.
+ALL_OF_THEM = "for onward in tl.range(0, {count}.to(tl.int32), BLOCK_K, num_stages=1):  # extra keys"
+FORWARD = """\
+extra_keys_at = extra_keys + (item_number * ek_batch + k_h * ek_head + steps * ek_token)[None, :] * UNIT
+extra_values_at = extra_values + (item_number * ev_batch + k_h * ev_head + steps * ev_token)[:, None] * UNIT
+{loop}
+    begin = tl.full([], onward, tl.int64)
+    extra_inside = begin + steps < extra_len
+    keys_here = extra_keys_at + begin * (ek_token * UNIT)
+    values_here = extra_values_at + begin * (ev_token * UNIT)
+    keys = load_tile(keys_here + dims[:, None], extra_inside[None, :], dims[:, None] < HEAD_DIM, True, HEAD_DIM != HEAD)
+    s = tl.dot(queries, keys.to(OPERAND), input_precision=PRECISION, out_dtype=REAL){more_keys}
+    s = tl.where(extra_inside[None, :], s{magnitude}, float("-inf"))
+    values = load_tile(values_here + value_dims[None, :], extra_inside[:, None], value_dims[None, :] < VALUE_DIM, True, VALUE_DIM != VALUE)
+    m, total, shares, shrink = weighed(s, m, total, unit)
+    acc = absorbed(acc, shrink, shares, values, OPERAND, PRECISION){more_values}"""
+MORE_KEYS = """
+    if HEAD_REST:
+        more_keys = load_tile(keys_here + rest[:, None], extra_inside[None, :], rest[:, None] < HEAD_DIM, True, True)
+        s = tl.dot(more_queries, more_keys.to(OPERAND), s, input_precision=PRECISION, out_dtype=REAL)"""
+MORE_VALUES = """
+    if VALUE_REST:
+        more_values = load_tile(values_here + value_rest[None, :], extra_inside[:, None], value_rest[None, :] < VALUE_DIM, True, True)
+        more_acc = absorbed(more_acc, shrink, shares, more_values, OPERAND, PRECISION)"""
+BACKWARD = """\
+extra_keys_at = extra_keys + (b.to(tl.int64) * ek_batch + k_h * ek_head + steps * ek_token)[:, None] * UNIT + dims
+extra_values_at = extra_values + (b.to(tl.int64) * ev_batch + k_h * ev_head + steps * ev_token)[:, None] * UNIT + value_dims
+{loop}
+    begin = tl.full([], onward, tl.int64)
+    extra_inside = (begin + steps)[:, None] < extra_len
+    keys_here = extra_keys_at + begin * (ek_token * UNIT)
+    values_here = extra_values_at + begin * (ev_token * UNIT)
+    keys = load_tile(keys_here, extra_inside, dims < HEAD_DIM, True, HEAD_DIM != HEAD)
+    values = load_tile(values_here, extra_inside, value_dims < VALUE_DIM, True, VALUE_DIM != VALUE)
+    s = tl.dot(queries, tl.trans(keys.to(OPERAND)), input_precision=PRECISION, out_dtype=REAL)
+    risen = tl.dot(rises, tl.trans(values.to(OPERAND)), input_precision=PRECISION, out_dtype=REAL)
+    weight = tl.where((begin + steps)[None, :] < extra_len, tl.exp2(s * unit - level), 0.0)
+    moved = tl.where(weight == 0.0, 0.0, weight * (risen - taken))
+    acc = tl.dot(moved.to(keys.dtype).to(OPERAND), keys.to(OPERAND), acc, input_precision=PRECISION, out_dtype=REAL)"""
+
+
+def _extra_keys(plan: Plan) -> str:
+    """Lines that walk them all; of a decode kernel the program of the first split does."""
+    if plan.family == "backward_queries":
+        return BACKWARD.format(loop=ALL_OF_THEM.format(count="extra_len"))
+    decodes = plan.family == "decode"
+    count = "tl.where(split == 0, extra_len, 0)" if decodes else "extra_len"
+    return FORWARD.format(
+        loop=ALL_OF_THEM.format(count=count),
+        magnitude="" if plan.score is S else " * magnitude",
+        more_keys="" if decodes else MORE_KEYS,
+        more_values="" if decodes else MORE_VALUES,
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -57,18 +57,23 @@ def _attend(
     layout = tuple(qkv[0].shape[1 : axes + 1])
     require_window(layout, given)
     query, key, value = (tensor.flatten(1, axes) for tensor in qkv)
-    scale = rest.scale or None
-    out, lse = _flat((query, key, value), _pattern(layout, given), scale, backend)
-    if extra is not None:
-        more, more_lse = _flat((query, *extra), None, scale, backend)
-        out, lse = merge_attentions((out, more), (lse, more_lse))
+    out, lse = _flat((query, key, value), _pattern(layout, given), Options(rest.scale or None, backend, *(extra or (None, None))))
     out, lse = (each.reshape(each.shape[0], *layout, *each.shape[2:]) for each in (out, lse))
     return (out, lse) if rest.return_lse else out
 
 
-def _flat(qkv: tuple[Tensor, Tensor, Tensor], pattern: Pattern | None, scale: float | None, backend: str | None) -> tuple[Tensor, Tensor]:
+class Options(NamedTuple):
+    """Arguments of `attention` that are not of the window."""
+
+    scale: float | None
+    backend: str | None
+    extra_keys: Tensor | None
+    extra_values: Tensor | None
+
+
+def _flat(qkv: tuple[Tensor, Tensor, Tensor], pattern: Pattern | None, options: Options) -> tuple[Tensor, Tensor]:
     """Of [batch, tokens, heads, head_dim] tensors: the output, and the log-sum-exp with heads last."""
-    found = attention(*qkv, pattern, scale=scale, layout="blhd", return_lse=True, backend=backend)
+    found = attention(*qkv, pattern, layout="blhd", return_lse=True, **options._asdict())
     out, lse = cast(tuple[Tensor, Tensor], found)
     return out, lse.transpose(1, 2)
 
@@ -120,7 +125,7 @@ Args:
     kernel_size: tokens of a window along each axis, 2 at least. stride: queries that share one. dilation: tokens between its keys.
                  is_causal: no key behind the query. Each a number or truth value, or one for every axis in a tuple.
     scale:       factor on query . key; 1 / sqrt(head_dim) where it is None or 0, as in NATTEN.
-    additional_keys, additional_values: [batch, tokens, heads_kv, head_dim], which every query sees as well.
+    additional_keys, additional_values: [batch, tokens, heads_kv, head_dim], which every query sees as well, in the same kernel.
     attention_kwargs, options: how NATTEN runs: taken, told of once, and of no effect, but for `backend=` "cpp", "eager" or "triton".
 
 Returns:

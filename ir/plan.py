@@ -39,6 +39,8 @@ class Plan:
     gradient:   of a backward kernel.
     order:      of the tokens, where positions are not row-major tokens; tensors are read and written through it.
     zero_keys:  of a forward or decode kernel: each row also sees as many keys of score 0 and value 0 as the launch says.
+    extra_keys: of these, or of the kernel for the gradient of the queries: each row also sees some keys and values of the launch, by the
+                scores of their products alone.
     num_warps, num_stages, registers: of a Triton program, as in `ir.configuration`.
 
     Of a forward kernel for a GPU; none changes what it computes:
@@ -66,6 +68,7 @@ class Plan:
     persistent: int = 0
     specialised: bool = False
     zero_keys: bool = False
+    extra_keys: bool = False
 
     @property
     def rows(self) -> int:

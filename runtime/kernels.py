@@ -47,6 +47,7 @@ class Variant(NamedTuple):
     warps, stages, registers: of a Triton program, as in `ir.configuration`; 0 of others.
     order:   of the tokens that the positions of the program stand for, where that is not their order in memory.
     zero_keys: rows also see keys of score 0 and value 0, as many as a launch says.
+    extra_keys: rows also see some keys and values that a launch brings.
     """
 
     program: Program
@@ -63,6 +64,12 @@ class Variant(NamedTuple):
     registers: int = 0
     order: Order | None = None
     zero_keys: bool = False
+    extra_keys: bool = False
+
+    @property
+    def sees_beside(self) -> bool:
+        """Whether rows see more than the keys of the program."""
+        return self.zero_keys or self.extra_keys
 
     def launch(self, launch: Launch) -> Launch:
         """The launch as the kernel's schedule knows it."""
@@ -147,7 +154,7 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
         "order": repr(variant.order),
         "together": f"{variant.together}",
         "program": f"{variant.warps} {variant.stages} {variant.registers}",
-        **({"zero_keys": "True"} if variant.zero_keys else {}),
+        **({"beside": f"{variant.zero_keys} {variant.extra_keys}"} if variant.sees_beside else {}),
     }
     target = f"{variant.target.backend} {variant.target.name}"
     key = Key(str(variant.program), target, toolchain.identity, tuple(options.items()))
@@ -213,8 +220,8 @@ def _plan(variant: Variant, schedule: Schedule) -> Plan:
     from ..passes.lower import in_order
 
     plan = in_order(_of_family(variant, schedule), variant.order)
-    if variant.zero_keys:
-        plan = replace(plan, zero_keys=True)
+    if variant.sees_beside:
+        plan = replace(plan, zero_keys=variant.zero_keys, extra_keys=variant.extra_keys)
     return replace(plan, num_warps=variant.warps, num_stages=variant.stages, registers=variant.registers) if variant.warps else plan
 
 

@@ -49,6 +49,11 @@ class _Known(NamedTuple):
 _remembered: OrderedDict[Hashable, _Known] = OrderedDict()
 
 
+def seeing_beside(variant: Variant, request: Request) -> Variant:
+    """The variant whose rows see what those of the request see beside the pattern."""
+    return variant._replace(zero_keys=request.zero_keys is not None, extra_keys=request.extra is not None)
+
+
 def values_of(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
     """The kernel of a request and what it reads; remembered while lengths, parameters and tables stay the same."""
     ragged = tuple(each for each in request.ragged if each is not None)

@@ -19,7 +19,7 @@ from .calls.request import Request
 from .gpu.device_numbers import capturing, pin
 
 REMEMBERED = 256
-ZERO_KEYS = Call._fields.index("zero_keys")
+BESIDE = Call._fields.index("zero_keys")
 ALIGNMENT_BYTES = 16  # what kernels are made for
 Launch = Callable[[Sequence[Tensor | None]], None]
 BackwardLaunch = Callable[[Sequence[Tensor | None], Sequence[Tensor]], list[Tensor]]
@@ -28,7 +28,7 @@ BackwardLaunch = Callable[[Sequence[Tensor | None], Sequence[Tensor]], list[Tens
 class Prepared(NamedTuple):
     """launch: fills output and log-sum-exp, the last of five tensors, from query, key and value of one shape and layout.
 
-    The zero keys come after these, None where there are none.
+    Zero keys, extra keys and extra values come after these, None where there are none.
     lengths: `launch` takes q_len, kv_len and q_offset after these, where they are tensors on a GPU.
     """
 
@@ -43,9 +43,9 @@ class Prepared(NamedTuple):
         out = call.query.new_empty(self.out_shape)
         lse = call.query.new_empty(self.lse_shape, dtype=self.lse_dtype)
         if self.lengths:
-            self.launch((call.query, call.key, call.value, out, lse, call.zero_keys, *call.spans[:3]))
+            self.launch((call.query, call.key, call.value, out, lse, *call.beside, *call.spans[:3]))
         else:
-            self.launch((call.query, call.key, call.value, out, lse, call.zero_keys))
+            self.launch((call.query, call.key, call.value, out, lse, *call.beside))
         return out, lse
 
 
@@ -155,7 +155,11 @@ def _strided(request: Request, call: Call) -> bool:
     """Whether kernels read the caller's own memory."""
     return all(
         mine.data_ptr() == given.data_ptr()
-        for mine, given in ((request.query, call.query), (request.key, call.key), (request.value, call.value))
+        for mine, given in zip(
+            (request.query, request.key, request.value, *(request.extra or ())),
+            (call.query, call.key, call.value, *(call.extra or ())),
+            strict=True,
+        )
     )
 
 
@@ -195,8 +199,9 @@ def _key(call: Call) -> Hashable | None:
         call[5:8],
         tuple(call.integers),
         tuple(call.reals),
-        call[10:ZERO_KEYS],
-        _form(call.zero_keys),
+        call[10:BESIDE],
+        tuple(map(_form, call.beside)),
+        all(each is None or each.data_ptr() % ALIGNMENT_BYTES == 0 for each in call.beside[1:]),
     )
 
 

@@ -315,9 +315,13 @@ def test_the_example_learns_and_is_the_model_on_dense_masked_attention(monkeypat
     on_frame = mask((12, 12), (3, 3), (1, 1), (2, 4), (False, False))
     on_video = mask((3, 12, 12), (2, 5, 5), (1, 1, 1), (1, 1, 1), (True, False, False))
 
-    def masked(qkv: tuple[Tensor, Tensor, Tensor], pattern: object, scale: float | None, backend: object) -> tuple[Tensor, Tensor]:
-        shown = {144: on_frame, 432: on_video}[qkv[0].shape[1]] if pattern is not None else torch.ones(qkv[0].shape[1], 4).bool()
-        return dense(qkv, ~shown, scale or qkv[0].shape[-1] ** -0.5)
+    def masked(qkv: tuple[Tensor, Tensor, Tensor], pattern: object, options: natten.Options) -> tuple[Tensor, Tensor]:
+        query, key, value = qkv
+        shown = {144: on_frame, 432: on_video}[query.shape[1]]
+        if options.extra_keys is not None and options.extra_values is not None:
+            key, value = torch.cat([key, options.extra_keys], 1), torch.cat([value, options.extra_values], 1)
+            shown = torch.cat([shown, torch.ones(query.shape[1], options.extra_keys.shape[1]).bool()], 1)
+        return dense((query, key, value), ~shown, options.scale or query.shape[-1] ** -0.5)
 
     monkeypatch.setattr(natten, "_flat", masked)
     theirs, wanted = trained()

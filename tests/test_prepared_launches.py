@@ -54,6 +54,7 @@ def rows_or_columns(q: Any, k: Any, h: Any) -> Any:
 
 COLUMNS = lacuna.orders.axes((5, 7), (1, 0))
 LENGTHS, OFFSETS = torch.tensor([30, 7], dtype=torch.int32), torch.tensor([3, 0], dtype=torch.int32)
+COUNTS = torch.tensor([0.0, 2.0, 1.0])
 BOUNDS = torch.tensor([0, 11, 38])
 
 
@@ -84,6 +85,22 @@ CASES: dict[str, tuple[Callable[[], Tensors], Call]] = {
     "residue classes": (of(1, (1, 1), (130, 130)), on_triton(patterns.dilated_window(9, 2))),
     "residue classes with tables": (of(1, (1, 1), (130, 130)), on_triton(patterns.dilated_window(9, 2), score=BIASED)),
     "orders of heads": (of(1, (4, 2), (35, 35)), on_triton(rows_or_columns.on(5, 7), order=[None, COLUMNS] * 2)),
+    "zero keys": (
+        lambda: (*of(1, (2, 2), (130, 130))(), torch.rand(1, 2, 130)),
+        lambda given: attention(*given[:3], patterns.dilated_window(9, 2), zero_keys=given[3], return_lse=True, backend="triton"),
+    ),
+    "extra keys": (
+        lambda: (*of(2, (4, 2), (38, 38))(), torch.randn(1, 2, 5, 16), torch.randn(1, 2, 5, 16)),
+        lambda given: attention(
+            *given[:3], patterns.causal(), extra_keys=given[3], extra_values=given[4], return_lse=True, backend="triton"
+        ),
+    ),
+    "few rows beside": (
+        lambda: (*of(2, (4, 2), (3, 300))(), torch.randn(2, 2, 5, 16), torch.randn(2, 2, 5, 16)),
+        lambda given: attention(
+            *given[:3], patterns.causal(), zero_keys=COUNTS, extra_keys=given[3], extra_values=given[4], return_lse=True, backend="triton"
+        ),
+    ),
     "few rows": (of(2, (4, 2), (3, 300)), on_triton(patterns.causal(), kv_len=LENGTHS, q_offset="end")),
 }
 
@@ -124,8 +141,10 @@ def placed(launched: Launched, known: Tensors) -> tuple[object, ...]:
 def test_a_call_that_was_made_before_starts_the_same_and_gives_the_same_bits(
     name: str, grad: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if grad and name == "few rows":
+    if grad and name.startswith("few rows"):
         pytest.skip("the launches of this backward pass are those of others")
+    if grad and name == "extra keys":
+        pytest.skip("backward passes with extra keys are not prepared")
     torch.manual_seed(0)
     given = CASES[name][0]()
     with claimed("sm_90", Simulated()) as driver:

@@ -15,7 +15,7 @@ import pytest
 from jinja2 import meta, nodes
 from lacuna.codegen.environment import ENVIRONMENT
 from lacuna.codegen.triton import TEMPLATE, Forward, forward, parts, render
-from lacuna.codegen.triton_backward import KEYS_TEMPLATE, QUERIES_TEMPLATE, Backward, BackwardKeys
+from lacuna.codegen.triton_backward import KEYS_TEMPLATE, QUERIES_TEMPLATE, Backward, BackwardKeys, BackwardQueries
 from lacuna.codegen.triton_decode import TEMPLATE as DECODE_TEMPLATE
 from lacuna.codegen.triton_decode import Decode
 from lacuna.codegen.triton_kernel import Loop
@@ -55,7 +55,10 @@ def test_the_template_reads_exactly_its_context() -> None:
     assert len([*tree.find_all((nodes.For, nodes.If, nodes.Include))]) <= 3
 
 
-@pytest.mark.parametrize(("template", "context"), [(QUERIES_TEMPLATE, Backward), (KEYS_TEMPLATE, BackwardKeys), (DECODE_TEMPLATE, Decode)])
+CONTEXTS = [(QUERIES_TEMPLATE, BackwardQueries), (KEYS_TEMPLATE, BackwardKeys), (DECODE_TEMPLATE, Decode)]
+
+
+@pytest.mark.parametrize(("template", "context"), CONTEXTS)
 def test_the_other_templates_read_exactly_their_context(template: str, context: type[Backward | Decode]) -> None:
     loader = ENVIRONMENT.loader
     assert loader is not None

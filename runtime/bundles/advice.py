@@ -24,11 +24,12 @@ def with_build_line(error: Exception, variant: Variant, launch: Launch) -> Excep
     dim, value_dim = variant.dims
     what = f"{variant.family} of `{variant.program.name}`, {variant.dtype}, D {dim}, Dv {value_dim}, for {name_of(variant.target)}"
     reason = str(error).splitlines()[0].rstrip(".")
-    if variant.zero_keys:
+    if variant.sees_beside:
+        after = "`lacuna.zero_keys(out, lse, count)`, `lacuna.interop.natten.merge_attentions`"
         return type(error)(
             advice(
-                f"bundles hold no kernels that count zero keys ({what}), and {reason}",
-                "the call with `return_lse=True`, and `lacuna.zero_keys(out, lse, count)` on what it returns",
+                f"bundles hold no kernels whose rows see zero or extra keys ({what}), and {reason}",
+                f"the call without them and with `return_lse=True`, and bring them in afterwards: {after}",
             )
         )
     return type(error)(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from . import operators as operators  # registers them
 from .call import check_dense_layout
 from .description import described, traced_description
 from .dispatch import below_autograd, goes_past_torch, in_forward_mode, transformed
+from .extra_keys import given
 from .keywords import unknown
 from .orders_of_heads import OrderGiven, OrdersOfHeads, asked
 from .ragged import Given, boundaries, lengths_given, longest, number_or_tensor
@@ -39,6 +41,8 @@ def attention(
     return_lse: bool = False,
     order: OrderGiven = None,
     zero_keys: Counts | None = None,
+    extra_keys: Tensor | None = None,
+    extra_values: Tensor | None = None,
     backend: str | None = None,
     **others: object,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -61,6 +65,9 @@ def attention(
         zero_keys: how many keys of score 0 and value 0 each row sees beside its own, such as a padded image has: a tuple of Lq numbers,
                   or a tensor [Lq] or broadcasting to [B, Hq, Lq]. Padded keys whose score is a bias count exp(bias) each: then it is their
                   sum, and may require a gradient. Rows after `q_len` have none. On a GPU less than 0 counts as 0, and is not refused.
+        extra_keys: [B or 1, Hkv, E, D], keys that every row sees beside those of the pattern, whatever pattern and lengths hide: text or
+                  register tokens. In the layout of the call. Their scores are scaled and nothing else: `score` does not reach them.
+        extra_values: [B or 1, Hkv, E, Dv], their values.
         backend:  "cpp", "eager" or "triton"; None chooses.
 
     Returns:
@@ -75,7 +82,8 @@ def attention(
     check_dense_layout(layout)
     wanted = None if order is None else asked(order, _heads(query, layout))
     counts = None if zero_keys is None else counts_of(query, zero_keys, layout)
-    options = Options(scale, layout, backend, wanted, counts)
+    extra = given(extra_keys, extra_values, layout.index("l"))
+    options = Options(scale, layout, backend, wanted, (counts, *extra))
     out, lse = _call((query, key, value), (pattern, score), lengths_given(q_offset, q_len, kv_len), options)
     return (out, lse) if return_lse else out
 
@@ -127,18 +135,18 @@ def varlen_attention(
     most_k = most_q if max_seqlen_k is None and cu_k is None else longest("max_seqlen_k", max_seqlen_k)
     spans = Given([None, None, offsets, cu_q, cu_k], most_q, most_k, offset)
     counts = None if zero_keys is None else counts_of(query, zero_keys, "packed")
-    out, lse = _call((query, key, value), (pattern, score), spans, Options(scale, "packed", backend, None, counts))
+    out, lse = _call((query, key, value), (pattern, score), spans, Options(scale, "packed", backend, None, (counts, None, None)))
     return (out, lse) if return_lse else out
 
 
 class Options(NamedTuple):
-    """Of a call. zero_keys: as `Call` has it."""
+    """Of a call. beside: zero keys, extra keys and extra values, as `Call` has them."""
 
     scale: float | None
     layout: str
     backend: str | None
     order: TokenOrder | OrdersOfHeads | None
-    zero_keys: Tensor | None
+    beside: tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 def _call(
@@ -152,24 +160,24 @@ def _call(
     check_dense("query", query)
     check_dense("key", key)
     check_dense("value", value)
-    scale, layout, backend, order, zero_keys = options
+    scale, layout, backend, order, beside = options
     if scale is not None:
         scale = check_scale(scale, 1)
     if torch.compiler.is_compiling():
         program, tables, integers, reals = traced_description(*meaning)
         if order is not None:
             program, tables = program + order.text, [*tables, *order.tables]
-        return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "", zero_keys)
+        return _operator(query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "", *beside)
     program, tables, integers, reals = described(*meaning)
     if order is not None:
         program, tables = program + order.text, [*tables, *order.tables]
-    arguments = (query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "", zero_keys)
-    if goes_past_torch(query, key, value, tables, (*spans.spans, zero_keys)) and type(arguments[-2]) is str:
-        if not _recorded(query, key, value, tables, zero_keys):
+    arguments = (query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "", *beside)
+    if goes_past_torch(query, key, value, tables, (*spans.spans, *beside)) and (backend is None or type(backend) is str):
+        if not _recorded(query, key, value, tables, beside):
             with below_autograd():
                 return computation.attention(*arguments)
         return autograd.attention(*arguments)
-    if _recorded(query, key, value, tables, zero_keys):
+    if _recorded(query, key, value, tables, beside):
         return _operator(*arguments)
     with below_autograd():
         return _operator(*arguments)
@@ -178,7 +186,7 @@ def _call(
 _operator: Any = torch.ops.lacuna.attention.default
 
 
-def _recorded(query: Tensor, key: Tensor, value: Tensor, tables: list[Tensor], zero_keys: Tensor | None) -> bool:
+def _recorded(query: Tensor, key: Tensor, value: Tensor, tables: list[Tensor], beside: Sequence[Tensor | None]) -> bool:
     """Whether autograd or a transform of torch.func may want to see the call."""
     if in_forward_mode() or transformed():
         return True
@@ -186,4 +194,4 @@ def _recorded(query: Tensor, key: Tensor, value: Tensor, tables: list[Tensor], z
         return False
     if query.requires_grad or key.requires_grad or value.requires_grad or any(table.requires_grad for table in tables):
         return True
-    return zero_keys is not None and zero_keys.requires_grad
+    return any(each is not None and each.requires_grad for each in beside)

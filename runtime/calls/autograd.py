@@ -26,9 +26,9 @@ def attention(*arguments: Any) -> Outputs:  # noqa: ANN401  (the arguments of an
         NotImplementedError: the backend of the call has no backward pass.
     """
     call = Call(*arguments)
-    if _recorded((call.query, call.key, call.value, *call.tables, call.zero_keys)):
+    if _recorded((call.query, call.key, call.value, *call.tables, *call.beside)):
         _require_backward(call)
-        return applied_at_one_level(_Attention, call[4:BACKEND], call.query, call.key, call.value, call.zero_keys, *call.tables)
+        return applied_at_one_level(_Attention, call[4:BACKEND], call.query, call.key, call.value, *call.beside, *call.tables)
     return computed(*arguments)
 
 
@@ -44,7 +44,7 @@ def computed(*arguments: Any) -> Outputs:  # noqa: ANN401
 def attention_backward(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
     grad_out, grad_lse, out, lse, wanted, *others = arguments
     call = Call(*others)
-    given = (grad_out, grad_lse, out, lse, call.query, call.key, call.value, call.zero_keys, *call.tables)
+    given = (grad_out, grad_lse, out, lse, call.query, call.key, call.value, *call.beside, *call.tables)
     if _recorded(given):
         return list(applied_at_one_level(_Backward, (wanted, call[4:BACKEND]), *given))
     with below_autograd():
@@ -70,17 +70,17 @@ def _require_backward(call: Call) -> None:
         )
 
 
-OWN = 4
-"""Tensors of a call that is recorded, before its tables."""
+OWN = 6
+"""Tensors of a call that is recorded, before its tables: query, key, value, and what is beside them."""
 
 
 class _Attention(torch.autograd.Function):
-    """`apply(rest, query, key, value, zero_keys, *tables)`, `rest` being the arguments from `spans` to `backend`."""
+    """`apply(rest, query, key, value, *beside, *tables)`, `rest` being the arguments from `spans` to `backend`."""
 
     @staticmethod
     def forward(rest: tuple[Any, ...], *tensors: Any) -> Outputs:  # noqa: ANN401
-        query, key, value, zero_keys, *tables = tensors
-        return computed(query, key, value, tables, *rest, zero_keys)
+        query, key, value, *beside = tensors[:OWN]
+        return computed(query, key, value, list(tensors[OWN:]), *rest, *beside)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Outputs) -> None:  # noqa: ANN401
@@ -95,16 +95,17 @@ class _Attention(torch.autograd.Function):
         grad_out, grad_lse = grad_outputs
         if grad_out is None and grad_lse is None:
             return (None,) * (1 + OWN + ctx.tables)
-        out, lse, query, key, value, zero_keys, *others = ctx.saved_tensors
+        out, lse, query, key, value, *others = ctx.saved_tensors
+        beside, others = others[: OWN - 3], others[OWN - 3 :]
         tables, spans = others[: ctx.tables], iter(others[ctx.tables :])
-        wanted = [index for index in range(ctx.tables) if ctx.needs_input_grad[1 + OWN + index]]
-        wanted += [ctx.tables] if ctx.needs_input_grad[OWN] else []  # of the zero keys, see `BackwardCall`
+        needed = (*ctx.needs_input_grad[1 + OWN :], *ctx.needs_input_grad[4 : 1 + OWN])  # tables first, see `BackwardCall`
+        wanted = [number for number, each in enumerate(needed) if each]
         given = [next(spans) if there else None for there in ctx.given]
-        arguments = (grad_out, grad_lse, out, lse, wanted, query, key, value, tables, given, *ctx.numbers, zero_keys)
+        arguments = (grad_out, grad_lse, out, lse, wanted, query, key, value, tables, given, *ctx.numbers, *beside)
         found: Iterator[Tensor] = iter(_gradients(*arguments))
         first = [next(found) for _ in range(3)]
-        of_tables = [next(found) if index in wanted else None for index in range(ctx.tables)]
-        return (None, *first, next(found, None), *of_tables)  # the zero keys come last
+        rest = [next(found) if each else None for each in needed]
+        return (None, *first, *rest[ctx.tables :], *rest[: ctx.tables])
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: object) -> None:  # noqa: ANN401
@@ -114,21 +115,21 @@ class _Attention(torch.autograd.Function):
 def _gradients(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
     """The operator of the backward pass; its kernel at once where nobody differentiates what it does or is between."""
     query, key, value, tables, spans = arguments[5:10]
-    if torch.is_grad_enabled() or not goes_past_torch(query, key, value, tables, [*spans, *arguments[:2], arguments[-1]]):
+    if torch.is_grad_enabled() or not goes_past_torch(query, key, value, tables, [*spans, *arguments[:2], *arguments[3 - OWN :]]):
         return torch.ops.lacuna.attention_backward.default(*arguments)
     with below_autograd():
         return computation.attention_backward(*arguments)
 
 
 class _Backward(torch.autograd.Function):
-    """`apply((wanted, rest), grad_out, grad_lse, out, lse, query, key, value, zero_keys, *tables)`, `rest` as in `_Attention`."""
+    """`apply((wanted, rest), grad_out, grad_lse, out, lse, query, key, value, *beside, *tables)`, `rest` as in `_Attention`."""
 
     @staticmethod
     def forward(numbers: tuple[list[int], list[Any]], *given: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
         wanted, rest = numbers
         with below_autograd():
-            tables, zero_keys = list(given[8:]), given[7]
-            return tuple(torch.ops.lacuna.attention_backward.default(*given[:4], wanted, *given[4:7], tables, *rest, zero_keys))
+            tables, beside = list(given[4 + OWN :]), given[7 : 4 + OWN]
+            return tuple(torch.ops.lacuna.attention_backward.default(*given[:4], wanted, *given[4:7], tables, *rest, *beside))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401

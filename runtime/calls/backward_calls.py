@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .call import Call
+from .extra_keys import Extra
 from .zero_keys import gradient_of_counts
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class BackwardCall(NamedTuple):
     call:     of the forward pass.     out, lse: what it returned; `lse` is contiguous.
     grad_out: gradient of the output, last dimension contiguous.
     grad_lse: gradient of the log-sum-exp, contiguous; None where nobody asked for it.
-    wanted:   numbers of the tables whose gradients are asked for; then as many as there are tables, where that of the zero keys is.
+    wanted:   numbers of what gradients are asked for, rising: of the tables, then of the zero keys, the extra keys and the extra values.
     """
 
     call: Call
@@ -51,19 +52,27 @@ class BackwardCall(NamedTuple):
         """Numbers of those whose gradients are asked for."""
         return [number for number in self.wanted if number < len(self.call.tables)]
 
-    def of_counts(self) -> list[tuple[Tensor, Tensor]]:
-        """The zero keys and their gradient, where that is asked for.
+    def of_counts(self) -> list[Tensor]:
+        """The gradient of the zero keys, where that is asked for.
 
         A row's counts have a share of its log-sum-exp, exp(-lse) each, and none of its sum of values.
         """
         counts = self.call.zero_keys
         if counts is None or len(self.call.tables) not in self.wanted:
             return []
-        given = self.saved()
-        per_row = (given.out.to(given.lse.dtype) * given.grad_out).sum(-1)
-        delta = per_row if given.grad_lse is None else per_row - given.grad_lse
-        found = gradient_of_counts(given.lse, delta)
-        return [(counts, found.squeeze(0) if self.call.layout == "packed" else found)]
+        saved = self.saved()
+        found = gradient_of_counts(saved.lse, saved.delta)
+        return [laid_out_like(counts, found.squeeze(0) if self.call.layout == "packed" else found)]
+
+    def of_extra(self, found: Extra | None) -> list[Tensor]:
+        """Gradients of the extra keys and values, where they are asked for, in the layout of the call. found: both."""
+        given = (self.call.extra_keys, self.call.extra_values)
+        numbered = enumerate(zip(given, (None, None) if found is None else found, strict=True), len(self.call.tables) + 1)
+        return [
+            laid_out_like(like, self.call.as_given(gradient))
+            for number, (like, gradient) in numbered
+            if number in self.wanted and like is not None and gradient is not None
+        ]
 
     def saved(self) -> Saved:
         from .gradients import Saved  # only training needs it
@@ -76,3 +85,9 @@ class BackwardCall(NamedTuple):
     def room(self) -> tuple[Tensor, Tensor, Tensor]:
         """For the gradients of query, key and value, in the layout of the call and with the strides that a compiler may rely on."""
         return torch.empty_like(self.call.query), torch.empty_like(self.call.key), torch.empty_like(self.call.value)
+
+
+def laid_out_like(like: Tensor, gradient: Tensor) -> Tensor:
+    """`gradient` with the strides that `torch.empty_like(like)` has, which a compiler may rely on."""
+    room = torch.empty_like(like)
+    return gradient if gradient.stride() == room.stride() else room.copy_(gradient)

@@ -26,7 +26,7 @@ def attention(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tup
     kv = (call.key, call.value)
     if dims.key is not None or dims.value is not None or call.key.shape[0] != 1:  # else one batch item goes for all, as it is
         kv = (longer.joined(call.key, dims.key), longer.joined(call.value, dims.value))
-    found = operator(*longer.call(call, longer.joined(call.query, dims.query), *kv, longer.joined_if(call.zero_keys, dims.zero_keys)))
+    found = operator(*longer.call(call, (longer.joined(call.query, dims.query), *kv), longer.all_joined(call.beside, dims.beside)))
     return tuple(longer.parted(each) for each in found), (0, 0)
 
 
@@ -39,14 +39,21 @@ def attention_backward(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> 
         found, out_dims = _one_by_one(operator, info.batch_size, in_dims, arguments)
         return list(found), list(out_dims)
     longer = _Longer.of(info.batch_size, call, dims)
-    given = [longer.joined_if(each, dim) for each, dim in zip(arguments[:4], in_dims[:4], strict=True)]
+    given = longer.all_joined(arguments[:4], in_dims[:4])
     query, key, value = (longer.joined(each, dim) for each, dim in zip(call[:3], dims[:3], strict=True))
-    zero_keys = longer.joined_if(call.zero_keys, dims.zero_keys)
-    by_query, by_key, by_value, *by_counts = map(longer.parted, operator(*given, wanted, *longer.call(call, query, key, value, zero_keys)))
-    if longer.batch > 1 and _batch(call.key, dims.key) == 1:
-        by_key, by_value = (each.sum(1, keepdim=True) for each in (by_key, by_value))
-    found = [by_query, by_key, by_value, *by_counts]
+    joined = longer.call(call, (query, key, value), longer.all_joined(call.beside, dims.beside))
+    by_query, by_key, by_value, *others = map(longer.parted, operator(*given, wanted, *joined))
+    found = [by_query, *(_shared(each, longer, _batch(call.key, dims.key)) for each in (by_key, by_value))]
+    for number, gradient in zip(wanted, others, strict=True):
+        tensor, dim = call.beside[number - len(call.tables)], dims.beside[number - len(call.tables)]
+        assert tensor is not None
+        found.append(_shared(gradient, longer, _batch(tensor, dim)))
     return found, [0] * len(found)
+
+
+def _shared(gradient: Tensor, longer: _Longer, batch: int) -> Tensor:
+    """Of a tensor of so long a batch: summed where one went for all."""
+    return gradient.sum(1, keepdim=True) if longer.batch > 1 and batch == 1 else gradient
 
 
 class _Dims(NamedTuple):
@@ -57,14 +64,14 @@ class _Dims(NamedTuple):
     value: int | None
     tables: Sequence[int | None]
     spans: Sequence[int | None]
-    zero_keys: int | None
+    beside: Sequence[int | None]
 
     @staticmethod
     def of(in_dims: Sequence[Any]) -> _Dims:
         """in_dims: of the arguments of a call, where those that are left out may have none."""
-        at = Call._fields.index("zero_keys")
         query, key, value, tables, spans, *_ = in_dims
-        return _Dims(query, key, value, tables, spans, in_dims[at] if len(in_dims) > at else None)
+        beside = in_dims[Call._fields.index("zero_keys") :]
+        return _Dims(query, key, value, tables, spans, (*beside, *(None,) * (3 - len(beside))))
 
 
 def _joins(call: Call, dims: _Dims) -> bool:
@@ -93,16 +100,18 @@ class _Longer:
         whole = tensor.unsqueeze(0) if dim is None else tensor.movedim(dim, 0)
         return whole.expand(self.items, self.batch, *whole.shape[2:]).flatten(0, 1)
 
-    def joined_if(self, tensor: Tensor | None, dim: int | None) -> Tensor | None:
-        return None if tensor is None else self.joined(tensor, dim)
+    def all_joined(self, tensors: Iterable[Tensor | None], dims: Iterable[int | None]) -> list[Tensor | None]:
+        return [None if each is None else self.joined(each, dim) for each, dim in zip(tensors, dims, strict=True)]
 
     def parted(self, tensor: Tensor) -> Tensor:
         return torch.unflatten(tensor, 0, (self.items, self.batch))
 
-    def call(self, call: Call, query: Tensor, key: Tensor, value: Tensor, zero_keys: Tensor | None) -> Call:
+    def call(self, call: Call, qkv: Sequence[Tensor], beside: Sequence[Tensor | None]) -> Call:
         spans = [None if span is None else span.repeat(self.items) for span in call.spans]
         program = _within(call.program, self.batch)
-        return call._replace(query=query, key=key, value=value, spans=spans, program=program, zero_keys=zero_keys)
+        names = ("query", "key", "value", "zero_keys", "extra_keys", "extra_values")
+        joined: dict[str, Any] = dict(zip(names, (*qkv, *beside), strict=True))
+        return call._replace(spans=spans, program=program, **joined)
 
 
 def _within(text: str, batch: int) -> str:

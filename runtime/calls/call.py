@@ -13,6 +13,8 @@ from ...ir.order_text import parted
 from ..gpu.device_numbers import on_gpu
 from .backends import default
 from .description import bindings_of, program_of, reads_positions
+from .extra_keys import Extra, check_extra
+from .keywords import unknown
 from .ragged import Lengths, lengths, lengths_on_gpu, packed_lengths
 from .request import Request, check_scale, check_shapes, check_tensors, readable
 from .table_checks import check_bound_tensors, check_space, check_tables
@@ -35,6 +37,7 @@ class Call(NamedTuple):
     q_offset: a number; None is "end", unless `spans` has a tensor.
     backend: empty where nobody chose one.
     zero_keys: how many keys of score 0 and value 0 each row sees: shape and dtype of the log-sum-exp, any strides; None is none.
+    extra_keys, extra_values: that every row sees too, in the layout of the call, which is not `packed`; None where there are none.
     """
 
     query: Tensor
@@ -52,6 +55,22 @@ class Call(NamedTuple):
     layout: str
     backend: str
     zero_keys: Tensor | None = None
+    extra_keys: Tensor | None = None
+    extra_values: Tensor | None = None
+
+    @property
+    def beside(self) -> tuple[Tensor | None, ...]:
+        """Tensors for what rows see beside the pattern."""
+        return self.zero_keys, self.extra_keys, self.extra_values
+
+    @property
+    def extra(self) -> Extra | None:
+        """The extra keys and values as [batch or 1, heads, tokens, D]."""
+        if self.extra_keys is None or self.extra_values is None:
+            return None
+        if self.layout == "packed":
+            raise unknown(["extra_keys"])
+        return Extra(self.as_requested(self.extra_keys), self.as_requested(self.extra_values))
 
     @property
     def leaves_lengths(self) -> bool:
@@ -76,6 +95,8 @@ class Call(NamedTuple):
         check_shapes(query, key, value)
         if self.zero_keys is not None:
             check_counts(self.zero_keys, self.output_shapes()[1], (lse_dtype(query), query.device))
+        if (extra := self.extra) is not None:
+            check_extra(query, key, value, extra)
         return query, key, value
 
     def output_shapes(self) -> tuple[list[int], list[int]]:
@@ -124,6 +145,7 @@ class Call(NamedTuple):
             left=spans.left,
             asked=parted(self.program)[1],
             zero_keys=self.rows_first(self.zero_keys),
+            extra=None if (extra := self.extra) is None else Extra(*map(readable, extra)),
         )
         if request.asked is not None:
             check_fits(request)

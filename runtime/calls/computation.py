@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..prepared import prepared, prepared_backward, remember, remember_backward
 from .backends import room_of
-from .backward_calls import BackwardCall
+from .backward_calls import BackwardCall, laid_out_like
 from .call import Call
 from .zero_keys import seeing_nothing
 
@@ -27,7 +28,7 @@ def attention(*arguments: object) -> tuple[Tensor, Tensor]:
     if known is not None:
         return known(call)
     request = call.request()
-    if request.zero_keys is not None and not request.k_len:
+    if request.sees_beside and not request.k_len:
         request = seeing_nothing(request)
     room = room_of(call.backend or None, request.query.device.type)
     out, lse = room.run(request)
@@ -41,21 +42,20 @@ def attention_backward(
     """Gradients of query, key, value and of what is `wanted`, laid out like what they are gradients of."""
     call = Call(*arguments)  # pyright: ignore[reportArgumentType]
     backward = BackwardCall.of(call, (out, lse), (grad_out, grad_lse), wanted)
-    more = [_laid_out_like(counts, gradient) for counts, gradient in backward.of_counts()]
     known = prepared_backward(backward)
     if known is not None:
-        return [*known(backward), *more]
+        return [*known(backward), *backward.of_counts()]
     request = call.request()._replace(zero_keys=None)  # they are in the log-sum-exp: the rest is as it would be without them
     names = [request.program.tables[index].name for index in backward.tables]
     room = room_of(call.backend or None, request.query.device.type)
-    found: Gradients = room.run_backward(request, backward.saved(), frozenset(names))
+    found: Gradients
+    if request.sees_beside and not request.k_len:
+        found = room.run_backward(seeing_nothing(request), backward.saved(), frozenset(names))
+        found = replace(found, key=torch.zeros_like(request.key), value=torch.zeros_like(request.value))
+    else:
+        found = room.run_backward(request, backward.saved(), frozenset(names))
     remember_backward(backward, request, room)
     gradients = [*(call.as_given(each) for each in (found.query, found.key, found.value)), *(found.tables[name] for name in names)]
     likes = (call.query, call.key, call.value, *(call.tables[index] for index in backward.tables))
-    return [*(_laid_out_like(like, gradient) for like, gradient in zip(likes, gradients, strict=True)), *more]
-
-
-def _laid_out_like(like: Tensor, gradient: Tensor) -> Tensor:
-    """`gradient` with the strides that `torch.empty_like(like)` has, which a compiler may rely on."""
-    room = torch.empty_like(like)
-    return gradient if gradient.stride() == room.stride() else room.copy_(gradient)
+    laid_out = [laid_out_like(like, gradient) for like, gradient in zip(likes, gradients, strict=True)]
+    return [*laid_out, *backward.of_counts(), *backward.of_extra(found.extra)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .extra_keys import Extra
 from .request import Request
 
 
@@ -24,6 +25,12 @@ class Saved:
     grad_out: Tensor
     grad_lse: Tensor | None = None
 
+    @property
+    def delta(self) -> Tensor:
+        """out . grad_out - grad_lse of every row, in the dtype of `lse`: what is taken from the gradient of each of its weights."""
+        per_row = (self.out.to(self.lse.dtype) * self.grad_out).sum(-1)
+        return per_row if self.grad_lse is None else per_row - self.grad_lse
+
 
 @dataclass(frozen=True, slots=True)
 class Gradients:
@@ -31,12 +38,14 @@ class Gradients:
 
     query, key, value: shapes and dtypes of the request's tensors.
     tables:            of the float tables that were asked for, by name, with their shapes and dtypes.
+    extra:             of the extra keys and values, where the request has some.
     """
 
     query: Tensor
     key: Tensor
     value: Tensor
     tables: Mapping[str, Tensor]
+    extra: Extra | None = None
 
 
 Backward = Callable[[Request, Saved, frozenset[str]], Gradients]

@@ -12,6 +12,8 @@ LATER = {
     "sink": "learnable sinks are not implemented",
     "sinks": "learnable sinks are not implemented",
     "s_aux": "learnable sinks are not implemented",
+    "extra_keys": "extra keys of packed sequences are not implemented",  # `attention` has them
+    "extra_values": "extra keys of packed sequences are not implemented",
     "page_table": "paged keys and values are not implemented",
     "block_table": "paged keys and values are not implemented",
 }

@@ -23,7 +23,8 @@ from .table_checks import check_bound_tensors
 
 CALL = (
     "Tensor query, Tensor key, Tensor value, Tensor[] tables, Tensor?[] spans, SymInt? q_len, SymInt? kv_len, SymInt? q_offset, "
-    "SymInt[] integers, float[] reals, str program, float? scale, str layout, str backend, Tensor? zero_keys=None"
+    "SymInt[] integers, float[] reals, str program, float? scale, str layout, str backend, Tensor? zero_keys=None, "
+    "Tensor? extra_keys=None, Tensor? extra_values=None"
 )
 """See `Call`."""
 
@@ -41,7 +42,7 @@ def _backward_shapes(
     grad_out: Tensor | None, grad_lse: Tensor | None, out: Tensor, lse: Tensor, wanted: Sequence[int], *arguments: object
 ) -> list[Tensor]:
     call = Call(*arguments)  # pyright: ignore[reportArgumentType]
-    more = (*call.tables, call.zero_keys)
+    more = (*call.tables, *call.beside)
     asked = (each for index in wanted if (each := more[index]) is not None)
     return [torch.empty_like(each) for each in (call.query, call.key, call.value, *asked)]
 
@@ -56,7 +57,9 @@ def _autocast(*arguments: object) -> tuple[Tensor, Tensor]:
         return tensor.to(dtype) if tensor.dtype in DTYPES and tensor.dtype is not torch.float64 else tensor
 
     with without(AUTOCAST[device]):
-        return torch.ops.lacuna.attention.default(cast_to(call.query), cast_to(call.key), cast_to(call.value), *call[3:])
+        extra = (None if each is None else cast_to(each) for each in (call.extra_keys, call.extra_values))
+        more = call[3 : Call._fields.index("extra_keys")]
+        return torch.ops.lacuna.attention.default(cast_to(call.query), cast_to(call.key), cast_to(call.value), *more, *extra)
 
 
 AUTOCAST = {"cpu": "AutocastCPU", "cuda": "AutocastCUDA"}

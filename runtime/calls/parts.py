@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...ir.head_orders import HeadOrders
+from .extra_keys import Extra
 from .request import Request
 from .residue_classes import residue_classes
 
@@ -67,10 +68,15 @@ class Part(NamedTuple):
 def parts(request: Request) -> tuple[Part, ...]:
     """The parts of a request, which share no row and leave none out; one part where it is served whole."""
     found = _by_head(request, request.asked) if isinstance(request.asked, HeadOrders) else _by_class(Part(request))
-    counts = request.zero_keys
-    if counts is None:
-        return tuple(found)
-    return tuple(each._replace(request=each.request._replace(zero_keys=each.of_rows(counts))) for each in found)
+    return tuple(map(_with_its_own, found)) if request.sees_beside else tuple(found)
+
+
+def _with_its_own(part: Part) -> Part:
+    """A part whose request has what is beside the pattern of all rows still."""
+    request = part.request
+    counts = None if request.zero_keys is None else part.of_rows(request.zero_keys)
+    extra = None if request.extra is None else Extra(*(each[:, part.kv_heads] for each in request.extra))
+    return part._replace(request=request._replace(zero_keys=counts, extra=extra))
 
 
 def _by_head(request: Request, asked: HeadOrders) -> Iterator[Part]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from ...ir.advice import advice
 from ...ir.head_orders import HeadOrders
 from ...ir.order import Order
 from ...ir.program import Program
+
+if TYPE_CHECKING:
+    from .extra_keys import Extra
 
 NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16", torch.float64: "f64"}
 DTYPES = frozenset(NAMES)
@@ -63,6 +66,7 @@ class Request(NamedTuple):
     asked:    the order that the caller wants kernels to take, of the tokens of `program`, or one for each head; None leaves it to them.
     zero_keys: how many keys of score 0 and value 0 each row sees beside its own, [batch, heads, tokens] in the dtype of the log-sum-exp,
               any strides; packed sequences are [1, heads, total].
+    extra:    keys and values that every row sees beside those of the program, by their scores alone.
     """
 
     query: Tensor
@@ -84,6 +88,12 @@ class Request(NamedTuple):
     grid: Program | None = None
     asked: Order | HeadOrders | None = None
     zero_keys: Tensor | None = None
+    extra: Extra | None = None
+
+    @property
+    def sees_beside(self) -> bool:
+        """Whether rows see more than the keys of the program."""
+        return self.zero_keys is not None or self.extra is not None
 
     @property
     def row_positions(self) -> int:

@@ -127,7 +127,7 @@ def _check_signs(name: str, counts: Tensor) -> None:
 def seeing_nothing(request: Request) -> Request:
     """A request without keys as one whose rows see none of a key: kernels have a tile of keys at least."""
     query, ragged = request.query, request.ragged._replace(k_start=None, k_lens=None, offsets=None)
-    key, value = query.new_zeros((1, 1, 1, request.head_dim)), query.new_zeros((1, 1, 1, request.value_dim))
+    key, value = (query.new_zeros((1, request.kv_heads, 1, dim)) for dim in (request.head_dim, request.value_dim))
     plain = request._replace(key=key, value=value, program=NOTHING, bindings={}, ragged=ragged, asked=None)
     return plain._replace(k_len=1, offset=0, from_end=False, left=request.left - {"k_start", "k_lens", "offsets"})
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 Addresses = tuple[int, ...]
-"""Of query, key, value, output, log-sum-exp and zero keys, in bytes; 0 of what there is not."""
+"""Of query, key, value, output, log-sum-exp, zero keys, extra keys and extra values, in bytes; 0 of what there is not."""
 
 
 def run(request: Request) -> tuple[Tensor, Tensor]:
@@ -31,7 +31,7 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
     launches = _launches(request, (out, lse))
     if launches is None:
         return out.zero_(), lse.fill_(-torch.inf)
-    launches((request.query, request.key, request.value, out, lse, request.zero_keys))
+    launches((request.query, request.key, request.value, out, lse, request.zero_keys, *(request.extra or (None, None))))
     return out, lse
 
 
@@ -47,8 +47,12 @@ def prepare(request: Request) -> Launch | Launches | None:
     return _launches(request, request.new_outputs())
 
 
+BESIDE = ("zero_keys", "extra_k", "extra_v")
+"""What kernels call them."""
+
+
 class Launch(NamedTuple):
-    """A kernel and its arguments, but for the addresses of query, key, value, outputs and zero keys.
+    """A kernel and its arguments, but for the addresses of query, key, value, outputs and what rows see beside the pattern.
 
     kept:  what the arguments point to.
     start: bytes from the start of each of these tensors to what the kernel reads or writes of it.
@@ -57,17 +61,21 @@ class Launch(NamedTuple):
     kernel: CppKernel
     arguments: Arguments
     kept: list[object]
-    start: Addresses = (0, 0, 0, 0, 0, 0)
+    start: Addresses = (0,) * 8
 
     def __call__(self, tensors: Sequence[Tensor | None]) -> None:
-        """Fill output and log-sum-exp, the fourth and fifth tensor, before zero keys; all have the shapes and strides of the request."""
-        query, key, value, out, lse, *more = cast("Sequence[Tensor]", tensors)
+        """Fill output and log-sum-exp, the fourth and fifth tensor; all have the shapes and strides of the request.
+
+        Then come zero keys, extra keys and extra values; a kernel that takes none of them need not be given any.
+        """
+        query, key, value, out, lse = cast("Sequence[Tensor]", tensors[:5])
         arguments = type(self.arguments).from_buffer_copy(self.arguments)  # its own: several threads may be here
-        q, k, v, to_out, to_lse, counts = self.start
+        q, k, v, to_out, to_lse, *more = self.start
         arguments.q, arguments.k, arguments.v = query.data_ptr() + q, key.data_ptr() + k, value.data_ptr() + v
         arguments.out, arguments.lse = out.data_ptr() + to_out, lse.data_ptr() + to_lse
         if isinstance(arguments, BesideArguments):
-            arguments.zero_keys = more[0].data_ptr() + counts
+            for name, tensor, offset in zip(BESIDE, tensors[5:], more, strict=True):
+                setattr(arguments, name, None if tensor is None else tensor.data_ptr() + offset)
         arguments.threads = thread_count()
         self.kernel(arguments)
 
@@ -100,8 +108,8 @@ def _launches(request: Request, outputs: tuple[Tensor, Tensor]) -> Launch | Laun
 
 def _addresses(request: Request, outputs: tuple[Tensor, Tensor]) -> Addresses:
     out, lse = outputs
-    tensors = (request.query, request.key, request.value, out, lse)
-    return *(each.data_ptr() for each in tensors), 0 if request.zero_keys is None else request.zero_keys.data_ptr()
+    tensors = (request.query, request.key, request.value, out, lse, request.zero_keys, *(request.extra or (None, None)))
+    return tuple(0 if each is None else each.data_ptr() for each in tensors)
 
 
 def launch_of(request: Request, variant: Variant, outputs: tuple[Tensor, Tensor]) -> Launch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...codegen.cpp_targets import VECTOR_BYTES
+from ..calls.extra_keys import Extra, over_extra
 from ..calls.gradients import Gradients, Saved
 from ..calls.parts import Part, parts, places, total
 from ..calls.request import Request
@@ -28,16 +29,30 @@ MOST_TABLE_BYTES = 2**26
 
 
 def run_backward(request: Request, saved: Saved, tables: frozenset[str], block: Block | None = None) -> Gradients:
-    """Gradients of query, key, value and of `tables`. block: edges of query and key tiles; None is the chosen shape."""
+    """Gradients of query, key, value, of `tables` and of the extra keys. block: edges of query and key tiles; None is the chosen shape."""
+    beside = None if request.extra is None else over_extra(request)
+    request = request._replace(extra=None)
     wanted = {name: cast(Tensor, request.bindings[name]) for name in sorted(tables)}
     nothing = request.query.numel() == 0 or request.key.numel() == 0 or request.value.numel() == 0 or request.batch == 0
     found = () if nothing else parts(request)
     blank = request.fills_tensors and not nothing and places(found) == 1  # kernels that reach every row and key clear the sums themselves
     room = _Room.of(request, blank=blank)
-    if nothing:
-        return room.gradients(request, {name: torch.zeros_like(table) for name, table in wanted.items()})
     sums = [_sum_into(room.of_part(each), each.request, each.saved(saved), wanted, block) for each in found]
-    return room.gradients(request, {name: total([each[name] for each in sums]).to(table.dtype) for name, table in wanted.items()})
+    of_tables = {name: total([torch.zeros_like(table), *(each[name] for each in sums)]).to(table.dtype) for name, table in wanted.items()}
+    extra = None if beside is None else _of_extra(room, beside, saved)
+    return replace(room.gradients(request, of_tables), extra=extra)
+
+
+def _of_extra(room: _Room, request: Request, saved: Saved) -> Extra:
+    """Gradients of keys and values that every row sees; what they do to the queries is added to those in `room`.
+
+    With the log-sum-exp of all that a row sees, the weights of any of it are what they were.
+    """
+    own = _Room(room.query, *(_sums(each, request.lse_dtype, torch.zeros) for each in (request.key, request.value)), blank=False)
+    if request.query.numel() and request.batch:
+        _sum_into(own, request, saved, {}, None)
+    found = own.gradients(request, {})
+    return Extra(found.key, found.value)
 
 
 def _sum_into(room: _Room, request: Request, saved: Saved, wanted: Mapping[str, Tensor], block: Block | None) -> dict[str, Tensor]:

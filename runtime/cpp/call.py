@@ -31,7 +31,13 @@ class Arguments(ctypes.Structure):
 class BesideArguments(Arguments):
     """`lacuna_beside_args` of templates/cpp/beside_arguments.h: the fields of a call, then these."""
 
-    _fields_ = [("zero_keys", c_void_p), ("zero_strides", Triple)]
+    _fields_ = [
+        ("zero_keys", c_void_p),
+        ("zero_strides", Triple),
+        *((name, c_void_p) for name in ("extra_k", "extra_v")),
+        ("extra_len", c_int64),
+        *((name, Triple) for name in ("extra_k_strides", "extra_v_strides")),
+    ]
 
 
 class BackwardArguments(ctypes.Structure):

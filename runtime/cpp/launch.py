@@ -14,11 +14,12 @@ from ...ir.expr import Kind
 from ...ir.source import Source
 from ...ir.target import Target
 from ..bundles import registry as bundle_registry
+from ..calls.extra_keys import strides
 from ..calls.request import NAMES, Request
 from ..choices.positions import of_any_length
 from ..choices.shapes import chosen
 from ..kernels import Kernel, Toolchain, Variant
-from ..launches import Values
+from ..launches import Values, seeing_beside
 from .call import Arguments, BesideArguments, CppKernel, Triple
 from .threads import thread_count
 from .toolchain import CompilerMissing, compile_shared, cpu_target, find_compiler
@@ -37,9 +38,9 @@ def variant_of(request: Request, target: Target) -> Variant:
     if request.q_len <= FEW_ROWS and request.order is None:
         # A cache that grows from one key passes offset 0 on its way: one kernel serves every offset.
         variant = Variant(request.program, target, dtype, dims, DECODE_BLOCK, shifted=True, family="decode")
-        return variant._replace(zero_keys=request.zero_keys is not None)
+        return seeing_beside(variant, request)
     variant = Variant(request.program, target, dtype, dims, BOXES_BLOCK, moved, order=of_any_length(request.order, request.grid))
-    variant = variant._replace(zero_keys=request.zero_keys is not None)
+    variant = seeing_beside(variant, request)
     if request.order is not None:
         return variant  # an order is made for this shape
     return variant._replace(block=chosen(variant, request.q_len))
@@ -126,8 +127,13 @@ def arguments_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor
 
 def _beside(request: Request) -> tuple[int | ctypes.Array[ctypes.c_int64], ...]:
     """The fields of `BesideArguments` that `Arguments` has not; none where rows see nothing beside the pattern."""
-    counts = request.zero_keys
-    return () if counts is None else (counts.data_ptr(), Triple(*counts.stride()))
+    counts, extra = request.zero_keys, request.extra
+    if not request.sees_beside:
+        return ()
+    counted = (0, Triple()) if counts is None else (counts.data_ptr(), Triple(*counts.stride()))
+    if extra is None:
+        return counted
+    return *counted, *(each.data_ptr() for each in extra), extra.key.shape[2], *(Triple(*strides(each)) for each in extra)
 
 
 def _strides(table: Tensor) -> tuple[int, ...]:

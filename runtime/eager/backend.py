@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..calls.request import Request
 from .backward import run_backward
-from .planes import BLOCK_Q, KEYS_AT_ONCE, Plane, planes, scored, sections, shared, taken
+from .planes import BLOCK_Q, KEYS_AT_ONCE, Plane, at_once, planes, scored, shared, taken
 
 __all__ = ["BLOCK_Q", "KEYS_AT_ONCE", "run", "run_backward"]
 
@@ -25,10 +25,6 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
     for plane in planes(request):
         for tile in range(plane.section.q_tiles):
             _attend(plane, tile, (out, lse))
-    if request.zero_keys is not None:
-        for section in sections(request):
-            if not section.k_len:
-                section.queries(lse).copy_(section.queries(request.zero_keys).clamp(min=0).log())
     return out, lse
 
 
@@ -40,6 +36,8 @@ def _attend(plane: Plane, tile: int, outputs: tuple[Tensor, Tensor]) -> None:
     request, real = plane.request, plane.known.real
     query = plane.rows(request.query, tile).to(real)
     state = State.empty(query, request.value_dim)
+    for key, value in at_once(plane):
+        state = state.after(shared(query, key.transpose(-1, -2)) * request.scale, value)
     for keys, masked in plane.strips(tile):
         key, value = (taken(plane.keys(tensor), keys, real) for tensor in (request.key, request.value))
         scores = shared(query, key.transpose(-1, -2)) * request.scale

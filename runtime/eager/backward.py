@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ...ir.expr import Expr, Lookup, S
+from ..calls.extra_keys import Extra
 from ..calls.gradients import Gradients, Saved
 from ..calls.request import Request
-from .planes import Plane, gathered, planes, scored, shared, taken
+from .planes import Plane, at_once, gathered, planes, scored, shared, taken
 from .tensor_values import Values
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Gradients:
-    """Gradients of query, key, value and of the float tables named in `tables`."""
+    """Gradients of query, key, value, of the float tables named in `tables` and of the extra keys."""
     sums = Sums.of(request, tables)
     for plane in planes(request):
         for tile in range(plane.section.q_tiles):
@@ -46,18 +47,21 @@ class Sums:
     key: Tensor
     value: Tensor
     tables: dict[str, Tensor]
+    extra: Extra | None
 
     @staticmethod
     def of(request: Request, tables: frozenset[str]) -> Sums:
         query, key, value = (torch.zeros_like(each, dtype=request.lse_dtype) for each in (request.query, request.key, request.value))
         found = {name: _table(request, name) for name in sorted(tables)}
         zeros = {name: torch.zeros(table.shape, dtype=torch.float64, device=table.device) for name, table in found.items()}
-        return Sums(query, key, value, zeros)
+        extra = None if request.extra is None else Extra(*(torch.zeros_like(each, dtype=request.lse_dtype) for each in request.extra))
+        return Sums(query, key, value, zeros, extra)
 
     def gradients(self, request: Request) -> Gradients:
         dtype = request.query.dtype
         tables = {name: total.to(_table(request, name).dtype) for name, total in self.tables.items()}
-        return Gradients(self.query.to(dtype), self.key.to(dtype), self.value.to(dtype), tables)
+        extra = None if self.extra is None else Extra(*(each.to(dtype) for each in self.extra))
+        return Gradients(self.query.to(dtype), self.key.to(dtype), self.value.to(dtype), tables, extra)
 
 
 def _table(request: Request, name: str) -> Tensor:
@@ -98,7 +102,7 @@ class Rows:
 def _descend(plane: Plane, rows: Rows, sums: Sums) -> None:
     """Add what one query tile contributes, strip by strip."""
     request, real = plane.request, plane.known.real
-    steps = torch.zeros_like(rows.query)
+    steps = _past_extra(plane, rows, sums)
     for keys, masked in plane.strips(rows.tile):
         key, value = (taken(plane.keys(tensor), keys, real) for tensor in (request.key, request.value))
         scores = shared(rows.query, key.transpose(-1, -2)) * request.scale
@@ -112,6 +116,22 @@ def _descend(plane: Plane, rows: Rows, sums: Sums) -> None:
         if sums.tables:
             _add_to_tables(request.program.score, sums, pairs, (weights, moved))
     plane.rows(sums.query, rows.tile).copy_(steps)
+
+
+def _past_extra(plane: Plane, rows: Rows, sums: Sums) -> Tensor:
+    """Add what the extra keys contribute, by their scores alone; returns the gradient of the queries so far."""
+    steps = torch.zeros_like(rows.query)
+    first = 0
+    for key, value in at_once(plane):
+        assert sums.extra is not None
+        weights = _weights(shared(rows.query, key.transpose(-1, -2)) * plane.request.scale, rows.lse)
+        moved = _where_seen(weights, weights * (shared(rows.rise, value.transpose(-1, -2)) - rows.subtract)) * plane.request.scale
+        steps += shared(moved, key)
+        keys = torch.arange(first, first + key.shape[2])
+        for total, part in zip(plane.extra(sums.extra), ((moved, rows.query), (weights, rows.rise)), strict=True):
+            _add(total, keys, gathered(*part, key.shape[1]))
+        first += key.shape[2]
+    return steps
 
 
 def _weights(scores: Tensor, lse: Tensor) -> Tensor:

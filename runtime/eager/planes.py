@@ -20,7 +20,9 @@ from ...ir.program import Space
 from ...ir.schedule import Tile
 from ...passes.launch import Launch
 from ..calls import materialise
+from ..calls.extra_keys import Extra
 from ..calls.request import Request
+from ..calls.zero_keys import seeing_nothing
 from ..derivations import Tiles, check_reads, tiles_of
 from .tensor_values import Values
 
@@ -63,7 +65,7 @@ def sections(request: Request) -> Iterator[Section]:
     """Where nothing differs between batch items, one section; else one for each item."""
     whole = Section(slice(None), slice(None), 0, request.q_len, 0, request.k_len, request.offset)
     program = request.program
-    if 0 in (request.batch, request.heads, request.q_len, request.k_len):
+    if 0 in (request.batch, request.heads, request.q_len):
         return
     if request.ragged.uniform and "b" not in names(program.mask) | names(program.score):
         yield whole
@@ -109,6 +111,11 @@ class Plane:
         """A view of every key of [batch or 1, kv_heads, tokens, D]."""
         return self.section.keys(tensor)[:, self.kv_heads]
 
+    def extra(self, extra: Extra) -> Extra:
+        """A view of keys and values that every row sees, or of as many tensors of their shapes."""
+        batch = self.section.batch if extra.key.shape[0] > 1 else slice(0, 1)
+        return Extra(*(each[batch, self.kv_heads] for each in extra))
+
     def strips(self, tile: int) -> Iterator[tuple[Tensor, bool]]:
         """Keys that a query tile visits together, i64[n] on the host, and whether some of them need the mask."""
         return _strips(self.tiles.row(self.section.item, self.head, tile), self.section.k_len)
@@ -121,10 +128,12 @@ class Plane:
 
 
 def planes(request: Request) -> Iterator[Plane]:
-    """All heads at once, or one by one where the mask reads `h`; nothing where there is no pair."""
+    """All heads at once, or one by one where the mask reads `h`; nothing where there is no pair, unless rows see more than these."""
     for section in sections(request):
         if section.q_len and section.k_len:
             yield from _planes(request, section)
+        elif section.q_len and request.sees_beside:
+            yield from _planes(seeing_nothing(request), replace(section, kv_batch=slice(0, 1), k_start=0, k_len=1, offset=0))
 
 
 def _planes(request: Request, section: Section) -> Iterator[Plane]:
@@ -185,6 +194,14 @@ def taken(tensor: Tensor, keys: Tensor, dtype: torch.dtype) -> Tensor:
     if last - first + 1 == len(keys):
         return tensor[:, :, first : last + 1].to(dtype)
     return tensor.index_select(2, keys.to(tensor.device)).to(dtype)
+
+
+def at_once(plane: Plane) -> Iterator[Extra]:
+    """Extra keys and values in the dtype of the log-sum-exp, so many at a time."""
+    if plane.request.extra is not None:
+        whole = plane.extra(plane.request.extra)
+        for key, value in zip(*(each.to(plane.known.real).split(KEYS_AT_ONCE, 2) for each in whole), strict=True):
+            yield Extra(key, value)
 
 
 def scored(plane: Plane, pairs: Values, masked: bool) -> Tensor:

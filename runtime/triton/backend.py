@@ -19,6 +19,7 @@ from . import call as triton_call
 from . import decode as triton_decode
 from .call import Call
 from .decode import Split
+from .kernel import EXTRA
 from .launch import SPANS, call_of, loaded, served, sources_of_lengths, target_of, toolchain, values_for
 from .on_gpu import GpuKernel, Ready
 
@@ -91,8 +92,8 @@ class Prepared(NamedTuple):
     room: tuple[int, torch.dtype, torch.device] | None
 
     def __call__(self, tensors: Sequence[Tensor | None]) -> None:
-        """Start it. tensors: query, key, value, output, log-sum-exp and zero keys, shaped and laid out as they were, in the layout of the
-        call; then q_len, kv_len and q_offset, where a GPU has one of them.
+        """Start it. tensors: query, key, value, output, log-sum-exp, zero keys, extra keys and extra values, shaped and laid out as they
+        were, in the layout of the call; then q_len, kv_len and q_offset, where a GPU has one of them.
         """
         addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
         if self.room is not None:
@@ -130,7 +131,7 @@ def prepare(request: Request) -> Prepared | Each | None:
     if gpu_of(request.query.device) is None or nothing_to_do(request):
         return None
     outputs = request.new_outputs()
-    whole = (request.query, request.key, request.value, *outputs, request.zero_keys)
+    whole = (request.query, request.key, request.value, *outputs, request.zero_keys, *(request.extra or (None, None)))
     found = tuple(_prepared(each.request, (each.of_rows(outputs[0]), each.of_rows(outputs[1])), whole) for each in parts(request))
     return found[0] if len(found) == 1 else Each(found)
 
@@ -147,7 +148,7 @@ def _prepared(request: Request, outputs: tuple[Tensor, Tensor], whole: Sequence[
     kernel, gpu = loaded(built), gpu_of(request.query.device)
     assert gpu is not None
     assert isinstance(kernel, GpuKernel)
-    names = ("query", "key", "value", "out", "lse", "zero_keys")
+    names = ("query", "key", "value", "out", "lse", "zero_keys", *EXTRA)
     sources = {name: (at, each) for name, (at, each) in zip(names, enumerate(whole), strict=True) if each is not None}
     sources.update(sources_of_lengths(request, len(whole)))
     if not _few_rows(built):

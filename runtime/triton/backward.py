@@ -18,7 +18,8 @@ from ..calls.parts import Part, parts, places
 from ..calls.request import NAMES, Request
 from ..choices.cuts import cut
 from ..kernels import Variant
-from .call import Call, shared_arguments, turns, turns_of_queries
+from ..launches import seeing_beside
+from .call import Call, extra_arguments, extra_by_name, shared_arguments, turns, turns_of_queries
 from .kernel import Kernel, Start, start, strides_by_axis, strides_in_units
 from .key_gradients import Room, at_place, with_places, without_places
 from .launch import call_of, loaded, target_of, values_for
@@ -27,7 +28,7 @@ MOST_PAIR_BYTES = 2**28
 
 
 def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Gradients:
-    """Gradients of query, key, value and of `tables`."""
+    """Gradients of query, key, value, of `tables` and of the extra keys."""
     room = torch.empty_like(request.query), torch.empty_like(request.key), torch.empty_like(request.value)
     totals = {name: zeros_of(_table(request, name)) for name in sorted(tables)}
     if nothing_to_do(request):
@@ -37,7 +38,12 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Grad
         found = parts(request)
         room = _filled(request, saved, (found, with_places(room, places(found))), totals)
         clear(unseen_keys(request, room))
-    return Gradients(*room, {name: summed(_table(request, name), total) for name, total in totals.items()})
+    extra = None
+    if request.extra is not None:
+        from .extra_gradients import extra_gradients  # few calls need it
+
+        extra = extra_gradients(request, saved)
+    return Gradients(*room, {name: summed(_table(request, name), total) for name, total in totals.items()}, extra)
 
 
 def _filled(request: Request, saved: Saved, given: tuple[Sequence[Part], Room], totals: Mapping[str, Tensor]) -> Room:
@@ -125,7 +131,8 @@ def _served(request: Request, family: str, wanted: tuple[str, ...]) -> tuple[Req
     moved = request.moved
     target, dtype = target_of(request.query.device), NAMES[request.query.dtype]
     dims = (request.head_dim, request.value_dim)
-    return cut(Variant(request.program, target, dtype, dims, (0, 0), moved, family, wanted), request)
+    variant = Variant(request.program, target, dtype, dims, (0, 0), moved, family, wanted)
+    return cut(seeing_beside(variant, request) if family == "backward_queries" else variant, request)
 
 
 class Step(NamedTuple):
@@ -139,7 +146,7 @@ class Step(NamedTuple):
 def steps(work: Work) -> Iterator[Step]:
     """What is started for a part, in this order."""
     yield from _of_queries(work)
-    yield _of_keys(work)
+    yield of_keys(work)
 
 
 # -- queries ----------------------------------------------------------------------------------------------------------
@@ -151,7 +158,7 @@ def _of_queries(work: Work) -> Iterator[Step]:
     kernel, call = work.launch_of("backward_queries")
     tiles = -(-call.q_len // kernel.signature.block_q)
     programs = tiles * request.heads * request.batch
-    half = {"q": request.query, "k": request.key, "v": request.value, "rise": work.saved.grad_out}
+    half = {"q": request.query, "k": request.key, "v": request.value, "rise": work.saved.grad_out, **extra_by_name(request.extra)}
     unit, strides = strides_in_units({**half, "out": work.saved.out, "grad": work.query})
     given: dict[str, Any] = {
         "query": request.query,
@@ -163,6 +170,7 @@ def _of_queries(work: Work) -> Iterator[Step]:
         "lse": work.lse,
         "delta": work.delta,
         "grad_lse": work.grad_lse,
+        **extra_arguments(request.extra),
         **strides,
         **_strides_of_rows(work.lse),
         **shared_arguments(kernel, call),
@@ -191,7 +199,7 @@ def _at_once(kernel: Kernel, request: Request) -> int:
 # -- keys and values --------------------------------------------------------------------------------------------------
 
 
-def _of_keys(work: Work) -> Step:
+def of_keys(work: Work) -> Step:
     """Fills the gradients of keys and values; `delta` is there."""
     request = work.request
     kernel, call = work.launch_of("backward")

@@ -9,7 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ...codegen.triton_arguments import LENGTHS, ROWS
+from ...codegen.triton_arguments import EXTRA, LENGTHS, ROWS
+from ..calls.extra_keys import Extra
 from ..calls.request import UNIFORM, Ragged
 from .kernel import INDEX, Kernel, Start, start, strides_by_axis, strides_in_units, values_by_argument
 
@@ -22,6 +23,7 @@ class Call:
     key, value: [batch or 1, kv_heads, k_len, D], [..., Dv], likewise.
     lse:        f32 (f64 for f64) [batch, heads, q_len] or packed [1, heads, total]; None where it is not wanted.
     zero_keys:  how many each row sees, of the shape and dtype of `lse`, any strides; of a kernel that counts them.
+    extra:      keys and values that every row sees too, [batch or 1, kv_heads, any number, D]; of a kernel that takes some.
     batch:      items, packed ones counted. q_len, k_len: rows and keys each item has room for; packed: those of the longest.
     ragged:     i64[batch] tensors on the device, or None.
     parameters, tables: value or tensor of each, by name.
@@ -35,6 +37,7 @@ class Call:
     out: Tensor
     lse: Tensor | None = None
     zero_keys: Tensor | None = None
+    extra: Extra | None = None
     batch: int
     q_len: int
     k_len: int
@@ -88,7 +91,7 @@ def arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
 
 def unordered_arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
     """Every argument but those that say in which order tiles are taken."""
-    unit, strides = strides_in_units({"q": call.query, "k": call.key, "v": call.value, "out": call.out})
+    unit, strides = strides_in_units({"q": call.query, "k": call.key, "v": call.value, "out": call.out, **extra_by_name(call.extra)})
     return {
         "query": call.query,
         "key": call.key,
@@ -98,9 +101,20 @@ def unordered_arguments(kernel: Kernel, call: Call) -> dict[str, Any]:
         **strides,
         **{f"{ROWS}_{axis}": stride for axis, stride in strides_by_axis(call.lse).items()},
         **_of_zero_keys(call.zero_keys),
+        **extra_arguments(call.extra),
         **shared_arguments(kernel, call),
         "UNIT": unit,
     }
+
+
+def extra_by_name(extra: Extra | None) -> dict[str, Tensor]:
+    """The tensors by the names that their strides have."""
+    return {} if extra is None else {"ek": extra.key, "ev": extra.value}
+
+
+def extra_arguments(extra: Extra | None) -> dict[str, Any]:
+    """What a kernel takes of them, but for their strides."""
+    return {} if extra is None else dict(zip(EXTRA, (*extra, extra.key.shape[2]), strict=True))
 
 
 def _of_zero_keys(counts: Tensor | None) -> dict[str, Any]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ...ir.source import Source
 
 ALIGNMENT_BYTES = 16  # of the widest load
-ALIGNED = ("query", "key", "value", "out", "rise", "grad_query", "grad_key", "grad_value", "sums", "weights")
+EXTRA = ("extra_keys", "extra_values")
+ALIGNED = ("query", "key", "value", "out", "rise", "grad_query", "grad_key", "grad_value", "sums", "weights", *EXTRA)
 """Pointers that a kernel may take for multiples of ALIGNMENT_BYTES."""
 BYTES = {"f32": 4, "bf16": 2, "f16": 2, "f64": 8}
 INDEX = {True: "i32", False: "i64"}

@@ -23,7 +23,7 @@ from ..choices.configurations import FEW_ROWS, configured
 from ..choices.cuts import cut
 from ..gpu.devices import gpu_of
 from ..kernels import Kernel, Toolchain, Variant
-from ..launches import Values, values_of
+from ..launches import Values, seeing_beside, values_of
 from .call import Call
 from .kernel import Kernel as TritonKernel
 from .kernel import Signature, arguments_named, load
@@ -51,7 +51,7 @@ def unconfigured(request: Request, target: Target) -> Variant:
     """The kernel of a forward pass, but for its tiles."""
     moved = request.moved
     variant = Variant(request.program, target, NAMES[request.query.dtype], (request.head_dim, request.value_dim), (0, 0), moved)
-    variant = variant._replace(zero_keys=request.zero_keys is not None)
+    variant = seeing_beside(variant, request)
     if request.q_len <= FEW_ROWS and request.asked is None:
         # A cache that grows from one key passes offset 0 on its way: one kernel serves every offset.
         return variant._replace(shifted=True, family="decode")
@@ -72,6 +72,7 @@ def call_of(request: Request, values: Values, outputs: tuple[Tensor, Tensor]) ->
         out=out,
         lse=lse,
         zero_keys=request.zero_keys,
+        extra=request.extra,
         batch=request.batch,
         q_len=request.row_positions,
         k_len=request.key_positions,

@@ -102,13 +102,14 @@ class PreparedBackward(NamedTuple):
 
 
 def prepared_backward(request: Request, saved: Saved, room: Room, tables: Sequence[str]) -> PreparedBackward | None:
-    """What it takes to carry out backward passes that differ from this one in addresses only; None where there is nothing to start.
+    """What it takes to carry out backward passes that differ from this one in addresses only; None where there is nothing to start, and
+    with extra keys, whose gradients are a launch of their own.
 
     room:   where gradients would go, in the shapes of the request and as the call lays them out.
     tables: names of those that are wanted, sorted.
     """
     gpu = gpu_of(request.query.device)
-    if gpu is None or nothing_to_do(request):
+    if gpu is None or nothing_to_do(request) or request.extra is not None:
         return None
     found = parts(request)
     placed = with_places(room, places(found))

@@ -1,0 +1,79 @@
+"""Keys that every row sees beside the pattern: text tokens, registers, NATTEN's additional keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor
+
+from ...ir.advice import advice
+from ...ir.expr import TRUE
+from ...ir.program import Program
+from .request import check_dense
+
+if TYPE_CHECKING:
+    from .request import Request
+
+ALL = Program("extra", TRUE)
+
+
+class Extra(NamedTuple):
+    """key: [batch or 1, kv_heads, extra keys, D], value: the same with Dv; the last dimensions are contiguous."""
+
+    key: Tensor
+    value: Tensor
+
+
+def given(keys: Tensor | None, values: Tensor | None, axis: int) -> tuple[Tensor | None, Tensor | None]:
+    """Both as `Call` has them: none of either where there are no tokens along `axis`.
+
+    Raises:
+        TypeError, NotImplementedError: one is no dense tensor.
+        ValueError: there is one without the other.
+    """
+    if keys is None or values is None:
+        if keys is not values:
+            raise ValueError(advice("of `extra_keys` and `extra_values` one is given", "both, or neither"))
+        return None, None
+    for name, tensor in (("extra_keys", keys), ("extra_values", values)):
+        check_dense(name, tensor)
+    empty = keys.dim() == values.dim() == 4 and keys.shape[axis] == values.shape[axis] == 0
+    return (None, None) if empty else (keys, values)
+
+
+def check_extra(query: Tensor, key: Tensor, value: Tensor, extra: Extra) -> None:
+    """Raise unless all fit together as [batch, heads, tokens, D] tensors do, those of `extra` with the heads of `key`.
+
+    Raises:
+        ValueError: shapes, dtypes or devices do not fit.
+    """
+    for name, tensor, like in (("extra_keys", extra.key, key), ("extra_values", extra.value, value)):
+        if (
+            tensor.dim() != 4
+            or tensor.shape[0] not in (1, query.shape[0])
+            or (tensor.shape[1], tensor.shape[3]) != (like.shape[1], like.shape[3])
+        ):
+            wanted = f"batch {query.shape[0]} or 1, heads {like.shape[1]}, dimension {like.shape[3]}, as keys and values have them"
+            raise ValueError(advice(f"`{name}` has the shape {tuple(tensor.shape)}, of heads first", wanted))
+        if (tensor.dtype, tensor.device) != (query.dtype, query.device):
+            there = f"{tensor.dtype} on {tensor.device}, the query {query.dtype} on {query.device}"
+            raise ValueError(advice(f"`{name}` is {there}", f"`{name}.to(query)`"))
+    if extra.key.shape[:3] != extra.value.shape[:3]:
+        there = f"{tuple(extra.key.shape[:3])} and {tuple(extra.value.shape[:3])}"
+        raise ValueError(advice(f"`extra_keys` and `extra_values` do not agree: {there}", "one value row for each key of each head"))
+
+
+def over_extra(request: Request) -> Request:
+    """The same queries and nothing but the extra keys, which all see, by their scores alone."""
+    assert request.extra is not None
+    key, value = request.extra
+    ragged = request.ragged._replace(k_start=None, k_lens=None, offsets=None)
+    plain = request._replace(key=key, value=value, program=ALL, bindings={}, k_len=key.shape[2], offset=0, ragged=ragged, positions=0)
+    left = request.left - {"k_start", "k_lens", "offsets"}
+    return plain._replace(from_end=False, left=left, asked=None, zero_keys=None, extra=None)
+
+
+def strides(tensor: Tensor) -> tuple[int, ...]:
+    """Of batch, head and token; 0 along an axis of one entry, which goes for all."""
+    sizes = zip(tensor.shape[:3], tensor.stride(), strict=False)
+    return tuple(0 if size == 1 else stride for size, stride in sizes)
