@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ..ir.expr import (
     FALSE,
     K_LEN,
+    ZERO,
     B,
     Binary,
     Const,
@@ -38,7 +39,8 @@ from .pieces import Reading, member, overlaps, pieces
 from .pipeline import Observer
 from .prepare import Prepared, prepare
 from .refine import refined
-from .strips import axis_relations, strips
+from .sequence_strips import sequence_strips
+from .strips import Strips, axis_relations, strips
 from .term_bounds import monotone, terms_of
 
 SOON = 50_000  # operations
@@ -94,7 +96,7 @@ def derive_prepared(
     """
     axes = () if prepared.grid is None else axis_relations(prepared.grid)
     task = _Task(prepared, *block, launch, budget, together, axes)
-    for route in _routes(task.axes, bind_lengths=bind_lengths):
+    for route in _routes(task, bind_lengths=bind_lengths):
         try:
             return route(task)
         except Joint as reason:
@@ -107,12 +109,14 @@ def derive_prepared(
     return _refined(task)
 
 
-def _routes(axes: tuple[Relation, ...], *, bind_lengths: bool) -> tuple[Callable[[_Task], Derivation], ...]:
+def _routes(task: _Task, *, bind_lengths: bool) -> tuple[Callable[[_Task], Derivation], ...]:
     """What is tried, one after the other. Where an axis has no windows, the whole is often the simpler set, if it is found soon."""
     plain = (_symbolic, _bound) if bind_lengths else (_symbolic,)
-    if not axes:
+    if task.prepared.sequence is not None and task.prepared.sequence.offsets[1] is ZERO:
+        return (_parts, *plain)
+    if not task.axes:
         return plain
-    return (_axes, *plain) if all(axis.windows is not None for axis in axes) else (_soon, _axes, *plain)
+    return (_axes, *plain) if all(axis.windows is not None for axis in task.axes) else (_soon, _axes, *plain)
 
 
 @dataclass(frozen=True)
@@ -136,10 +140,23 @@ def _soon(task: _Task) -> Derivation:
 
 def _axes(task: _Task) -> Derivation:
     """Row-major tiles of a grid."""
-    assert task.prepared.grid is not None
-    found = strips(task.prepared.grid, task.axes, (task.block_q, task.block_k))
-    pieces_of = (found.some, found.full, found.partial)
-    some, full, partial = (() if each is None else (_with_scalars(each, task.prepared.grid),) for each in pieces_of)
+    grid = task.prepared.grid
+    assert grid is not None
+    found = strips(grid, task.axes, (task.block_q, task.block_k))
+    return _of_strips(task, [found], grid)
+
+
+def _parts(task: _Task) -> Derivation:
+    """Row-major tiles of a sequence with grids in it."""
+    assert task.prepared.sequence is not None
+    return _of_strips(task, sequence_strips(task.prepared.sequence, (task.block_q, task.block_k)))
+
+
+def _of_strips(task: _Task, found: Sequence[Strips], grid: GridForm | None = None) -> Derivation:
+    """grid: whose scalars are put in."""
+    kinds = ([each.some for each in found], [each.full for each in found], [each.partial for each in found])
+    there = ([each for each in pieces_of if each is not None] for pieces_of in kinds)
+    some, full, partial = (tuple(each if grid is None else _with_scalars(each, grid) for each in pieces_of) for pieces_of in there)
     schedule = Schedule(
         program=task.prepared.program,
         block_q=task.block_q,

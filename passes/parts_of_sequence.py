@@ -80,7 +80,7 @@ def _grid(nodes: Iterable[Expr], start: int, size: int) -> Extents:
                 steps.add(step * by)
             case _:
                 pass
-    strides = sorted((step for step in steps if step < size), reverse=True)
+    strides = sorted((step for step in steps if step < max(size, 2)), reverse=True)
     if any(outer % inner for outer, inner in pairwise((size, *strides))):
         return (size,)
     return tuple(outer // inner for outer, inner in pairwise((size, *strides)))
@@ -119,6 +119,14 @@ def on_coordinates(expr: Expr, query: Part, key: Part) -> Expr:
             places |= {at: coordinate for coordinate, at in Space(len(part.extents), part.extents).places(side.name, token).items()}
         else:
             places |= {side: Binary(Op.ADD, side, Const(part.first)) if part.first else side, token: side}
+    return _put(_of_tokens(expr, query, key), places)
+
+
+def on_places(expr: Expr, query: Part, key: Part) -> Expr:
+    """The same over the places of tokens in their part, `q` and `k` counted from its first one."""
+    places: dict[Expr, Expr] = {}
+    for side, part in ((Q, query), (K, key)):
+        places |= {side: Binary(Op.ADD, side, Const(part.first)) if part.first else side, _counted(side, part.first): side}
     return _put(_of_tokens(expr, query, key), places)
 
 

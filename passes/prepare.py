@@ -15,6 +15,7 @@ from .grid_form import GridForm, grid_form
 from .launch import Launch
 from .opaque import head_divisors, powers_rewritten, split_by_value
 from .pipeline import Observer, Pass, run
+from .sequence_form import SequenceForm, sequence_form
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ class Prepared:
     mask:    the same truth value, split by the values of per-head divisors, for the derivation alone.
     bound:   values that the mask holds for, by name.
     grid:    the same mask along the axes of a grid, where it is a product of them.
+    sequence: the same mask by pairs of the parts of a sequence, where each is such a product, or everything, or nothing.
     """
 
     program: Program
     mask: Expr
     bound: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict[str, int | tuple[int, ...]])
     grid: GridForm | None = None
+    sequence: SequenceForm | None = None
 
 
 def standard_passes(program: Program, launch: Launch | None, *, shifted: bool) -> tuple[Pass, ...]:
@@ -76,7 +79,8 @@ def prepare(program: Program, launch: Launch | None, *, shifted: bool, observers
     passes = standard_passes(program, launch, shifted=shifted)
     values = symbol_values(program, launch)
     bound: dict[str, int | tuple[int, ...]] = {symbol.name: value for symbol, value in values}
-    grid = grid_form(with_values(program, {symbol: Const(value) for symbol, value in values}), shifted=shifted)
+    known = with_values(program, {symbol: Const(value) for symbol, value in values})
+    grid, sequence = grid_form(known, shifted=shifted), sequence_form(known, shifted=shifted)
     program = run(program, passes, observers)
     mask = program.mask
     for divisor in head_divisors(mask):
@@ -84,4 +88,4 @@ def prepare(program: Program, launch: Launch | None, *, shifted: bool, observers
         if values:
             mask = simplified(split_by_value(mask, divisor, values))
             bound[str(divisor)] = values
-    return Prepared(program, mask, bound, grid)
+    return Prepared(program, mask, bound, grid, sequence)

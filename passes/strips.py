@@ -141,10 +141,10 @@ def strips(form: GridForm, relations: Sequence[Relation], block: tuple[int, int]
     """
     rows, keys = (_strip(*each) for each in ((I, block[0], Q_LEN, form.offsets[0]), (J, block[1], K_LEN, form.offsets[1])))
     pairs = list(product(boxes(rows, form.extents[0]), boxes(keys, form.extents[1])))
-    seen = [_seen(a, b, relations, form) for a, b in pairs]
-    some = disjunction(*(conjunction(a.there, b.there, *axes.some) for (a, b), axes in zip(pairs, seen, strict=True)))
-    full = conjunction(*(disjunction(a.absent, b.absent, conjunction(*axes.full)) for (a, b), axes in zip(pairs, seen, strict=True)))
-    unfilled = (conjunction(a.there, b.there, disjunction(*axes.unfilled)) for (a, b), axes in zip(pairs, seen, strict=True))
+    axes_of = [seen(a, b, relations, form) for a, b in pairs]
+    some = disjunction(*(conjunction(a.there, b.there, *axes.some) for (a, b), axes in zip(pairs, axes_of, strict=True)))
+    full = conjunction(*(disjunction(a.absent, b.absent, conjunction(*axes.full)) for (a, b), axes in zip(pairs, axes_of, strict=True)))
+    unfilled = (conjunction(a.there, b.there, disjunction(*axes.unfilled)) for (a, b), axes in zip(pairs, axes_of, strict=True))
     start, stop = _hull(form, relations[0], rows, block[1])
     all_tiles, whole_tiles = _quotient_up(K_LEN, Const(block[1])), combined(Op.FLOORDIV, K_LEN, Const(block[1]))
     partial = conjunction(some, disjunction(*unfilled, Binary(Op.LE, whole_tiles, J)))
@@ -161,7 +161,7 @@ def _strip(tile: Expr, block: int, length: Expr, offset: Expr) -> Strip:
     return Strip(_sum(start, offset), _sum(stop, offset), block, block if offset is ZERO else 1)
 
 
-def _seen(a: Box, b: Box, relations: Sequence[Relation], form: GridForm) -> Axes:
+def seen(a: Box, b: Box, relations: Sequence[Relation], form: GridForm) -> Axes:
     """What is known of each axis, as the fields of one."""
     axes = [relation.known(*form.ordered(x, y)) for relation, x, y in zip(relations, a.along, b.along, strict=True)]
     return Axes(*zip(*axes, strict=True))

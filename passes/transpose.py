@@ -34,7 +34,8 @@ def transposed_prepared(prepared: Prepared) -> Prepared:
     """A prepared program seen from the keys."""
     mask = transposed(replace(prepared.program, mask=prepared.mask)).mask
     grid = None if prepared.grid is None else prepared.grid.transposed
-    return replace(prepared, program=transposed(prepared.program), mask=mask, grid=grid)
+    sequence = None if prepared.sequence is None else prepared.sequence.transposed
+    return replace(prepared, program=transposed(prepared.program), mask=mask, grid=grid, sequence=sequence)
 
 
 def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch) -> Schedule:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+import brute_force
 import claimed_gpu
 import lacuna
 import numpy as np
@@ -24,10 +25,12 @@ from lacuna import patterns
 from lacuna.ir.configuration import Configuration
 from lacuna.ir.expr import K, Q
 from lacuna.ir.order import Boxes, Order, Parts
+from lacuna.ir.schedule import Schedule
 from lacuna.passes import gpu_orders
 from lacuna.passes import gpu_resources as resources
 from lacuna.passes.box_order import considered
 from lacuna.passes.by_parts import scheduled
+from lacuna.passes.derive import derive_prepared
 from lacuna.passes.evaluate import evaluate
 from lacuna.passes.launch import Launch
 from lacuna.passes.over_positions import boxed, unboxed
@@ -35,6 +38,7 @@ from lacuna.passes.parts_of_sequence import parts_of
 from lacuna.passes.prepare import prepare
 from lacuna.passes.tile_shape import Problem
 from lacuna.passes.tiles import tiles
+from lacuna.passes.transpose import transposed_launch, transposed_schedule
 from lacuna.runtime import prepared
 from lacuna.runtime.choices import cuts, orders
 from lacuna.runtime.gpu.devices import claimed
@@ -137,6 +141,40 @@ def test_a_schedule_made_part_by_part_is_exact_where_it_says_so_and_never_wrong(
         for pieces, tile in ((found.full_loops, 2), (found.partial_loops, 1)):
             visits = sum(tiles(replace(found, some=(piece,), full=()), launch, {}) for piece in pieces)
             assert (visits == (said == tile)).all()
+
+
+@settings(max_examples=600 if PROVE else 25)
+@given(sequences(), st.data())
+def test_row_major_tiles_of_a_sequence_are_found_part_by_part_and_exact(problem: tuple[Any, int, Order, bool], data: st.DataObject) -> None:
+    pattern, count, _, by_axis = problem
+    if not by_axis or parts_of(pattern.program) is None:
+        return
+    seen = lacuna.dense(pattern, count)[0, 0].numpy()
+    block = data.draw(st.sampled_from([(8, 8), (5, 7), (16, 4), (1, 3), (64, 64)]))
+    offset, keys = data.draw(st.sampled_from([0, 0, count // 3])), data.draw(st.sampled_from([count, count, 1 + count // 2]))
+    launch = Launch(count - offset, keys, offset)
+    prepared_here = prepare(pattern.program, launch, shifted=launch.moves)
+    found = derive_prepared(prepared_here, block, launch).schedule
+    assert (found.route, found.exact, found.closed_form) == ("axes", True, True)
+    require_tiles(found, launch, seen[offset:, :keys], block)
+    if not offset:
+        backward = transposed_schedule(prepared_here, block, launch)
+        assert (backward.route, backward.exact) == ("axes", True)
+        require_tiles(backward, transposed_launch(launch), seen[:, :keys].T, (block[1], block[0]))
+
+
+def require_tiles(found: Schedule, launch: Launch, seen: np.ndarray, block: tuple[int, int]) -> None:
+    expected = brute_force.classes(seen, *block)
+    assert (tiles(found, launch, {}) == expected).all()
+    for pieces, tile in ((found.full_loops, 2), (found.partial_loops, 1)):
+        visits = sum(tiles(replace(found, some=(piece,), full=()), launch, {}) for piece in pieces)
+        assert (visits == (expected == tile)).all()
+
+
+def test_row_major_tiles_of_a_long_video_beside_text_take_no_lists() -> None:
+    whole, pattern = video_beside_text(226, (30, 48, 80), (18, 24, 24))
+    found = lacuna.schedule(pattern, whole.tokens, block=(64, 64))
+    assert (found.route, found.exact, found.closed_form) == ("axes", True, True)
 
 
 # -- the choice -------------------------------------------------------------------------------------------------------
