@@ -136,7 +136,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         KernelSpec(patterns.gna((16, 16), 5), passes=BOTH, order=orders.boxes((16, 16), (4, 16)), **kind),
     )
     with quick_compiler(folder):
-        build(specs, folder / "bundle", targets=["cpu"], processes=2)
+        build(specs, folder / "bundle", targets=["cpu"], processes=1)
     return folder / "bundle"
 
 
