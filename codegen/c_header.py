@@ -89,6 +89,8 @@ def arguments(kernel: Entry) -> list[str]:
 def _why_not(kernel: Entry) -> str:
     if kernel["family"] == "backward":
         return "A backward kernel: Python calls it."
+    if "order" in kernel and kernel["order"]["rows"].startswith("given"):
+        return "It takes all tokens of a call in the order of a table: Python calls it where a call asks for one."
     if "order" in kernel:
         return "It takes the tokens of a whole grid in boxes: Python calls it where a call has a whole grid."
     return "Its tiles are listed anew for each call, which Python does."

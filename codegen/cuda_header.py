@@ -42,9 +42,9 @@ def cuda_header(kernels: Sequence[Entry]) -> str | None:
 
 
 def launchable(kernel: Entry) -> bool:
-    """Whether a caller without Python can know every argument: no bounds of terms and no lists of tiles."""
+    """Whether a caller without Python can know every argument: no bounds of terms, no lists of tiles, and tokens as they lie."""
     forward = kernel["target"].startswith("sm_") and kernel["family"] == "forward" and kernel.get("reach", 0) > 0
-    if not forward or any(not table["given"] for table in kernel["tables"]):
+    if not forward or "order" in kernel or any(not table["given"] for table in kernel["tables"]):
         return False
     layout = kernel["binaries"][0]["layout"]
     return layout["ctas"] == 1 and not layout["cooperative"] and all(_value(slot, kernel) is not None for slot, _ in layout["slots"])

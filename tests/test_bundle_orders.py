@@ -77,6 +77,9 @@ def test_a_grid_is_served_in_boxes_on_a_gpu_that_compiles_nothing(tmp_path: Path
         chosen = families_of(GRID, (2, 2), 1024, grad=PROVE)
     assert len(chosen) == (3 if PROVE else 1)
     assert all(meaning.order is not None for meaning in chosen.values())
+    header = (tmp_path / "bundle" / "include" / "lacuna_cuda.h").read_text()
+    assert "lacuna_gna_bf16_d16_forward_load" in header
+    assert "boxes" not in header  # C does not check that a call has a whole grid
     forget_prepared()
     monkeypatch.setenv("LACUNA_JIT", "0")
     monkeypatch.setenv("LACUNA_CACHE_DIR", str(tmp_path / "cache"))
@@ -151,6 +154,12 @@ def test_heads_in_orders_of_their_own_are_served_from_a_bundle(bundle: Path) -> 
         reference.assert_close(attention(query, key, value, VIDEO, order=order, backend="cpp"), exact, 1e-5)
     with pytest.raises(RuntimeError, match="no loaded bundle holds this kernel"):
         attention(query, key, value, VIDEO, order=orders.hilbert(EXTENTS), backend="cpp")
+
+
+def test_kernels_in_the_order_of_a_table_are_for_python(bundle: Path) -> None:
+    header = (bundle / "include" / "lacuna.h").read_text()
+    assert header.count("It takes all tokens of a call in the order of a table: Python calls it where a call asks for one.") >= 2
+    assert "forward_ordered(" not in header
 
 
 @pytest.mark.usefixtures("nothing_compiled")
