@@ -267,6 +267,25 @@ def test_heads_have_orders_of_their_own(folder: Path) -> None:
     assert json.loads(done.stdout)["found"]["difference"] < 1e-5
 
 
+def test_a_plot_shows_the_tiles_of_a_head_in_its_order() -> None:
+    of = (
+        "plot",
+        "patterns.gna",
+        "--set",
+        "extents=(4,4)",
+        "--set",
+        "window=(4,1)",
+        "--block",
+        "4x4",
+        "--heads",
+        "2",
+        "--order",
+        "1=axes 1,0",
+    )
+    assert printed(*of).splitlines()[:4] == ["////"] * 4
+    assert printed(*of, "--head", "1").splitlines()[:4] == ["#...", ".#..", "..#.", "...#"]
+
+
 def test_plot_writes_a_picture(folder: Path) -> None:
     assert "written to tiles.png" in printed("plot", "patterns.causal", "--q-len", "256", "--out", "tiles.png")
     assert (folder / "tiles.png").read_bytes().startswith(b"\x89PNG")

@@ -5,11 +5,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...ir.pattern import Pattern
+from ..calls.orders_of_heads import OrderGiven
 from .inspect import schedule
+from .tile_schedule import TileSchedule
+
+if TYPE_CHECKING:
+    from .by_head import SchedulesOfHeads
 
 CHARACTERS = "./#"
 COLOURS = ("#f4f1ea", "#8fb8c9", "#1d5b79")
@@ -40,19 +46,25 @@ def plot(
     heads: int = 1,
     h: int = 0,
     most: int = 64,
+    order: OrderGiven = None,
 ) -> str:
     """The tile map of a pattern: returned as text and, with `path` (.png or .svg), written as a picture.
 
     Query tiles run downwards, key tiles to the right, which is the order in which a kernel visits them. most: rows and columns of text.
+    The rest is as in `schedule`, and `h` the head whose tiles are shown.
 
     Raises:
         ValueError: `path` ends in something else.
     """
-    found = schedule(pattern, q_len, kv_len, block=block, heads=heads)
+    found = schedule(pattern, q_len, kv_len, block=block, heads=heads, order=order)
     tiles = found.tiles(h=h)
     if path is not None:
-        _draw(tiles, Path(path), f"{block[0]} x {block[1]} tokens per tile, {found.route}")
+        _draw(tiles, Path(path), f"{block[0]} x {block[1]} tokens per tile, {_route(found)}")
     return picture(tiles, most)
+
+
+def _route(found: TileSchedule | SchedulesOfHeads) -> str:
+    return found.route if isinstance(found, TileSchedule) else ", ".join(dict.fromkeys(each.route for _, each in found.each))
 
 
 def _draw(tiles: np.ndarray, path: Path, title: str) -> None:
