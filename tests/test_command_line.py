@@ -268,22 +268,10 @@ def test_heads_have_orders_of_their_own(folder: Path) -> None:
 
 
 def test_a_plot_shows_the_tiles_of_a_head_in_its_order() -> None:
-    of = (
-        "plot",
-        "patterns.gna",
-        "--set",
-        "extents=(4,4)",
-        "--set",
-        "window=(4,1)",
-        "--block",
-        "4x4",
-        "--heads",
-        "2",
-        "--order",
-        "1=axes 1,0",
-    )
-    assert printed(*of).splitlines()[:4] == ["////"] * 4
-    assert printed(*of, "--head", "1").splitlines()[:4] == ["#...", ".#..", "..#.", "...#"]
+    of = ("plot", "patterns.gna", "--set", "extents=(4,4)", "--set", "window=(4,1)", "--block", "4x4", "--heads", "2")
+    asked = ("--order", "1=axes 1,0")
+    assert printed(*of, *asked).splitlines()[:4] == ["////"] * 4
+    assert printed(*of, *asked, "--head", "1").splitlines()[:4] == ["#...", ".#..", "..#.", "...#"]
 
 
 def test_plot_writes_a_picture(folder: Path) -> None:
