@@ -200,9 +200,13 @@ def _key(call: Call) -> Hashable | None:
         tuple(call.integers),
         tuple(call.reals),
         call[10:BESIDE],
-        tuple(map(_form, call.beside)),
-        all(each is None or each.data_ptr() % ALIGNMENT_BYTES == 0 for each in call.beside[1:]),
+        () if call.zero_keys is None and call.extra_keys is None else _forms_beside(call),
     )
+
+
+def _forms_beside(call: Call) -> Hashable:
+    _, *extra = call.beside
+    return tuple(map(_form, call.beside)), all(each is None or each.data_ptr() % ALIGNMENT_BYTES == 0 for each in extra)
 
 
 def _form(lengths: Tensor | None) -> Hashable:

@@ -29,8 +29,8 @@ def near(q: Any, k: Any, *, reach: Any) -> Any:
 
 
 @lacuna.pattern
-def every_fourth(q: Any, k: Any) -> Any:
-    return ((q - k) % 4 == 0) & (abs(q - k) <= 12)
+def every_second(q: Any, k: Any) -> Any:
+    return ((q - k) % 2 == 0) & (abs(q - k) <= 12)
 
 
 @lacuna.pattern
@@ -61,7 +61,7 @@ class Case:
     rows: int
     extra: int
     keys: int = 0
-    heads: tuple[int, int] = (4, 2)
+    heads: tuple[int, int] = (2, 1)
     dims: tuple[int, int] = (8, 5)
     shared: bool = False
     counted: bool = False
@@ -73,16 +73,22 @@ class Case:
 
 SHUFFLED = torch.randperm(40, generator=torch.Generator().manual_seed(1))
 CASES = {
-    "more than a tile": Case(near(reach=3), lambda q, k: (q - k).abs() <= 3, 50, 70, counted=True),
-    "one for all of the batch": Case(near(reach=3), lambda q, k: (q - k).abs() <= 3, 40, 3, shared=True, scale=-0.7),
-    "few rows at the end": Case(patterns.causal(), lambda q, k: k <= q, 5, 9, 550, counted=True, offset=545, options={"q_offset": "end"}),
-    "residue classes": Case(every_fourth, lambda q, k: ((q - k) % 4 == 0) & ((q - k).abs() <= 12), 110, 5, counted=True),
+    "more than a tile": Case(near(reach=3), lambda q, k: (q - k).abs() <= 3, 20, 70, heads=(4, 2), counted=True),
+    "one for all of the batch": Case(near(reach=3), lambda q, k: (q - k).abs() <= 3, 20, 3, shared=True, scale=-0.7),
+    "few rows at the end": Case(patterns.causal(), lambda q, k: k <= q, 5, 9, 1100, counted=True, offset=1095, options={"q_offset": "end"}),
+    "residue classes": Case(every_second, lambda q, k: ((q - k) % 2 == 0) & ((q - k).abs() <= 12), 140, 5, counted=True),
     "boxes of a grid": Case(
         patterns.neighborhood((5, 5), length=(12, 12)), square, 144, 17, options={"order": orders.boxes((12, 12), (8, 8))}
     ),
     "tokens of a table": Case(near(reach=5), lambda q, k: (q - k).abs() <= 5, 40, 4, options={"order": orders.permutation(SHUFFLED)}),
     "an order for each head": Case(
-        near(reach=5), lambda q, k: (q - k).abs() <= 5, 40, 4, counted=True, options={"order": {0: orders.permutation(SHUFFLED)}}
+        near(reach=5),
+        lambda q, k: (q - k).abs() <= 5,
+        40,
+        4,
+        heads=(4, 2),
+        counted=True,
+        options={"order": dict.fromkeys((2, 3), orders.permutation(SHUFFLED))},
     ),
     "heads last": Case(near(reach=9), lambda q, k: (q - k).abs() <= 9, 33, 6, options={"layout": "blhd"}),
     "rows that see nothing else": Case(late, lambda q, k: (q >= 20) & (k <= q), 40, 2),
@@ -110,7 +116,7 @@ class Problem:
         batch = 1 if case.shared else 2
         kv = (drawn(2, kv_heads, keys, dim), drawn(2, kv_heads, keys, value_dim))
         extra = (drawn(batch, kv_heads, case.extra, dim), drawn(batch, kv_heads, case.extra, value_dim))
-        tensors = (drawn(2, heads, case.rows, dim), *kv, *extra, drawn(case.rows).abs(), drawn(keys))
+        tensors = (drawn(2, heads, case.rows, dim), *kv, *extra, drawn(heads, case.rows).abs(), drawn(keys))
         return Problem(tuple(each.requires_grad_() for each in tensors), case)
 
     def wanted(self) -> tuple[Tensor, Tensor]:
@@ -168,14 +174,14 @@ def off(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
 
 EVERYDAY = {  # every case meets every backend where there is time
     "more than a tile": BACKENDS,
-    "one for all of the batch": ("cpp", "triton"),
+    "one for all of the batch": ("cpp",),
     "few rows at the end": ("cpp", "triton"),
-    "residue classes": ("cpp", "triton"),
+    "residue classes": ("cpp",),
     "boxes of a grid": ("cpp",),
-    "tokens of a table": ("triton",),
-    "an order for each head": ("cpp",),
+    "tokens of a table": (),
+    "an order for each head": ("triton",),
     "heads last": ("eager",),
-    "rows that see nothing else": BACKENDS,
+    "rows that see nothing else": ("eager",),
     "a score with a table, and no scale": ("eager",),
     "a score with a table": ("triton",),
     "dimensions between powers of two": ("triton",),
@@ -189,7 +195,8 @@ def test_outputs_and_gradients_are_those_of_attention_over_all_the_keys(name: st
     given, found = problem.found(backend)
     wanted = problem.wanted()
     assert off(found, wanted) < 2e-5
-    assert off(problem.gradients(found, given), problem.gradients(wanted, problem.tensors)) < 1e-4
+    if PROFILE == "prove" or problem.case.rows >= 16:  # fewer rows have a forward kernel of their own and no other backward kernels
+        assert off(problem.gradients(found, given), problem.gradients(wanted, problem.tensors)) < 1e-4
 
 
 def plain(*shape: int, extra: int) -> tuple[Tensor, ...]:
@@ -203,25 +210,27 @@ def plain(*shape: int, extra: int) -> tuple[Tensor, ...]:
 ROWS, KEYS = torch.tensor([7, 16, 12], dtype=torch.int32), torch.tensor([16, 9, 0], dtype=torch.int32)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("rows", [16, 36])
+@pytest.mark.parametrize(("backend", "rows"), [("cpp", 16), ("cpp", 36), ("triton", 16), ("triton", 36), ("eager", 36)])
 def test_lengths_of_batch_items_do_not_hide_extra_keys(backend: str, rows: int) -> None:
     tensors = [each.requires_grad_() for each in plain(3, 2, rows, 8, extra=5)]
     query, key, value, extra_keys, extra_values = tensors
     lengths = {"q_len": ROWS, "kv_len": KEYS}
-    more = {"extra_keys": extra_keys, "extra_values": extra_values}
+    counts = torch.arange(3.0 * rows).view(3, 1, rows) % 4
+    more = {"extra_keys": extra_keys, "extra_values": extra_values, "zero_keys": counts}
     out, lse = attention(query, key, value, near(reach=3), **lengths, **more, return_lse=True, backend=backend)
     exact = [each.detach().double().requires_grad_() for each in tensors]
     q, k = torch.arange(rows)[:, None], torch.arange(rows)
     hidden = ((q - k).abs() > 3) | (k >= KEYS[:, None, None])
     hidden = torch.cat([torch.zeros(3, rows, 5, dtype=torch.bool), hidden], -1)[:, None]
     keys, values = torch.cat([exact[3], exact[1]], 2), torch.cat([exact[4], exact[2]], 2)
-    want_out, want_lse = summed((exact[0] @ keys.transpose(-1, -2) * 8**-0.5).masked_fill(hidden, -math.inf), values)
-    counts = (torch.arange(rows) < ROWS[:, None])[:, None].expand(3, 2, rows)
-    assert off((out, lse[counts]), (want_out * counts[..., None], want_lse[counts])) < 2e-5
-    assert (lse[~counts] == -math.inf).all()
-    got = torch.autograd.grad(out.cos().sum() + lse[counts].sin().sum(), tensors)
-    want = torch.autograd.grad((want_out * counts[..., None]).cos().sum() + want_lse[counts].sin().sum(), exact)
+    want_out, want_lse = summed((exact[0] @ keys.transpose(-1, -2) * 8**-0.5).masked_fill(hidden, -math.inf), values, counts.double())
+    seen = (torch.arange(rows) < ROWS[:, None])[:, None].expand(3, 2, rows)
+    assert off((out, lse[seen]), (want_out * seen[..., None], want_lse[seen])) < 2e-5
+    assert (lse[~seen] == -math.inf).all()
+    if rows == 16 and PROFILE != "prove":
+        return  # see above
+    got = torch.autograd.grad(out.cos().sum() + lse[seen].sin().sum(), tensors)
+    want = torch.autograd.grad((want_out * seen[..., None]).cos().sum() + want_lse[seen].sin().sum(), exact)
     assert off(got, want) < 1e-4
 
 
@@ -283,7 +292,8 @@ def test_a_call_made_before_reads_other_extra_keys_where_they_are() -> None:
 
 def test_torch_s_checks_of_the_operator_pass() -> None:
     query, key, value, extra_keys, extra_values = (each.requires_grad_() for each in plain(1, 1, 20, 4, extra=3))
-    arguments = (query, key, value, [], [], None, None, 0, [3], [], f"{near(reach=3).program}", None, "bhld", "eager", None)
+    counts = torch.ones(1, 1, 20, requires_grad=True)
+    arguments = (query, key, value, [], [], None, None, 0, [3], [], f"{near(reach=3).program}", None, "bhld", "eager", counts)
     torch.library.opcheck(torch.ops.lacuna.attention.default, (*arguments, extra_keys, extra_values))
 
 

