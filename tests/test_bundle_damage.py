@@ -160,7 +160,7 @@ def test_a_kernel_without_a_checksum_is_refused(bundle: Path) -> None:
 def test_boxes_that_do_not_fit_their_grid_are_refused(bundle: Path) -> None:
     def change(given: dict[str, Any]) -> None:
         (kernel,) = given["kernels"]
-        kernel["order"] = {"grid": kernel["program"], "rows": "boxes(8 x 8, 16 x 2, 1 x 1)", "keys": "given(8 x 8)"}
+        kernel["order"] = {"grid": kernel["program"], "rows": "boxes(8 x 8, 16 x 2, 1 x 1)", "keys": "given(8 x 8)", "asked": True}
 
     rewritten(bundle, change)
     with pytest.raises(

@@ -17,6 +17,7 @@ import torch
 from conftest import PROFILE
 from lacuna import orders, patterns
 from lacuna.runtime import kernels
+from lacuna.runtime.bundles import registry as bundle_registry
 from lacuna.runtime.bundles.build import build
 from lacuna.runtime.bundles.jobs import jobs_of
 from lacuna.runtime.bundles.load import forget_bundles
@@ -186,6 +187,7 @@ def test_boxes_that_are_asked_for_are_served_from_a_bundle_forward_and_backward(
         reference.assert_close(ours, theirs, 1e-5)
     used = [(variant.family, str(variant.order)) for variant, _ in kernels._kernels]  # pyright: ignore[reportPrivateUsage]
     assert used == [(family, "boxes of 4 x 16 queries and keys") for family in BOTH]
+    assert not bundle_registry._orders  # pyright: ignore[reportPrivateUsage]  (calls that ask for none do not choose among these)
 
 
 @pytest.mark.usefixtures("nothing_compiled")

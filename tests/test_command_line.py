@@ -267,6 +267,25 @@ def test_heads_have_orders_of_their_own(folder: Path) -> None:
     assert json.loads(done.stdout)["found"]["difference"] < 1e-5
 
 
+def test_build_takes_orders_of_heads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lacuna.runtime.bundles import build as module
+
+    asked: list[Any] = []
+
+    def build(spec: object, out: Path, **_: object) -> module.Built:
+        asked.append(spec)
+        return module.Built(out, 1, ("cpu",), 1)
+
+    monkeypatch.setattr(module, "build", build)
+    on = ("mine.py:near", "--set", "radius=1", "--on", "4x4", "--heads", "4", "--kv-heads", "2", "--order", "2-3=axes 1,0")
+    printed("build", *on)
+    printed("build", "--program", WINDOW, "--set", "W=3", "--order", "hilbert on 2x8")
+    (heads, flat) = asked
+    assert (heads.heads, heads.kv_heads) == (4, 2)
+    assert [order and order.name for order in heads.order.values()] == [None, None, "axes (1, 0)", "axes (1, 0)"]
+    assert (flat.order.name, flat.order.extents) == ("hilbert", (2, 8))
+
+
 def test_a_plot_shows_the_tiles_of_a_head_in_its_order() -> None:
     of = ("plot", "patterns.gna", "--set", "extents=(4,4)", "--set", "window=(4,1)", "--block", "4x4", "--heads", "2")
     asked = ("--order", "1=axes 1,0")

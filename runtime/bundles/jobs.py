@@ -47,7 +47,7 @@ class Job(NamedTuple):
     variant: of C++ its `block` is chosen where it is built.
     launch:  stands for every call.   rows: `long`, `short` or `few`.
     ragged:  build also the one for lengths that differ, where tiles are listed and one kernel does not serve both.
-    grid:    of a kernel with an order of its own, the text of the program on the grid.
+    grid:    of a kernel with an order of its own, the text of the program over tokens.   asked: it is for calls that ask for that order.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Job(NamedTuple):
     rows: str
     ragged: bool
     grid: str = ""
+    asked: bool = False
 
     def text(self) -> str:
         """JSON that `Job.of` reads."""
@@ -76,6 +77,7 @@ class Job(NamedTuple):
                 "rows": self.rows,
                 "ragged": self.ragged,
                 "grid": self.grid,
+                "asked": self.asked,
             }
         )
 
@@ -93,7 +95,7 @@ class Job(NamedTuple):
         }
         tables = {name: _unpacked(packed) for name, packed in given["tables"].items()}
         launch = Launch(**given["launch"], parameters=given["parameters"], tables=tables, shifted=given["shifted"])
-        return Job(given["name"], Variant(**{**variant, **fixed}), launch, given["rows"], given["ragged"], given["grid"])
+        return Job(given["name"], Variant(**{**variant, **fixed}), launch, given["rows"], given["ragged"], given["grid"], given["asked"])
 
 
 class Made(NamedTuple):
@@ -205,7 +207,7 @@ def _as_asked(spec: KernelSpec, plain: Variant, asked: _Asked) -> Iterator[Job]:
     launch = with_tokens(asked.launch, order)
     whole = replace(spec, rows=("long",), offsets=False)
     for variant, rows in _variants(whole, over_order(plain, order), of_class=False):
-        yield Job("", with_tiles_of_order(variant, launch), launch, rows, ragged=False, grid=str(asked.program))
+        yield Job("", with_tiles_of_order(variant, launch), launch, rows, ragged=False, grid=str(asked.program), asked=True)
 
 
 def _variants(spec: KernelSpec, plain: Variant, of_class: bool) -> Iterator[tuple[Variant, str]]:

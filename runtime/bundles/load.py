@@ -68,7 +68,7 @@ def _loaded(entry: Mapping[str, Any], folder: Path) -> Loaded:
     meaning = Meaning(program, entry["dtype"], _pair(entry["dims"]), entry["family"], wanted, order)
     cut: dict[str, Any] = {**entry["tiling"], "block": _pair(entry["tiling"]["block"])}
     tiling = Tiling(**cut)
-    grid = None if order is None else _program(folder, entry["order"]["grid"])
+    grid = None if order is None or entry["order"]["asked"] else _program(folder, entry["order"]["grid"])
     return Loaded(entry, folder, entry["rows"], Sought(meaning, target, tiling, entry["shifted"], entry["bound"]), grid)
 
 

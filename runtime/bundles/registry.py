@@ -65,7 +65,7 @@ class Loaded:
     """One kernel of a loaded bundle.
 
     entry: of the manifest.   folder: where the bundle lies.   rows: `long`, `short` or `few`.
-    grid:  of a kernel with an order of its own, the program on the grid, as `Meaning` has programs.
+    grid:  of a kernel in an order that is chosen where a call asks for none, the program on the grid, as `Meaning` has programs.
     """
 
     entry: Mapping[str, Any]
@@ -90,7 +90,7 @@ def register(loaded: Loaded) -> None:
     _tilings.setdefault((sought.meaning, sought.target, loaded.rows), sought.tiling)
     _backends.add(sought.target.backend)
     order = sought.meaning.order
-    if loaded.grid is not None and order is not None and not order.tables:  # a table is nobody's choice but the caller's
+    if loaded.grid is not None and order is not None:
         at = sought.meaning._replace(program=loaded.grid, order=None), sought.target
         _orders[at] = tuple(dict.fromkeys((*_orders.get(at, ()), order)))
 

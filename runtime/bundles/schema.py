@@ -81,7 +81,7 @@ KERNEL = _object(
     },
     {
         "binary": FILE,
-        "order": _object({"grid": FILE, "rows": TEXT, "keys": TEXT}),
+        "order": _object({"grid": FILE, "rows": TEXT, "keys": TEXT, "asked": TRUTH}),
         "c": {"anyOf": [{"type": "null"}, _object({"function": WORD, "terms": TRUTH})]},
         "binaries": _list(BINARY),
         "launch": {"type": "object"},

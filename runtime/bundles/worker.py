@@ -94,7 +94,7 @@ def _built(job: Job, folder: Path) -> Entry:
 def _order(job: Job) -> Entry:
     """Where tokens are in an order, which; the program over tokens, which others find by it."""
     sides = sides_of(job.variant.order)
-    return {} if sides is None else {"order": {**sides, "grid": job.grid}}
+    return {} if sides is None else {"order": {**sides, "grid": job.grid, "asked": job.asked}}
 
 
 if __name__ == "__main__":
