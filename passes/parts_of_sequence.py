@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ from ..ir.expr import (
     disjunction,
     fold,
     negated,
+    operands,
     rebuilt,
     walk,
 )
@@ -65,25 +66,44 @@ def _cuts(nodes: Iterable[Expr]) -> Iterator[int]:
                 pass
 
 
-def _grid(nodes: Iterable[Expr], start: int, size: int) -> Extents:
+def _grid(nodes: Sequence[Expr], start: int, size: int) -> Extents:
     """The extents of a part, by what tokens counted from its start are divided by; its size alone where it is a line."""
     places = {Q, K} if start == 0 else {Binary(Op.SUB, side, Const(start)) for side in (Q, K)}
     places |= {Binary(Op.MIN, Binary(Op.MAX, place, Const(0)), Const(size - 1)) for place in places}
-    steps = {1}
+    steps, whole = {1}, set[int]()
     for node in nodes:
-        match node:
-            case Binary(op=Op.FLOORDIV | Op.MOD, a=a, b=Const(value=int(by))) if a in places and by > 0:
-                steps.add(by)
-            case Binary(op=Op.MOD, a=Binary(op=Op.FLOORDIV, a=a, b=Const(value=int(step))), b=Const(value=int(by))) if (
-                a in places and by > 0
-            ):
-                steps.add(step * by)
-            case _:
-                pass
-    strides = sorted((step for step in steps if step < max(size, 2)), reverse=True)
+        found = _digit(node, places)
+        if found is not None:
+            steps.add(found[0] * found[1])
+        whole |= {step for each in operands(node) if (step := _quotient(each, places)) and not _is_remainder_of(node, each)}
+    outermost = max(whole, default=size)  # a quotient that is no digit of its own; a remainder of it is a residue, not another axis
+    strides = sorted((step for step in steps | whole if step <= outermost and step < max(size, 2)), reverse=True)
     if any(outer % inner for outer, inner in pairwise((size, *strides))):
         return (size,)
     return tuple(outer // inner for outer, inner in pairwise((size, *strides)))
+
+
+def _digit(node: Expr, places: Collection[Expr]) -> tuple[int, int] | None:
+    """Step and size of what a remainder counts."""
+    match node:
+        case Binary(op=Op.MOD, a=a, b=Const(value=int(size))) if size > 0:
+            step = 1 if a in places else _quotient(a, places)
+            return (step, size) if step else None
+        case _:
+            return None
+
+
+def _quotient(node: Expr, places: Collection[Expr]) -> int:
+    """What a place is divided by; 0 where it is not."""
+    match node:
+        case Binary(op=Op.FLOORDIV, a=a, b=Const(value=int(step))) if a in places and step > 0:
+            return step
+        case _:
+            return 0
+
+
+def _is_remainder_of(node: Expr, operand: Expr) -> bool:
+    return isinstance(node, Binary) and node.op is Op.MOD and node.a is operand
 
 
 # -- of two parts -----------------------------------------------------------------------------------------------------

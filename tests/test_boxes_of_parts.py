@@ -66,10 +66,11 @@ def diagonal(q: Any, k: Any) -> Any:
     return abs(q[0] - k[0]) + abs(q[1] - k[1]) <= 2
 
 
-def edges(draw: st.DrawFn, extents: tuple[int, ...]) -> tuple[int, ...]:
-    """Of a box of TOKENS tokens that fits a grid."""
+def some_boxes(draw: st.DrawFn, extents: tuple[int, ...], apart: tuple[int, ...]) -> Boxes:
+    """Of TOKENS tokens."""
     found = [each for each in product(*[(1, 2, 4, 8)] * len(extents)) if math.prod(each) == TOKENS]
-    return draw(st.sampled_from([each for each in found if len(extents) == 1 or Boxes(extents, each, (1,) * len(extents)).fit]))
+    fitting = [Boxes(extents, each, apart) for each in found if len(extents) == 1 or Boxes(extents, each, apart).fit]
+    return draw(st.sampled_from(fitting))
 
 
 @st.composite
@@ -80,19 +81,21 @@ def sequences(draw: st.DrawFn) -> tuple[Any, int, Order, bool]:
         if name == "twin":
             grids[name] = grids["video"]
         else:
-            grids[name] = (draw(st.integers(3, 6)), draw(st.integers(3, 6))) if name == "video" else (draw(st.integers(1, 18)),)
-    boxes = {name: edges(draw, extents) for name, extents in grids.items()}
+            grids[name] = (draw(st.integers(4, 6)), draw(st.integers(4, 6))) if name == "video" else (draw(st.integers(1, 18)),)
+    apart = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 2)]))
+    boxes = {name: some_boxes(draw, extents, apart if len(extents) > 1 else (1,)) for name, extents in grids.items()}
     rules: dict[tuple[str, str], Any] = {}
     exact = True
     for pair in product(grids, grids):
         lines = all(len(grids[name]) == 1 for name in pair)
         alike = pair == ("video", "video") or set(pair) == {"video", "twin"}
-        near_by = patterns.gna(grids["video"], tuple(draw(st.integers(1, extent)) for extent in grids["video"]))
+        widest = [extent // each for extent, each in zip(grids["video"], apart, strict=True)]
+        near_by = patterns.gna(grids["video"], tuple(draw(st.integers(1, most)) for most in widest), 1, apart)
         choices = [True, True, False, *([causal, near] if lines else []), *([near_by, near_by, near_by, diagonal] if alike else [])]
         rules[pair] = draw(st.sampled_from(choices))
         exact &= rules[pair] is not diagonal
     sizes = {name: math.prod(extents) if len(extents) == 1 else extents for name, extents in grids.items()}
-    side = Parts(tuple(Boxes(grids[name], boxes[name], (1,) * len(grids[name])) for name in grids))
+    side = Parts(tuple(boxes.values()))
     return patterns.segmented(sizes, rules), sum(map(math.prod, grids.values())), Order(side, side), exact
 
 
@@ -278,6 +281,8 @@ def test_parts_are_read_off_a_mask_however_it_was_written() -> None:
     assert parts_of((video | everything).program) == ((7,), (3, 4, 5))
     twice = patterns.segmented({"a": (4, 6), "text": 3, "b": (5, 2)}, {("a", "a"): diagonal, ("b", "b"): diagonal})
     assert parts_of(twice.program) == ((4, 6), (3,), (5, 2))
+    dilated = patterns.segmented({"text": 7, "video": (6, 4)}, {("video", "video"): patterns.gna((6, 4), (2, 4), 1, (2, 1))})
+    assert parts_of(dilated.program) == ((7,), (6, 4))
     for other in (causal.program, patterns.gna((8, 8), 3).program, patterns.segmented({"a": 8, "b": 9}, {("a", "b"): False}).program):
         assert parts_of(other) is None
 
