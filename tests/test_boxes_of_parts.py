@@ -114,12 +114,12 @@ def over(seen: np.ndarray, order: Order) -> tuple[np.ndarray, np.ndarray, np.nda
     return seen[rows][:, keys] & (rows >= 0)[:, None] & (keys >= 0), rows >= 0, keys >= 0
 
 
-def classes(seen: np.ndarray, rows: np.ndarray, edge: int) -> np.ndarray:
+def tiles_of(seen: np.ndarray, rows: np.ndarray, edges: tuple[int, int]) -> np.ndarray:
     """Tile classes by their definition: what is no query does not keep a tile from being full."""
-    found = np.zeros((len(seen) // edge, seen.shape[1] // edge), np.uint8)
+    found = np.zeros((len(seen) // edges[0], seen.shape[1] // edges[1]), np.uint8)
     for i, j in np.ndindex(found.shape):
-        here = slice(i * edge, (i + 1) * edge)
-        tile = seen[here, j * edge : (j + 1) * edge]
+        here = slice(i * edges[0], (i + 1) * edges[0])
+        tile = seen[here, j * edges[1] : (j + 1) * edges[1]]
         found[i, j] = 2 if tile.any() and tile[rows[here]].all() else int(tile.any())
     return found
 
@@ -139,7 +139,7 @@ def test_a_schedule_made_part_by_part_is_exact_where_it_says_so_and_never_wrong(
         assert found.closed_form
         assert found.exact or not exact
         pairs, there = (seen.T, keys) if backward else (seen, rows)
-        expected, said = classes(pairs, there, TOKENS), tiles(found, launch, {})
+        expected, said = tiles_of(pairs, there, (TOKENS, TOKENS)), tiles(found, launch, {})
         assert (said == expected).all() if found.exact else ((said == expected) | (said == 1)).all()
         for pieces, tile in ((found.full_loops, 2), (found.partial_loops, 1)):
             visits = sum(tiles(replace(found, some=(piece,), full=()), launch, {}) for piece in pieces)
@@ -265,12 +265,45 @@ def test_counts_of_the_orders_of_a_sequence_are_those_of_its_tiles(text: int, vi
         else:
             assert isinstance(each.boxes, Parts)
             laid, rows, _ = over(seen, Order(each.boxes, each.boxes))
-            found = classes(laid, rows, 64)
+            found = tiles_of(laid, rows, (64, 64))
             visited, full = int((found > 0).sum()), int((found == 2).sum())
         assert (each.visited, each.full) == (visited, full)
     explained = lacuna.explain(pattern, whole.tokens)
     assert [each.boxes for each in explained.orders] == [each.boxes for each in ranked]
     assert f"boxes of {next(each.boxes for each in ranked if each.boxes is not None)}" in str(explained)
+
+
+SEVERAL: list[Any] = [
+    patterns.segmented(
+        {"text": 9, "video": (16, 13)}, {("video", "video"): patterns.gna((16, 13), (3, 5), 1, (2, 1)), ("text", "text"): causal}
+    ),
+    patterns.segmented(
+        {"image": (13, 12), "text": 5, "other": (10, 16), "twin": (13, 12)},
+        {
+            ("image", "image"): patterns.gna((13, 12), 5),
+            ("twin", "image"): patterns.gna((13, 12), 3),
+            ("other", "other"): patterns.gna((10, 16), (3, 9)),
+            ("other", "text"): False,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize("pattern", SEVERAL, ids=["dilated", "several grids"])
+def test_boxes_of_several_grids_and_of_residue_classes_are_counted_exactly(pattern: Any) -> None:
+    tokens = pattern.program.space.extents[0]
+    seen = lacuna.dense(pattern, tokens)[0, 0].numpy()
+    on_cpu = [each for each in considered(pattern.program, (), Problem((tokens,), 128, 4, 16)) if each.boxes is not None]
+    on_gpu = [each for each in gpu_orders.considered(pattern.program, (), resources.Problem("sm_80", "bf16", (64, 64))) if each.cut.order]
+    sides = [(each, Order(each.boxes, each.boxes)) for each in on_cpu[:2] if isinstance(each.boxes, Parts)]
+    for each, order in (*sides, *((each, each.cut.order) for each in on_gpu[:2])):
+        assert order is not None
+        laid, rows, _ = over(seen, order)
+        assert isinstance(order.rows, Parts)
+        assert isinstance(order.keys, Parts)
+        found = tiles_of(laid, rows, (order.rows.tokens, order.keys.tokens))
+        assert (each.visited, each.full) == (int((found > 0).sum()), int((found == 2).sum()))
+    assert len(sides) == 2 == len(on_gpu[:2])
 
 
 def test_parts_are_read_off_a_mask_however_it_was_written() -> None:
