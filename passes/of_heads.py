@@ -25,7 +25,7 @@ MOST_KINDS = 4
 def of_heads(program: Program, heads: range, launch: Launch) -> tuple[Program, Mapping[str, int]]:
     """The program of `heads`, whose first is its head 0, and values of parameters that it has beside its own.
 
-    A condition on heads alone is decided where it has one value for all of them; no number becomes part of the program.
+    A condition on heads alone is decided where it has one value for all of them; which head is the first stays a number of the call.
 
     Needs: the tables of `read_by_conditions`, and parameters, in `launch`. Keeps: the attended pairs and scores of these heads.
     """

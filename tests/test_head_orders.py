@@ -267,6 +267,11 @@ def test_transforms_of_torch_take_calls_with_an_order_for_each_head() -> None:
         assert torch.equal(torch.compile(call, backend="eager", fullgraph=True)(inputs[0]), call(inputs[0]))
 
 
+def test_calls_without_heads_take_an_order_for_none() -> None:
+    operands = [torch.randn(1, 0, TOKENS, DIM) for _ in range(3)]
+    assert attention(*operands, patterns.gna(EXTENTS, 3), order={}).shape == (1, 0, TOKENS, DIM)
+
+
 # -- looked at --------------------------------------------------------------------------------------------------------
 
 
@@ -339,9 +344,11 @@ def test_other_text_of_orders_of_heads_is_refused(text: str) -> None:
         ([torch.arange(TOKENS)] * 4, TypeError, "`order[0]` is a Tensor.\n  write `lacuna.orders.permutation(tensor)`"),
         ({4: HILBERT}, ValueError, "`order` has an order for head 4, and the query has 4 heads.\n  write heads from 0 on"),
         ({0: 3}, TypeError, "`order[0]` is a int"),
+        ({"ab": HILBERT}, TypeError, "`order` has an order for 'ab', which is no head.\n  write heads from 0 on"),
+        ({1: HILBERT, range(2): None}, TypeError, "`order` has two orders for head 1.\n  write heads from 0 on, each once"),
         ("rows", TypeError, "`order` is a str"),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_what_is_no_order_for_each_head_says_what_to_write(order: Any, error: type[Exception], text: str) -> None:
     operands = [torch.randn(1, 4, TOKENS, DIM) for _ in range(3)]

@@ -13,12 +13,14 @@ from ...ir.advice import advice
 from ...ir.order_text import ANY, START
 from .token_order import TokenOrder, check_order
 
+HEADS = "heads from 0 on, each once: `{0: order, range(4, 8): other}`"
+
 
 @dataclass(frozen=True, eq=False)
 class OrdersOfHeads:
     """What a call carries.
 
-    orders:  of each query head; None leaves it to kernels.   of_head: heads with the same number have the same order.
+    orders: of each query head; None leaves it to kernels.   of_head: heads with the same number have the same order.
     text:   after that of the program.   tables: after those of the program, one for each order that is no order of boxes.
     """
 
@@ -57,13 +59,14 @@ def asked(order: object, heads: int | None) -> TokenOrder | OrdersOfHeads | None
     heads: of the query; None where it has no such axis.
 
     Raises:
-        TypeError: it holds something that is no order.
+        TypeError: it holds something that is no order, or is for no head, or for one head twice.
         ValueError: it is an order for each head, and names none, or heads that there are not.
     """
     if isinstance(order, OrdersOfHeads):
         return order
     if isinstance(order, Mapping):
-        return OrdersOfHeads.of(_of_each(cast("Mapping[int | Iterable[int], object]", order), heads))
+        own = _of_each(cast("Mapping[object, object]", order), heads)
+        return OrdersOfHeads.of(own) if own else None
     if isinstance(order, Sequence) and not isinstance(order, str):
         given = cast("Sequence[object]", order)
         if not given:
@@ -72,13 +75,18 @@ def asked(order: object, heads: int | None) -> TokenOrder | OrdersOfHeads | None
     return _checked(order, "order")
 
 
-def _of_each(given: Mapping[int | Iterable[int], object], heads: int | None) -> list[TokenOrder | None]:
-    own = {head: _checked(order, f"order[{key}]") for key, order in given.items() for head in ([key] if isinstance(key, int) else key)}
+def _of_each(given: Mapping[object, object], heads: int | None) -> list[TokenOrder | None]:
+    own: dict[int, TokenOrder | None] = {}
+    for key, order in given.items():
+        for head in cast("Iterable[object]", key) if isinstance(key, tuple | range | frozenset) else (key,):
+            if not isinstance(head, int) or head in own:
+                wrong = f"`order` has two orders for head {head}" if head in own else f"`order` has an order for {head!r}, which is no head"
+                raise TypeError(advice(wrong, HEADS))
+            own[head] = _checked(order, f"order[{key}]")
     count = 1 + max(own, default=0) if heads is None else heads
     for head in own:
         if not 0 <= head < count:
-            wrong = f"`order` has an order for head {head}, and the query has {count} heads"
-            raise ValueError(advice(wrong, "heads from 0 on, `{0: order, range(4, 8): other}`"))
+            raise ValueError(advice(f"`order` has an order for head {head}, and the query has {count} heads", HEADS))
     return [own.get(head) for head in range(count)]
 
 
