@@ -21,9 +21,22 @@ from .ir.advice import advice
 from .ir.order import Boxes, Parts
 from .ir.sequence import SequenceOfParts
 from .passes import permutations
+from .runtime.calls.orders_of_heads import ByHead, OrdersOfHeads, asked
 from .runtime.calls.token_order import TokenOrder, check_order, check_permutation
 
-__all__ = ["TokenOrder", "axes", "boxes", "hilbert", "morton", "parts", "permutation", "reverse_cuthill_mckee", "row_major", "shells"]
+__all__ = [
+    "TokenOrder",
+    "axes",
+    "boxes",
+    "hilbert",
+    "morton",
+    "of_heads",
+    "parts",
+    "permutation",
+    "reverse_cuthill_mckee",
+    "row_major",
+    "shells",
+]
 
 TILE = 64  # tokens of a tile of a C++ kernel
 MOST_TOKENS = 2**31 - 1
@@ -95,6 +108,20 @@ def permutation(tokens: Tensor, extents: Sequence[int] | None = None) -> TokenOr
             advice(f"`tokens` holds {len(tokens)} tokens, and the grid {sizes} {math.prod(sizes)}", "one entry for each token")
         )
     return TokenOrder("permutation", sizes, tokens.to(torch.int32, copy=True).contiguous())
+
+
+def of_heads(orders: Sequence[TokenOrder | None] | ByHead, heads: int) -> OrdersOfHeads:
+    """One for each query head, as `order=` takes them, made once: for graphs of torch, which do not trace ranges in a mapping.
+
+    orders: of each head, or by head; None leaves it to kernels.
+
+    Raises:
+        TypeError, ValueError: there are not so many, or something is no order, or for no head.
+    """
+    found = asked(orders, heads)
+    if not isinstance(found, OrdersOfHeads) or len(found.orders) != heads:
+        raise ValueError(advice(f"`orders` are not one for each of {heads} heads", "a sequence of as many, or a mapping from heads"))
+    return found
 
 
 def parts(sequence: SequenceOfParts, **within: TokenOrder) -> TokenOrder:

@@ -265,6 +265,22 @@ def test_transforms_of_torch_take_calls_with_an_order_for_each_head() -> None:
     assert torch.equal(torch.func.vmap(call)(inputs), torch.stack([call(each) for each in inputs]))
     if PROFILE == "prove":  # ten seconds
         assert torch.equal(torch.compile(call, backend="eager", fullgraph=True)(inputs[0]), call(inputs[0]))
+        for order in ({1: HILBERT}, orders.of_heads({range(2): FRAMES_INNERMOST}, 2)):
+            found = torch.compile(
+                lambda x, order=order: attention(x, x, x, pattern, order=order, backend="eager"), backend="eager", fullgraph=True
+            )
+            torch.testing.assert_close(found(inputs[0]), call(inputs[0]))
+
+
+def test_orders_of_heads_are_made_once_for_many_calls() -> None:
+    made = orders.of_heads({range(1, 3): HILBERT}, 4)
+    assert made.orders == (None, HILBERT, HILBERT, None)
+    assert str(made) == "0: any, 1: hilbert, 2: hilbert, 3: any"
+    operands = [torch.randn(1, 4, TOKENS, DIM) for _ in range(3)]
+    calls = [attention(*operands, patterns.gna(EXTENTS, 3), order=each, backend="eager") for each in (made, None)]
+    assert torch.equal(*calls)
+    with pytest.raises(ValueError, match="`orders` are not one for each of 4 heads"):
+        orders.of_heads([HILBERT], 4)
 
 
 def test_calls_without_heads_take_an_order_for_none() -> None:

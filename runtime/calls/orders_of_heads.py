@@ -78,7 +78,7 @@ def asked(order: object, heads: int | None) -> TokenOrder | OrdersOfHeads | None
 def _of_each(given: Mapping[object, object], heads: int | None) -> list[TokenOrder | None]:
     own: dict[int, TokenOrder | None] = {}
     for key, order in given.items():
-        for head in cast("Iterable[object]", key) if isinstance(key, tuple | range | frozenset) else (key,):
+        for head in cast("Iterable[object]", key) if isinstance(key, (tuple, range, frozenset)) else (key,):
             if not isinstance(head, int) or head in own:
                 wrong = f"`order` has two orders for head {head}" if head in own else f"`order` has an order for {head!r}, which is no head"
                 raise TypeError(advice(wrong, HEADS))
