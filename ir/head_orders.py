@@ -36,7 +36,7 @@ class HeadView(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def head_views(of_head: tuple[Hashable, ...], kv_heads: int) -> tuple[HeadView, ...]:
-    """Views that hold every query head once, in a fixed order; as few as taking the longest from the first head on finds.
+    """Views that hold every query head once, in a fixed order; as few as taking the longest of the first head that is left finds.
 
     of_head: what the heads of a view have in common, of each query head.   kv_heads: divides the number of query heads.
     """
@@ -45,11 +45,24 @@ def head_views(of_head: tuple[Hashable, ...], kv_heads: int) -> tuple[HeadView, 
     for common in dict.fromkeys(of_head):
         left = [head for head, own in enumerate(of_head) if own == common]
         while left:
-            view = next(view for count in range(len(left), 0, -1) if (view := _view(left[:count], group)) is not None)
+            view = _longest(left, group)
             before = {other.place for other in found if set(other.kv_heads) & set(view.kv_heads)}
             found.append(view._replace(place=next(place for place in range(len(found) + 1) if place not in before)))
-            left = left[len(view.heads) :]
+            left = [head for head in left if head not in view.heads]
     return tuple(found)
+
+
+def _longest(left: list[int], group: int) -> HeadView:
+    """The longest view of the first of some heads and others of them, evenly apart; of equal ones that of the smallest step."""
+    found = [_view(left[:1], group)]
+    for second in left[1:]:
+        step, alike = second - left[0], list[int]()
+        for head in range(left[0], left[-1] + 1, step):
+            if head not in left:
+                break
+            alike.append(head)
+        found += [_view(alike[:count], group) for count in range(2, len(alike) + 1)]
+    return max((view for view in found if view is not None), key=lambda view: len(view.heads))
 
 
 def _view(heads: list[int], group: int) -> HeadView | None:

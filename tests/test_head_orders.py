@@ -81,6 +81,7 @@ def test_views_hold_every_head_once_with_its_own_key_head_and_never_share_a_plac
         ((0, 1, 0, 1, 0, 1), 3, [range(0, 6, 2), range(1, 6, 2)]),
         ((0, 0, 0, 1, 1, 1), 3, [range(2), range(2, 3), range(3, 5), range(5, 6)]),
         ((0, 0, 0, 0, 0, 0), 2, [range(6)]),
+        ((0, 1, 1, 0, 1, 1, 0, 1, 1), 9, [range(0, 9, 3), range(1, 9, 3), range(2, 9, 3)]),
     ],
     ids=str,
 )
