@@ -190,6 +190,7 @@ def test_the_build_line_of_a_call_in_boxes_names_the_grid_and_the_values_that_ch
     line = str(raised.value).splitlines()[1]
     assert "program @near(q < Lq, k < Lk; r: i64) on 32 x 32 {" in line
     assert " --set r=3 " in line
+    assert "--order" not in line
     assert "//" not in line
 
 

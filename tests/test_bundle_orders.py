@@ -192,20 +192,21 @@ def test_boxes_that_are_asked_for_are_served_from_a_bundle_forward_and_backward(
 
 @pytest.mark.usefixtures("nothing_compiled")
 @pytest.mark.parametrize(
-    ("pattern", "order", "text"),
+    ("pattern", "order", "text", "option"),
     [
-        (patterns.causal(), orders.permutation(torch.randperm(64)), "program @_causal(q < Lq, k < Lk) { mask = k <= q score = s"),
-        (near.on(8, 8), orders.hilbert((8, 8)), "program @near(q < Lq, k < Lk) on 8 x 8 { mask = abs(q0 - k0) <= 1 score = s"),
+        (patterns.causal(), orders.permutation(torch.randperm(64)), "@_causal(q < Lq, k < Lk) { mask = k <= q score = s", "row-major"),
+        (near.on(8, 8), orders.hilbert((8, 8)), "@near(q < Lq, k < Lk) on 8 x 8 { mask = abs(q0 - k0) <= 1 score = s", "row-major"),
+        (near.on(8, 8), orders.boxes((8, 8), (8, 8)), "@near(q < Lq, k < Lk) on 8 x 8 {", "'boxes 8x8 apart 1x1'"),
     ],
-    ids=["line", "grid"],
+    ids=["line", "grid", "boxes"],
 )
-def test_the_build_line_of_a_call_with_a_table_asks_for_one(pattern: Any, order: Any, text: str) -> None:
+def test_the_build_line_of_a_call_names_the_order_that_it_asks_for(pattern: Any, order: Any, text: str, option: str) -> None:
     query = torch.zeros(1, 1, 64, DIM)
     with pytest.raises(RuntimeError, match="LACUNA_JIT=0 forbids building it") as raised:
         attention(query, query, query, pattern, order=order, backend="cpp")
     line = str(raised.value).splitlines()[1]
     assert text in line
-    assert " --order row-major " in line
+    assert f" --order {option} " in line
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])

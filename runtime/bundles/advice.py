@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from ...ir.advice import advice
 from ...ir.expr import Lookup, walk
+from ...ir.order import Boxes
 from ...ir.program import Program
 from ...passes.binding import bound_values, symbols_needed
 from ...passes.flatten_grid import FlattenGrid
@@ -45,7 +46,7 @@ def build_line(variant: Variant, launch: Launch) -> str:
     words += ["--dtype", variant.dtype, "--head-dim", f"{dim}" if dim == value_dim else f"{dim}x{value_dim}"]
     words += ["--pass", "backward" if variant.family.startswith("backward") else "forward"]
     words += ["--rows", "few" if variant.family == "decode" else "short" if launch.q_len <= 2 * FEW_ROWS else "long"]
-    words += ["--order", "row-major"] if variant.order is not None and variant.order.tables else []  # a kernel serves every table
+    words += _order_asked(variant, program, launch)
     words += ["--offsets"] if variant.shifted and variant.family != "decode" else []
     return shlex.join([*words, "--target", name_of(variant.target), "-o", "DIR"])
 
@@ -57,6 +58,22 @@ def _asked_for(variant: Variant) -> Program:
     from ...passes.over_positions import unboxed
 
     return unboxed(variant.program, variant.order)
+
+
+def _order_asked(variant: Variant, program: Program, launch: Launch) -> list[str]:
+    """The option for an order that the caller asks for; nothing where kernels choose one. program: over tokens."""
+    order = variant.order
+    if order is None:
+        return []
+    if order.tables:
+        return ["--order", "row-major"]  # a kernel serves every table
+    from .orders import in_boxes
+
+    chosen = in_boxes(variant._replace(program=program, order=None), launch)
+    if not isinstance(order.rows, Boxes) or (chosen is not None and chosen.order == order):
+        return []
+    box, apart = ("x".join(map(str, sizes)) for sizes in (order.rows.box, order.rows.dilation))
+    return ["--order", f"boxes {box} apart {apart}"]
 
 
 def _values(variant: Variant, launch: Launch) -> Iterator[str]:
