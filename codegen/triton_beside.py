@@ -75,22 +75,23 @@ def _zero_keys(plan: Plan) -> Beside:
 
 # -- extra keys -------------------------------------------------------------------------------------------------------
 
-# Few keys, which every program reads: one stage of them at a time, so that they take none of the shared memory of the tiles.
-ALL_OF_THEM = "for onward in tl.range(0, {count}.to(tl.int32), BLOCK_K, num_stages=1):  # extra keys"
+LONGEST_TILE = 64  # of extra keys: what has no registers left beside its own tiles would spill with as long ones of these
+ALL_OF_THEM = "for onward in tl.range(0, {count}.to(tl.int32), {tile}):  # extra keys"
 FORWARD = """\
-extra_keys_at = extra_keys + (item_number * ek_batch + k_h * ek_head + steps * ek_token)[None, :] * UNIT
-extra_values_at = extra_values + (item_number * ev_batch + k_h * ev_head + steps * ev_token)[:, None] * UNIT
+extra_steps = tl.arange(0, {tile}).to(tl.int64)
+extra_keys_at = extra_keys + (item_number * ek_batch + k_h * ek_head + extra_steps * ek_token)[None, :] * UNIT
+extra_values_at = extra_values + (item_number * ev_batch + k_h * ev_head + extra_steps * ev_token)[:, None] * UNIT
 {loop}
     begin = tl.full([], onward, tl.int64)
-    extra_inside = begin + steps < extra_len
+    extra_inside = begin + extra_steps < extra_len
     keys_here = extra_keys_at + begin * (ek_token * UNIT)
     values_here = extra_values_at + begin * (ev_token * UNIT)
     keys = load_tile(keys_here + dims[:, None], extra_inside[None, :], dims[:, None] < HEAD_DIM, True, HEAD_DIM != HEAD)
     s = tl.dot(queries, keys.to(OPERAND), input_precision=PRECISION, out_dtype=REAL){more_keys}
     s = tl.where(extra_inside[None, :], s{magnitude}, float("-inf"))
     values = load_tile(values_here + value_dims[None, :], extra_inside[:, None], value_dims[None, :] < VALUE_DIM, True, VALUE_DIM != VALUE)
-    m, total, shares, shrink = weighed(s, m, total, unit)
-    acc = absorbed(acc, shrink, shares, values, OPERAND, PRECISION){more_values}"""
+    m, total, given, shrink = weighed(s, m, total, unit)
+    acc = absorbed(acc, shrink, given, values, OPERAND, PRECISION){more_values}"""
 MORE_KEYS = """
     if HEAD_REST:
         more_keys = load_tile(keys_here + rest[:, None], extra_inside[None, :], rest[:, None] < HEAD_DIM, True, True)
@@ -98,32 +99,35 @@ MORE_KEYS = """
 MORE_VALUES = """
     if VALUE_REST:
         more_values = load_tile(values_here + value_rest[None, :], extra_inside[:, None], value_rest[None, :] < VALUE_DIM, True, True)
-        more_acc = absorbed(more_acc, shrink, shares, more_values, OPERAND, PRECISION)"""
+        more_acc = absorbed(more_acc, shrink, given, more_values, OPERAND, PRECISION)"""
 BACKWARD = """\
-extra_keys_at = extra_keys + (b.to(tl.int64) * ek_batch + k_h * ek_head + steps * ek_token)[:, None] * UNIT + dims
-extra_values_at = extra_values + (b.to(tl.int64) * ev_batch + k_h * ev_head + steps * ev_token)[:, None] * UNIT + value_dims
+extra_steps = tl.arange(0, {tile}).to(tl.int64)
+extra_keys_at = extra_keys + (b.to(tl.int64) * ek_batch + k_h * ek_head + extra_steps * ek_token)[:, None] * UNIT + dims
+extra_values_at = extra_values + (b.to(tl.int64) * ev_batch + k_h * ev_head + extra_steps * ev_token)[:, None] * UNIT + value_dims
 {loop}
     begin = tl.full([], onward, tl.int64)
-    extra_inside = (begin + steps)[:, None] < extra_len
+    extra_inside = (begin + extra_steps)[:, None] < extra_len
     keys_here = extra_keys_at + begin * (ek_token * UNIT)
     values_here = extra_values_at + begin * (ev_token * UNIT)
     keys = load_tile(keys_here, extra_inside, dims < HEAD_DIM, True, HEAD_DIM != HEAD)
     values = load_tile(values_here, extra_inside, value_dims < VALUE_DIM, True, VALUE_DIM != VALUE)
     s = tl.dot(queries, tl.trans(keys.to(OPERAND)), input_precision=PRECISION, out_dtype=REAL)
     risen = tl.dot(rises, tl.trans(values.to(OPERAND)), input_precision=PRECISION, out_dtype=REAL)
-    weight = tl.where((begin + steps)[None, :] < extra_len, tl.exp2(s * unit - level), 0.0)
+    weight = tl.where((begin + extra_steps)[None, :] < extra_len, tl.exp2(s * unit - level), 0.0)
     moved = tl.where(weight == 0.0, 0.0, weight * (risen - taken))
     acc = tl.dot(moved.to(keys.dtype).to(OPERAND), keys.to(OPERAND), acc, input_precision=PRECISION, out_dtype=REAL)"""
 
 
 def _extra_keys(plan: Plan) -> str:
     """Lines that walk them all; of a decode kernel the program of the first split does."""
+    tile = min(plan.block_k, LONGEST_TILE)
     if plan.family == "backward_queries":
-        return BACKWARD.format(loop=ALL_OF_THEM.format(count="extra_len"))
+        return BACKWARD.format(loop=ALL_OF_THEM.format(count="extra_len", tile=tile), tile=tile)
     decodes = plan.family == "decode"
     count = "tl.where(split == 0, extra_len, 0)" if decodes else "extra_len"
     return FORWARD.format(
-        loop=ALL_OF_THEM.format(count=count),
+        loop=ALL_OF_THEM.format(count=count, tile=tile),
+        tile=tile,
         magnitude="" if plan.score is S else " * magnitude",
         more_keys="" if decodes else MORE_KEYS,
         more_values="" if decodes else MORE_VALUES,

@@ -16,7 +16,7 @@ from lacuna.passes.gpu_limits import limits_of
 from lacuna.passes.key_buckets import MANY
 from lacuna.runtime.choices.configurations import ranking, with_configuration
 from lacuna.runtime.kernels import Variant
-from lacuna.runtime.triton.binary import Compiled
+from lacuna.runtime.triton.binary import Compiled, Resources
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import kernel_resources
@@ -77,6 +77,23 @@ def test_what_a_call_gets_does_not_spill(target: str, program: str, dtype: str) 
     assert compiled(of, ranking(of, MANY)[0], ragged=program == "all").resources.spills == 0
 
 
+def beside(of: Variant, configuration: Configuration) -> dict[bool, Resources]:
+    """What a kernel takes whose rows see their own keys, and one whose rows see zero keys and extra keys as well."""
+    zero = of.family != "backward_queries"
+    return {more: compiled(of._replace(zero_keys=more and zero, extra_keys=more), configuration).resources for more in (False, True)}
+
+
+BESIDE = [("sm_80", 96, "forward"), ("sm_90", 128, "backward_queries"), ("sm_90", 64, "decode")]
+
+
+@pytest.mark.parametrize(("target", "dim", "family"), BESIDE)
+def test_keys_beside_the_pattern_make_no_kernel_spill_and_take_no_shared_memory(target: str, dim: int, family: str) -> None:
+    of = variant(target, dim, family=family)
+    found = beside(of, ranking(of, MANY)[0])
+    assert found[False].spills == found[True].spills == 0
+    assert found[False].shared_bytes == found[True].shared_bytes
+
+
 @pytest.mark.parametrize("target", ["gfx942", "gfx950"])
 @pytest.mark.parametrize("family", ["forward", "backward_queries", "backward"])
 def test_kernels_of_amd_do_not_spill_and_use_matrix_units(target: str, family: str) -> None:
@@ -124,6 +141,18 @@ def test_no_forward_kernel_of_any_program_spills(target: str, program: str, dim:
     of = variant(target, dim, program=program)
     found = offered(kernel_resources.problem_of(of, ragged=ragged))
     assert {each: made.spills for each in found if (made := compiled(of, each, ragged=ragged).resources).spills} == {}
+
+
+@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("dim", DIMS)
+@pytest.mark.parametrize("family", ["forward", "decode"])
+def test_keys_beside_the_pattern_make_no_kernel_of_any_program_spill(target: str, program: str, dim: int, family: str, prove: bool) -> None:
+    if not prove:
+        pytest.skip("hundreds of compilations: LACUNA_TEST_PROFILE=prove")
+    of = variant(target, dim, program=program, family=family)
+    found = {each: beside(of, each) for each in ranking(of, MANY)[:2]}
+    assert {each: made[True].spills for each, made in found.items() if made[True].spills and not made[False].spills} == {}
 
 
 @pytest.mark.parametrize("target", ["gfx942", "gfx950"])
