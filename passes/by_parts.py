@@ -177,7 +177,7 @@ class _Rectangles:
             return self._symbolic(replace(pair, mask=rule), (query.size, key.size), block) or _anything(owner, other)
         found = self._by_axis(pair, Order(query.boxes, key.boxes))
         if found is None and (found := self._symbolic(pair, (query.boxes.positions, key.boxes.positions), block)):
-            found = found._replace(exact=found.exact and query.is_token(Q) is TRUE is key.is_token(K))  # full asks what is no token, too
+            found = found._replace(exact=found.exact and owner.is_token(Q) is TRUE)  # else full asks what is no token, too
         return found or _anything(owner, other)
 
     def _by_axis(self, pair: Program, order: Order) -> _Met | None:

@@ -85,11 +85,10 @@ class SequenceOfGrids:
             )
             if isinstance(rule, Rule):
                 met, filled = tiles_of(self.along[pair], rows, columns)
-            elif rule:
-                met, filled = _everything(rows, columns)
             else:
-                continue
-            visited, full = visited + met, full + filled
+                met, filled = _everything(rows, columns)
+            if rule is not False:
+                visited, full = visited + met, full + (0 if rule is None else filled)
         return visited, full
 
 

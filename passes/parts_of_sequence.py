@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -49,38 +49,65 @@ def parts_of(program: Program) -> tuple[Extents, ...] | None:
         return None
     tokens = program.space.extents[0]
     nodes = list(walk(program.mask))
-    cuts = sorted({0, tokens, *(cut for cut in _cuts(nodes) if 0 < cut < tokens)})
-    found = tuple(_grid(nodes, start, stop - start) for start, stop in pairwise(cuts))
+    found = tuple(_grid(nodes, start, stop - start) for start, stop in pairwise(_cuts(nodes, tokens)))
     return found if 2 <= len(found) <= MOST_PARTS and max(map(len, found)) > 1 else None
 
 
-def _cuts(nodes: Iterable[Expr]) -> Iterator[int]:
-    """Where comparisons of a position with a number change."""
-    for node in nodes:
-        match node:
-            case Binary(op=Op.LE | Op.LT as op, a=Const(value=int(number)), b=b) if b in (Q, K):
-                yield number + (op is Op.LT)
-            case Binary(op=Op.LE | Op.LT as op, a=a, b=Const(value=int(number))) if a in (Q, K):
-                yield number + (op is Op.LE)
-            case _:
-                pass
+def _cuts(nodes: Sequence[Expr], tokens: int) -> list[int]:
+    """Where parts begin, and the end: where tokens are counted from, or where one rule ends and another begins.
+
+    A comparison with any other number is part of a rule, but for the one that says where a grid ends.
+    """
+    below, above = ({cut for node in nodes if (cut := _bound(node, low=low)) and cut < tokens} for low in (False, True))
+    counted = {each.b.value for each in nodes if _is_difference(each) and isinstance(each, Binary) and isinstance(each.b, Const)}
+    found = sorted({0, tokens, *(below & above), *(int(cut) for cut in counted & (below | above))})
+    ends = (_end(nodes, (start, stop), below - set(found)) for start, stop in pairwise(found))
+    return sorted({*found, *(end for end in ends if end)})
+
+
+def _bound(node: Expr, *, low: bool) -> int:
+    """The number that a position is compared with: the first that is not below it, or with `low` the first that is not less; else 0."""
+    match node:
+        case Binary(op=Op.LE | Op.LT as op, a=Const(value=int(number)), b=b) if low and b in (Q, K):
+            return number + (op is Op.LT)
+        case Binary(op=Op.LE | Op.LT as op, a=a, b=Const(value=int(number))) if not low and a in (Q, K):
+            return number + (op is Op.LE)
+        case _:
+            return 0
+
+
+def _is_difference(node: Expr) -> bool:
+    return isinstance(node, Binary) and node.op is Op.SUB and node.a in (Q, K)
+
+
+def _end(nodes: Sequence[Expr], part: tuple[int, int], cuts: Collection[int]) -> int:
+    """Where the grid ends that begins a part, if it is no whole number of its slices; 0 where there is none, or it ends with the part."""
+    start, stop = part
+    slices = max(_steps(nodes, start, stop - start), default=1)
+    whole = [cut for cut in cuts if start < cut < stop and (cut - start) % slices == 0]
+    return max(whole, default=0) if (stop - start) % slices else 0
 
 
 def _grid(nodes: Sequence[Expr], start: int, size: int) -> Extents:
     """The extents of a part, by what tokens counted from its start are divided by; its size alone where it is a line."""
+    strides = (*sorted(_steps(nodes, start, size), reverse=True), 1) if size > 1 else (1,)
+    if any(outer % inner for outer, inner in pairwise((size, *strides))):
+        return (size,)
+    return tuple(outer // inner for outer, inner in pairwise((size, *strides)))
+
+
+def _steps(nodes: Sequence[Expr], start: int, size: int) -> set[int]:
+    """Tokens from one coordinate to the next, along all axes of the grid that begins at a token but the innermost."""
     places = {Q, K} if start == 0 else {Binary(Op.SUB, side, Const(start)) for side in (Q, K)}
     places |= {Binary(Op.MIN, Binary(Op.MAX, place, Const(0)), Const(size - 1)) for place in places}
-    steps, whole = {1}, set[int]()
+    steps, whole = set[int](), set[int]()
     for node in nodes:
         found = _digit(node, places)
         if found is not None:
             steps.add(found[0] * found[1])
         whole |= {step for each in operands(node) if (step := _quotient(each, places)) and not _is_remainder_of(node, each)}
     outermost = max(whole, default=size)  # a quotient that is no digit of its own; a remainder of it is a residue, not another axis
-    strides = sorted((step for step in steps | whole if step <= outermost and step < max(size, 2)), reverse=True)
-    if any(outer % inner for outer, inner in pairwise((size, *strides))):
-        return (size,)
-    return tuple(outer // inner for outer, inner in pairwise((size, *strides)))
+    return {step for step in steps | whole if 1 < step <= outermost and step < size}
 
 
 def _digit(node: Expr, places: Collection[Expr]) -> tuple[int, int] | None:

@@ -67,9 +67,10 @@ class _Counter:
         if isinstance(self.rules.of[query, key], Rule):
             rows = self.rows[query, key]
             return rows.seen(row, columns, joined_by_all=False), rows.seen(row, columns, joined_by_all=True)
-        size = self.parts[key].size if self.rules.of[query, key] else 0
-        whole = np.array([0] if size else [], np.int64), np.array([size] if size else [], np.int64)
-        return whole, whole
+        known = self.rules.of[query, key]
+        whole = np.zeros(1, np.int64), np.full(1, self.parts[key].size)
+        nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return nothing if known is False else whole, whole if known else nothing
 
 
 def _from(runs: Interval, first: int) -> tuple[Array, Array]:

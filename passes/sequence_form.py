@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..ir.expr import FALSE, OFFSET, TRUE, ZERO, Const, Expr, Lookup, names, walk
+from ..ir.expr import FALSE, OFFSET, TRUE, ZERO, Binary, Const, Expr, Kind, Lookup, Op, Symbol, names, substitute, walk
 from ..ir.grid import Grid
 from ..ir.program import Program, Space
 from .canonicalise import simplified
@@ -54,8 +54,23 @@ def sequence_form(program: Program, *, shifted: bool) -> SequenceForm | None:
 
 def _form(program: Program, query: Part, key: Part) -> GridForm | None:
     """program: over places in the two parts."""
-    if len(query.extents) > 1:
-        return grid_form(replace(program, space=Space(grids=(Grid(query.extents), Grid(key.extents)))), shifted=False)
-    mask = powers_rewritten(program.mask)
-    known = names(mask) <= {"q", "k"} and all(allows(node) and not isinstance(node, Lookup) for node in walk(mask))
-    return GridForm((mask,), ((Const(query.size),), (Const(key.size),))) if known and len(key.extents) == 1 else None
+    scalars: dict[Expr, Expr] = {}
+    mask = _without_lengths(powers_rewritten(program.mask), scalars)
+    if not any(isinstance(node, Lookup) or not allows(node) or _is_digit(node) for node in walk(mask)):
+        if not names(mask) <= {"q", "k"}:
+            return None
+        return GridForm((mask,), ((Const(query.size),), (Const(key.size),)), scalars=scalars)
+    found = grid_form(replace(program, mask=mask, space=Space(grids=(Grid(query.extents), Grid(key.extents)))), shifted=False)
+    return None if found is None else replace(found, scalars={**found.scalars, **scalars})
+
+
+def _is_digit(node: Expr) -> bool:
+    return isinstance(node, Binary) and node.op in (Op.FLOORDIV, Op.MOD)
+
+
+def _without_lengths(mask: Expr, found: dict[Expr, Expr]) -> Expr:
+    """The mask with a symbol for each number that is looked up for a batch item; what they are is added to `found`."""
+    for node in walk(mask):
+        if isinstance(node, Lookup) and node.kind is Kind.INT and names(node) <= {"b"}:
+            found[Symbol(f"length {len(found)}")] = node
+    return substitute(mask, {value: symbol for symbol, value in found.items()})

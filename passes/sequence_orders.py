@@ -79,9 +79,12 @@ def _useful(rules: Rules, visited: int) -> float:
 NONE = Tiles(0, 0, 0, 0)
 
 
-def _met(rule: Rule | bool, queries: Boxes, keys: Boxes) -> Tiles:
+def _met(rule: Rule | bool | None, queries: Boxes, keys: Boxes) -> Tiles:
     if isinstance(rule, Rule):
         return tiles_in_boxes(rule.axes, queries)
+    if rule is None:
+        met = held(queries).begun * held(keys).begun
+        return Tiles(met, 0, met * STANDARD.lanes * STANDARD.lines, 0)
     return everything(queries, keys) if rule else NONE
 
 

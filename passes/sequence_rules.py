@@ -30,10 +30,14 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """Of a sequence, by the numbers of the part of queries and of that of keys: True is everything, False nothing."""
+    """Of a sequence, by the numbers of the part of queries and of that of keys.
+
+    True is everything, False nothing; None is not known here, as where a table says how many tokens of a text count: all tiles are taken to
+    be met then, and none to be full.
+    """
 
     parts: tuple[Extents, ...]
-    of: Mapping[tuple[int, int], Rule | bool]
+    of: Mapping[tuple[int, int], Rule | bool | None]
 
     @property
     def grids(self) -> tuple[Extents, ...]:
@@ -55,17 +59,17 @@ class Rules:
 
     @property
     def live(self) -> int:
-        """Attended pairs."""
+        """Attended pairs, with those that are not known to be."""
         return sum(self._live(pair, rule) for pair, rule in self.of.items())
 
-    def _live(self, pair: tuple[int, int], rule: Rule | bool) -> int:
+    def _live(self, pair: tuple[int, int], rule: Rule | bool | None) -> int:
         if isinstance(rule, Rule):
             return math.prod(int(each.sum()) for each in rule.axes)
-        return math.prod(math.prod(self.parts[part]) for part in pair) if rule else 0
+        return 0 if rule is False else math.prod(math.prod(self.parts[part]) for part in pair)
 
 
 def rules_of(program: Program, values: Mapping[Symbol, int]) -> Rules | None:
-    """None where the program is no sequence of parts, one of them with axes that a rule goes along, or a rule is anything else.
+    """None where the program is no sequence of parts with axes that a rule goes along, or a rule of two grids is anything else.
 
     values: of the symbols that the mask reads.
     """
@@ -73,13 +77,13 @@ def rules_of(program: Program, values: Mapping[Symbol, int]) -> Rules | None:
     if extents is None:
         return None
     bound = with_values(program, {symbol: Const(value) for symbol, value in values.items()})
-    found: dict[tuple[int, int], Rule | bool] = {}
+    found: dict[tuple[int, int], Rule | bool | None] = {}
     parts = laid_out(extents)
     for a, query in enumerate(parts):
         for b, key in enumerate(parts):
             mask = simplified(on_coordinates(bound.mask, query, key))
             rule = mask is TRUE if mask in (TRUE, FALSE) else _rule(replace(bound, mask=mask), query.extents, key.extents)
-            if rule is None:
+            if rule is None and min(len(query.extents), len(key.extents)) > 1:
                 return None
             found[a, b] = rule
     along_axes = any(isinstance(rule, Rule) and len(rule.axes) > 1 for rule in found.values())

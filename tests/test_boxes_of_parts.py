@@ -60,6 +60,11 @@ def near(q: Any, k: Any) -> Any:
     return abs(q - k) <= 3
 
 
+@lacuna.pattern
+def few(k: Any) -> Any:
+    return k < 4
+
+
 @lacuna.pattern(rank=2)
 def diagonal(q: Any, k: Any) -> Any:
     """No product of axes."""
@@ -73,9 +78,12 @@ def some_boxes(draw: st.DrawFn, extents: tuple[int, ...], apart: tuple[int, ...]
     return draw(st.sampled_from(fitting))
 
 
+Sequenced = tuple[Any, int, Order, set[str]]
+
+
 @st.composite
-def sequences(draw: st.DrawFn) -> tuple[Any, int, Order, bool]:
-    """A pattern, its tokens, an order in boxes, and whether every rule goes by axis."""
+def sequences(draw: st.DrawFn) -> Sequenced:
+    """A pattern, its tokens, an order in boxes, and which rules are of other kinds: `diagonal`, `few`."""
     grids: dict[str, tuple[int, ...]] = {}
     for name in draw(st.sampled_from([("text", "video"), ("video", "text"), ("text", "video", "more"), ("video", "twin", "text")])):
         if name == "twin":
@@ -85,18 +93,20 @@ def sequences(draw: st.DrawFn) -> tuple[Any, int, Order, bool]:
     apart = draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (1, 2)]))
     boxes = {name: some_boxes(draw, extents, apart if len(extents) > 1 else (1,)) for name, extents in grids.items()}
     rules: dict[tuple[str, str], Any] = {}
-    exact = True
+    others = set[str]()
     for pair in product(grids, grids):
         lines = all(len(grids[name]) == 1 for name in pair)
         alike = pair == ("video", "video") or set(pair) == {"video", "twin"}
         widest = [extent // each for extent, each in zip(grids["video"], apart, strict=True)]
         near_by = patterns.gna(grids["video"], tuple(draw(st.integers(1, most)) for most in widest), 1, apart)
-        choices = [True, True, False, *([causal, near] if lines else []), *([near_by, near_by, near_by, diagonal] if alike else [])]
+        choices = [True, True, False]
+        choices += [causal, near] if lines else []
+        choices += [near_by, near_by, near_by, diagonal] if alike else [few]
         rules[pair] = draw(st.sampled_from(choices))
-        exact &= rules[pair] is not diagonal
+        others |= {name for name, rule in (("diagonal", diagonal), ("few", few)) if rules[pair] is rule}
     sizes = {name: math.prod(extents) if len(extents) == 1 else extents for name, extents in grids.items()}
     side = Parts(tuple(boxes.values()))
-    return patterns.segmented(sizes, rules), sum(map(math.prod, grids.values())), Order(side, side), exact
+    return patterns.segmented(sizes, rules), sum(map(math.prod, grids.values())), Order(side, side), others
 
 
 def tokens_of(side: Parts) -> np.ndarray:
@@ -126,8 +136,8 @@ def tiles_of(seen: np.ndarray, rows: np.ndarray, edges: tuple[int, int]) -> np.n
 
 @settings(max_examples=600 if PROVE else 25)
 @given(sequences())
-def test_a_schedule_made_part_by_part_is_exact_where_it_says_so_and_never_wrong(problem: tuple[Any, int, Order, bool]) -> None:
-    pattern, count, order, exact = problem
+def test_a_schedule_made_part_by_part_is_exact_where_it_says_so_and_never_wrong(problem: Sequenced) -> None:
+    pattern, count, order, others = problem
     seen, rows, keys = over(lacuna.dense(pattern, count)[0, 0].numpy(), order)
     program = boxed(pattern.program, order)
     positions = np.arange(len(rows))
@@ -137,7 +147,7 @@ def test_a_schedule_made_part_by_part_is_exact_where_it_says_so_and_never_wrong(
         found = scheduled(prepare(program, launch, shifted=False), program, order, launch, backward=backward)
         assert found is not None
         assert found.closed_form
-        assert found.exact or not exact
+        assert found.exact or others
         pairs, there = (seen.T, keys) if backward else (seen, rows)
         expected, said = tiles_of(pairs, there, (TOKENS, TOKENS)), tiles(found, launch, {})
         assert (said == expected).all() if found.exact else ((said == expected) | (said == 1)).all()
@@ -148,9 +158,9 @@ def test_a_schedule_made_part_by_part_is_exact_where_it_says_so_and_never_wrong(
 
 @settings(max_examples=600 if PROVE else 25)
 @given(sequences(), st.data())
-def test_row_major_tiles_of_a_sequence_are_found_part_by_part_and_exact(problem: tuple[Any, int, Order, bool], data: st.DataObject) -> None:
-    pattern, count, _, by_axis = problem
-    if not by_axis or parts_of(pattern.program) is None:
+def test_row_major_tiles_of_a_sequence_are_found_part_by_part_and_exact(problem: Sequenced, data: st.DataObject) -> None:
+    pattern, count, _, others = problem
+    if "diagonal" in others or parts_of(pattern.program) is None:
         return
     seen = lacuna.dense(pattern, count)[0, 0].numpy()
     block = data.draw(st.sampled_from([(8, 8), (5, 7), (16, 4), (1, 3), (64, 64)]))
@@ -172,6 +182,32 @@ def require_tiles(found: Schedule, launch: Launch, seen: np.ndarray, block: tupl
     for pieces, tile in ((found.full_loops, 2), (found.partial_loops, 1)):
         visits = sum(tiles(replace(found, some=(piece,), full=()), launch, {}) for piece in pieces)
         assert (visits == (expected == tile)).all()
+
+
+@lacuna.pattern
+def counted(k: Any, b: Any, *, length: Any) -> Any:
+    return k < length[b]
+
+
+def test_text_with_a_length_of_its_own_in_each_batch_item_keeps_a_sequence_in_closed_form() -> None:
+    shown = counted(length=torch.tensor([40, 9], dtype=torch.int32))
+    whole = lacuna.sequence(text=70, video=lacuna.grid(4, 16, 16))
+    rules: dict[Any, Any] = {("video", "video"): patterns.gna((4, 16, 16), (3, 5, 5)), ("text", "text"): shown, ("video", "text"): shown}
+    pattern = patterns.segmented(whole, rules)
+    found = lacuna.schedule(pattern, whole.tokens, block=(64, 64), batch=2)
+    boxes = lacuna.orders.parts(whole, video=lacuna.orders.boxes((4, 16, 16), (1, 16, 4)))
+    in_boxes = lacuna.schedule(pattern, whole.tokens, block=(64, 64), batch=2, order=boxes)
+    assert (found.route, found.exact, found.closed_form) == ("axes", True, True)
+    assert (in_boxes.route, in_boxes.exact, in_boxes.closed_form) == ("axes", True, True)
+    explained = lacuna.explain(pattern, whole.tokens, batch=2)
+    assert explained.orders[0].boxes is not None
+    for b, length in enumerate((40, 9)):
+        seen = by_definition(70, (4, 16, 16), (3, 5, 5)).numpy()
+        seen[:, length:70] = False
+        assert (found.tiles(b) == brute_force.classes(seen, 64, 64)).all()
+        laid, rows, _ = over(seen, boxes.order)
+        assert (in_boxes.tiles(b) == tiles_of(laid, rows, (64, 64))).all()
+        assert b or explained.live_pairs == seen.sum()
 
 
 def test_row_major_tiles_of_a_long_video_beside_text_take_no_lists() -> None:
@@ -316,6 +352,9 @@ def test_parts_are_read_off_a_mask_however_it_was_written() -> None:
     assert parts_of(twice.program) == ((4, 6), (3,), (5, 2))
     dilated = patterns.segmented({"text": 7, "video": (6, 4)}, {("video", "video"): patterns.gna((6, 4), (2, 4), 1, (2, 1))})
     assert parts_of(dilated.program) == ((7,), (6, 4))
+    first = patterns.segmented({"video": (6, 4), "text": 7}, {("video", "video"): patterns.gna((6, 4), (2, 4)), ("text", "video"): few})
+    assert parts_of(first.program) == ((6, 4), (7,))
+    assert parts_of(patterns.gna((6, 4), (3, 3)).on(lacuna.sequence(video=lacuna.grid(6, 4), text=7)["video"]).program) == ((6, 4), (7,))
     for other in (causal.program, patterns.gna((8, 8), 3).program, patterns.segmented({"a": 8, "b": 9}, {("a", "b"): False}).program):
         assert parts_of(other) is None
 
@@ -364,7 +403,7 @@ def test_triton_kernels_cut_every_part_of_a_sequence_forward_and_backward(monkey
     small = (Configuration(16, 16, 4, 2),)
     monkeypatch.setattr(gpu_orders, "considered", lambda *asked: ranked(*asked[:4], small))  # pyright: ignore[reportUnknownLambdaType]
     monkeypatch.setattr(gpu_orders, "LEAST_GAIN", 0.0)  # boxes, whatever they gain
-    whole, pattern = video_beside_text(9, (2, 5, 9), (1, 3, 5))
+    whole, pattern = video_beside_text(9, (2, 3, 9), (1, 3, 5))
     bias = torch.randn(17, requires_grad=True)
     score = nearer(bias=bias).on(whole["video"])
     torch.manual_seed(0)
