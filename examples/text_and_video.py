@@ -26,7 +26,8 @@ def main() -> None:
     pattern = patterns.segmented(whole, {("video", "video"): patterns.gna(video, (3, 5, 5))})
     bias = nearer(per_frame=torch.randn(7), per_row=torch.randn(31)).on(whole["video"])
     qkv = tensors(whole.tokens, whole.tokens)
-    plain = lacuna.attention(*qkv, pattern, score=bias)
+    plain = lacuna.attention(*qkv, pattern, score=bias)  # kernels take boxes by themselves where they gain
+    print(f"taken: boxes of {lacuna.explain(pattern, whole.tokens).orders[0].boxes}")
     boxes = orders.parts(whole, video=orders.boxes(video, (4, 4, 4)))
     boxed = lacuna.attention(*qkv, pattern, score=bias, order=boxes)
     assert isinstance(plain, torch.Tensor)
