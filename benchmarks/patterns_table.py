@@ -12,6 +12,7 @@ from pathlib import Path
 import lacuna
 import torch
 from lacuna import patterns
+from lacuna.ir.order import Boxes
 from lacuna.ir.pattern import Pattern
 from lacuna.passes.box_counts import met
 from lacuna.runtime.views.explanation import Explanation
@@ -64,7 +65,7 @@ class Row:
     def _order(self, told: Explanation) -> tuple[str, int]:
         """The order that C++ kernels take, and the tiles that they visit in it."""
         boxes = told.orders[0].boxes if told.orders else None
-        if boxes is not None:
+        if isinstance(boxes, Boxes):
             return f"boxes of {boxes}", met(grid_of(self.pattern), boxes.box, boxes.box)
         classes, (_, partial, full) = told.residues or (0, told.classes)
         return f"{classes} residue classes" if classes else "row-major", partial + full

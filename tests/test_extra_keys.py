@@ -1,6 +1,5 @@
 """Keys that every row sees beside the pattern, in every backend, beside dense float64 attention over all of them."""
 
-# ruff: noqa: ANN401 (masks and scores are functions of anything that has operators)
 # Patterns are written without annotations, and torch's are partial.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
@@ -15,38 +14,13 @@ import pytest
 import torch
 from conftest import PROFILE
 from lacuna import orders, patterns
+from masks_beside import SHUFFLED, biased, every_second, late, near, square
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 BACKENDS = ("cpp", "eager", "triton")
 attention: Callable[..., Any] = lacuna.attention
 varlen: Callable[..., Any] = lacuna.varlen_attention
-
-
-@lacuna.pattern
-def near(q: Any, k: Any, *, reach: Any) -> Any:
-    return abs(q - k) <= reach
-
-
-@lacuna.pattern
-def every_second(q: Any, k: Any) -> Any:
-    return ((q - k) % 2 == 0) & (abs(q - k) <= 12)
-
-
-@lacuna.pattern
-def late(q: Any, k: Any) -> Any:
-    return (q >= 20) & (k <= q)
-
-
-@lacuna.score
-def biased(s: Any, q: Any, k: Any, *, bias: Any) -> Any:
-    return s + bias[abs(q - k)]
-
-
-def square(queries: Tensor, keys: Tensor) -> Tensor:
-    """5 x 5 windows of a 12 x 12 grid, moved in at its edges."""
-    row, col, key_row, key_col = (each for of in (queries, keys) for each in (of // 12, of % 12))
-    return ((row.clamp(2, 9) - key_row).abs() <= 2) & ((col.clamp(2, 9) - key_col).abs() <= 2)
 
 
 @dataclass(frozen=True)
@@ -71,7 +45,6 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-SHUFFLED = torch.randperm(40, generator=torch.Generator().manual_seed(1))
 CASES = {
     "more than a tile": Case(near(reach=3), lambda q, k: (q - k).abs() <= 3, 20, 70, heads=(4, 2), counted=True),
     "one for all of the batch": Case(near(reach=3), lambda q, k: (q - k).abs() <= 3, 20, 3, shared=True, scale=-0.7),
