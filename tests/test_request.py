@@ -15,7 +15,6 @@ import torch
 from lacuna.runtime import prepared
 from lacuna.runtime.calls import backends, computation
 from lacuna.runtime.calls.request import Request
-from lacuna.runtime.prepared import forget_prepared
 from torch import Tensor
 
 
@@ -203,10 +202,10 @@ def test_merged_programs_are_the_same_object_for_the_same_pattern_and_score(requ
 @pytest.fixture
 def no_choice_yet() -> Generator[None]:
     backends.room_of.cache_clear()
-    forget_prepared()  # a call that another file of tests made would be launched again as it was
+    prepared.forget_prepared()  # a call that another file of tests made would be launched again as it was
     yield
     backends.room_of.cache_clear()
-    forget_prepared()
+    prepared.forget_prepared()
 
 
 @pytest.mark.usefixtures("no_choice_yet")
