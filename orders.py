@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .ir.advice import advice
+from .ir.given_grid import is_count
 from .ir.order import Boxes, Parts
 from .ir.sequence import SequenceOfParts
 from .passes import permutations
@@ -118,6 +119,8 @@ def of_heads(orders: Sequence[TokenOrder | None] | ByHead, heads: int) -> Orders
     Raises:
         TypeError, ValueError: there are not so many, or something is no order, or for no head.
     """
+    if not is_count(heads) or heads == 0:
+        raise TypeError(advice(f"`heads` is {heads!r}", "how many query heads there are"))
     found = asked(orders, heads)
     if not isinstance(found, OrdersOfHeads) or len(found.orders) != heads:
         raise ValueError(advice(f"`orders` are not one for each of {heads} heads", "a sequence of as many, or a mapping from heads"))

@@ -42,10 +42,16 @@ def orders_given(texts: list[str] | None, pattern: Pattern, tokens: int, heads: 
     if len(whole) == len(texts or ()):
         return common
     own: dict[int, TokenOrder | None] = dict.fromkeys(range(heads), common)
+    given = set[int]()
     for text in texts or ():
         form = _HEADS.fullmatch(text)
         if form is not None:
-            own |= dict.fromkeys(_heads(form[1], heads), _order(form[2].strip(), extents))
+            found = _heads(form[1], heads)
+            twice = next((head for at, head in enumerate(found) if head in given or head in found[:at]), None)
+            if twice is not None:
+                raise Misuse(f"`--order {text:.60}` is a second order of head {twice}", "each head once")
+            given.update(found)
+            own |= dict.fromkeys(found, _order(form[2].strip(), extents))
     return own
 
 
@@ -54,6 +60,8 @@ def _heads(text: str, heads: int) -> list[int]:
     ends = [[int(end) for end in each.split("-")] for each in text.split(",")]
     if any(end >= heads for each in ends for end in each):
         raise Misuse(f"`--order {text:.60}=...` is for heads past the last of {heads}", f"`--heads {1 + max(map(max, ends))}`")
+    if any(each[0] > each[-1] for each in ends):
+        raise Misuse(f"`--order {text:.60}=...` has a range that ends before it starts", "`3-7`")
     return [head for each in ends for head in range(each[0], each[-1] + 1)]
 
 

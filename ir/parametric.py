@@ -125,6 +125,10 @@ class Parametric:
     @classmethod
     def of(cls, program: Program, bindings: Mapping[str, object] | None = None, label: str = "") -> Self:
         """A finished program with values for its parameters and tables."""
+        for entry in (*program.parameters, *program.tables):
+            complaint = misnamed(entry.name)
+            if complaint:
+                raise InvalidProgram(f"program `{program.name}`: the name `{entry.name}` {complaint}\n  write another name")
         values = bindings or {}
         arguments = {entry.name: Argument(plain(values.get(entry.name, UNBOUND))) for entry in (*program.parameters, *program.tables)}
         return cls(Given(program, label or program.name), arguments, program.space)

@@ -8,6 +8,7 @@ import re
 from .parse_expression import FUNCTION_NAMES
 
 _IDENTIFIER = re.compile(r"(?!__)[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_ORDERED = re.compile(r"tokens_in_order(_[0-9]+)?", re.ASCII)  # tables of the orders that calls ask for
 _POSITIONS = re.compile(r"[qk][0-9]*", re.ASCII)
 LONGEST_NAME = 64
 
@@ -29,13 +30,13 @@ def is_plain(name: str) -> bool:
     return _IDENTIFIER.fullmatch(name) is not None
 
 
-def misnamed(name: str) -> str | None:
-    """What is wrong with `name` for a parameter or table, or None."""
+def misnamed(name: str, *, inside: bool = False) -> str | None:
+    """What is wrong with `name` for a parameter or table, or None. inside: of a program that passes made."""
     if not is_plain(name):
         return "is not a plain identifier: ASCII letters, digits and `_`, not starting with a digit or `__`"
     if len(name) > LONGEST_NAME:
         return f"is longer than {LONGEST_NAME} characters"
-    if name in _RESERVED or _POSITIONS.fullmatch(name):
+    if name in _RESERVED or _POSITIONS.fullmatch(name) or (_ORDERED.fullmatch(name) and not inside):
         return "is reserved: it already means something in every program"
     if name in _KEYWORDS:
         return "is a keyword of C++ or Python, and the name appears in generated code"

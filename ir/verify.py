@@ -71,7 +71,7 @@ def program_name_is_plain(program: Program) -> None:
 
 def names_are_plain_and_free(program: Program) -> None:
     for entry in (*program.parameters, *program.tables):
-        complaint = misnamed(entry.name)
+        complaint = misnamed(entry.name, inside=True)
         if complaint:
             raise _refuse(program, f"the name `{entry.name}` {complaint}", "another name, such as `window` or `table_of_ids`")
 

@@ -301,6 +301,11 @@ BAD_PACKED: dict[str, tuple[Make, type[Exception], str]] = {
         ValueError,
         "`query` has 4 dimensions, shape (2, 4, 6, 8).\n  write a tensor [tokens, heads, dim], or call `lacuna.attention`",
     ),
+    "order of tokens": (
+        lambda: varlen(PQ, PK, PV, cu_seqlens_q=BOUNDS, order=lacuna.orders.row_major((9,))),
+        NotImplementedError,
+        "`order`: orders of packed sequences are not implemented yet.\n  write the call without `order`",
+    ),
     "list": (
         lambda: varlen(PQ, PK, PV, cu_seqlens_q=[0, 4, 9]),
         TypeError,

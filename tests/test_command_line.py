@@ -424,6 +424,12 @@ BAD = [
     ("plot patterns.causal --q-len 64 --head 1", "`--head 1` of 1 heads", "write `--heads 2`"),
     ("bench patterns.causal --dtype f31", "`--dtype f31` is none of f32, bf16, f16, f64", "write `--dtype f32`"),
     ("bench patterns.causal --backend cuda", "`--backend cuda` is none of", "write `--backend cpp`"),
+    ("schedule patterns.causal --q-len 64 --heads 8 --order 5-3=hilbert", "a range that ends before it starts", "write `3-7`"),
+    (
+        "schedule patterns.causal --q-len 64 --heads 8 --order 0-3=hilbert --order 3=morton",
+        "a second order of head 3",
+        "write each head once",
+    ),
     ("demo --rows 20 --cols 40", "20 x 40 pixels hold no window of 21 x 21", "write `--rows 21"),
 ]
 

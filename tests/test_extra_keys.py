@@ -318,11 +318,26 @@ Q, E = torch.zeros(2, 4, 20, 8), torch.zeros(2, 2, 3, 8)
         (E, E[:, :, :2], r"`extra_keys` and `extra_values` do not agree: \(2, 2, 3\) and \(2, 2, 2\).\n  write one value row"),
         (E.double(), E, r"`extra_keys` is torch.float64 on cpu, the query torch.float32 on cpu.\n  write `extra_keys.to\(query\)`"),
         (E, E.to("meta"), "`extra_values` is torch.float32 on meta"),
+        (E[:, :, :0].double(), E[:, :, :0], r"`extra_keys` is torch.float64 on cpu"),
+        (E[:, :1, :0], E[:, :, :0], r"`extra_keys` has the shape \(2, 1, 0, 8\)"),
     ],
 )
 def test_extra_keys_that_do_not_go_with_the_others_are_refused(keys: Tensor, values: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         attention(Q, Q[:, :2], Q[:, :2], extra_keys=keys, extra_values=values)
+
+
+@pytest.mark.parametrize("backend", ["cpp", "eager"])
+def test_a_score_s_table_has_no_gradient_where_no_key_of_the_pattern_counts(backend: str) -> None:
+    query, key, value, extra_keys, extra_values = plain(2, 2, 20, 8, extra=3)
+    bias, leaf = torch.randn(20, requires_grad=True), query.clone().requires_grad_()
+    options = {"extra_keys": extra_keys, "extra_values": extra_values, "zero_keys": 1, "backend": backend}
+    out = attention(leaf, key, value, patterns.causal(), score=biased(bias=bias), kv_len=0, **options)
+    of_query, of_bias = torch.autograd.grad(out.square().sum(), (leaf, bias))
+    weights = torch.softmax(torch.cat([query @ extra_keys.transpose(-1, -2) / math.sqrt(8), torch.zeros(2, 2, 20, 1)], -1), -1)
+    assert torch.allclose(out, weights[..., :3] @ extra_values, atol=1e-5)
+    assert of_query.abs().min() > 0
+    assert torch.equal(of_bias, torch.zeros(20))
 
 
 def test_packed_sequences_take_none_yet() -> None:

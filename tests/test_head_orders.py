@@ -280,6 +280,8 @@ def test_orders_of_heads_are_made_once_for_many_calls() -> None:
     operands = [torch.randn(1, 4, TOKENS, DIM) for _ in range(3)]
     calls = [attention(*operands, patterns.gna(EXTENTS, 3), order=each, backend="eager") for each in (made, None)]
     assert torch.equal(*calls)
+    with pytest.raises(TypeError, match=r"`heads` is '2'\.\n  write how many query heads there are"):
+        orders.of_heads({0: HILBERT}, "2")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="`orders` are not one for each of 4 heads"):
         orders.of_heads([HILBERT], 4)
 
@@ -364,8 +366,11 @@ def test_other_text_of_orders_of_heads_is_refused(text: str) -> None:
         ({"ab": HILBERT}, TypeError, "`order` has an order for 'ab', which is no head.\n  write heads from 0 on"),
         ({1: HILBERT, range(2): None}, TypeError, "`order` has two orders for head 1.\n  write heads from 0 on, each once"),
         ("rows", TypeError, "`order` is a str"),
+        ({}, ValueError, "`order` is a mapping that names no head.\n  write heads from 0 on"),
+        ({(): HILBERT}, ValueError, "`order` is a mapping that names no head"),
+        ({True: HILBERT}, TypeError, "`order` has an order for True, which is no head"),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_what_is_no_order_for_each_head_says_what_to_write(order: Any, error: type[Exception], text: str) -> None:
     operands = [torch.randn(1, 4, TOKENS, DIM) for _ in range(3)]

@@ -337,10 +337,15 @@ def test_what_is_no_order_says_what_to_write(make: Any, error: type[Exception], 
     [
         ({"order": torch.arange(16)}, "`order` is a Tensor.\n  write `lacuna.orders.permutation(tensor)`"),
         ({"order": orders.hilbert((4, 5))}, "`order` is one of 4 x 5 tokens, and the call has 4 x 4"),
+        (
+            {"order": orders.permutation(torch.randperm(16))},
+            "`order` is one of 16 tokens, and the call has 4 x 4.\n  write an order with the extents of the pattern; "
+            "of a permutation, `permutation(tokens, extents=(4, 4))`",
+        ),
         ({"order": orders.hilbert((2, 8))}, "`order` is one of 2 x 8 tokens, and the call has 4 x 4"),
         ({"order": orders.hilbert((4, 4)), "q_len": 12}, "`order` is for calls whose queries and keys are the same tokens, all of them"),
     ],
-    ids=["no order", "other length", "other grid", "lengths"],
+    ids=["no order", "other length", "a line", "other grid", "lengths"],
 )
 def test_an_order_that_does_not_fit_a_call_is_refused(options: dict[str, Any], text: str) -> None:
     operands = [torch.randn(1, 1, 16, 16) for _ in range(3)]

@@ -387,6 +387,8 @@ class Odd:
         (lambda: pattern(lambda q, k=3: q), "takes `k=3`", "positions have no default"),
         (lambda: pattern(lambda q, *rest: q), "takes `*rest`", "each parameter by name"),
         (lambda: pattern(lambda q, *, s: q), "the parameter `s` is reserved", "another name"),
+        (lambda: pattern(lambda q, *, tokens_in_order: q), "the parameter `tokens_in_order` is reserved", "another name"),
+        (lambda: pattern(lambda q, *, tokens_in_order_2: q), "the parameter `tokens_in_order_2` is reserved", "another name"),
         (lambda: pattern(lambda q, *, int: q), "the parameter `int` is a keyword", "another name"),
         (lambda: pattern(lambda q, *, été: q), "the parameter `été` is not a plain identifier", "another name"),
     ],

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import lacuna
+import numpy as np
 import pytest
 import torch
 from conftest import PROFILE
@@ -136,7 +137,7 @@ EVERYDAY = {  # every case meets every backend where there is time
     "few rows at the end": ("cpp", "triton"),
     "residue classes": ("cpp",),
     "boxes of a grid": ("cpp",),
-    "tokens of a table": (),
+    "tokens of a table": ("cpp",),
     "heads last": ("eager",),
     "rows that see nothing": ("cpp", "eager"),
     "scores far below 0": BACKENDS,
@@ -296,8 +297,15 @@ def test_autocast_leaves_the_counts_alone() -> None:
     [
         (torch.ones(19), ValueError, r"`zero_keys` has the shape \(19,\), of \(2, 3, 20\) rows.\n  write one number for each row"),
         (torch.ones(1, 1, 1, 20), ValueError, r"`zero_keys` has the shape"),
-        ((-1,) * 20, ValueError, "`zero_keys` has negative entries.\n  write how many keys are padded"),
+        ((-1,) * 20, ValueError, "`zero_keys` has negative entries, or some that are no numbers.\n  write how many keys are padded"),
         (-torch.ones(20), ValueError, "`zero_keys` has negative entries"),
+        (torch.full((20,), math.nan), ValueError, "or some that are no numbers"),
+        ((math.nan,) * 20, ValueError, "or some that are no numbers"),
+        (torch.ones(20, dtype=torch.complex64), TypeError, "`zero_keys` is of torch.complex64.\n  write a number for each row"),
+        (torch.ones(20).to_sparse(), (TypeError, NotImplementedError), "`zero_keys`"),
+        (["many"] * 20, TypeError, "which is not all numbers.\n  write a number for each row"),
+        ([[1, 2], [3]], TypeError, "which is not all numbers"),
+        (([1] * 20,), TypeError, "which is not all numbers"),
         ("many", TypeError, "`zero_keys` is a str.\n  write a number for each row"),
         (True, TypeError, "`zero_keys` is a bool"),
         (torch.ones(20, device="meta"), ValueError, r"`zero_keys` is on meta, the query on cpu.\n  write `zero_keys.to\('cpu'\)`"),
@@ -306,6 +314,13 @@ def test_autocast_leaves_the_counts_alone() -> None:
 def test_counts_that_fit_no_rows_are_refused(counts: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         attention(*plain(2, 3, 20, 8), zero_keys=counts)
+
+
+def test_one_number_goes_for_all_rows_whatever_its_type() -> None:
+    operands = plain(1, 2, 20, 8)
+    given = (3, 3.0, np.float32(3), np.int64(3), torch.tensor(3))
+    outs = [attention(*operands, zero_keys=each, backend="eager") for each in given]
+    assert all(torch.equal(each, outs[0]) for each in outs)
 
 
 def test_the_operator_refuses_counts_of_another_shape_or_dtype() -> None:

@@ -82,7 +82,7 @@ def attention(
     check_dense_layout(layout)
     wanted = None if order is None else asked(order, _heads(query, layout))
     counts = None if zero_keys is None else counts_of(query, zero_keys, layout)
-    extra = given(extra_keys, extra_values, layout.index("l"))
+    extra = given(extra_keys, extra_values, (query, key, value), layout)
     options = Options(scale, layout, backend, wanted, (counts, *extra))
     out, lse = _call((query, key, value), (pattern, score), lengths_given(q_offset, q_len, kv_len), options)
     return (out, lse) if return_lse else out

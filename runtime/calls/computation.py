@@ -50,8 +50,9 @@ def attention_backward(
     room = room_of(call.backend or None, request.query.device.type)
     found: Gradients
     if request.sees_beside and not request.k_len:
-        found = room.run_backward(seeing_nothing(request), backward.saved(), frozenset(names))
-        found = replace(found, key=torch.zeros_like(request.key), value=torch.zeros_like(request.value))
+        found = room.run_backward(seeing_nothing(request), backward.saved(), frozenset())
+        tables = {name: torch.zeros_like(call.tables[index]) for name, index in zip(names, backward.tables, strict=True)}
+        found = replace(found, key=torch.zeros_like(request.key), value=torch.zeros_like(request.value), tables=tables)
     else:
         found = room.run_backward(request, backward.saved(), frozenset(names))
     remember_backward(backward, request, room)

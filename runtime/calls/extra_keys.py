@@ -24,12 +24,14 @@ class Extra(NamedTuple):
     value: Tensor
 
 
-def given(keys: Tensor | None, values: Tensor | None, axis: int) -> tuple[Tensor | None, Tensor | None]:
-    """Both as `Call` has them: none of either where there are no tokens along `axis`.
+def given(
+    keys: Tensor | None, values: Tensor | None, beside: tuple[Tensor, Tensor, Tensor], layout: str
+) -> tuple[Tensor | None, Tensor | None]:
+    """Both as `Call` has them: none of either where they hold no tokens. beside: query, key and value.
 
     Raises:
         TypeError, NotImplementedError: one is no dense tensor.
-        ValueError: there is one without the other.
+        ValueError: there is one without the other, or both are empty and would not fit if they were not.
     """
     if keys is None or values is None:
         if keys is not values:
@@ -37,8 +39,13 @@ def given(keys: Tensor | None, values: Tensor | None, axis: int) -> tuple[Tensor
         return None, None
     for name, tensor in (("extra_keys", keys), ("extra_values", values)):
         check_dense(name, tensor)
-    empty = keys.dim() == values.dim() == 4 and keys.shape[axis] == values.shape[axis] == 0
-    return (None, None) if empty else (keys, values)
+    axis = layout.index("l")
+    if not keys.dim() == values.dim() == 4 or keys.shape[axis] or values.shape[axis]:
+        return keys, values
+    if all(each.dim() == 4 for each in beside):
+        query, key, value, *extra = (each.movedim(axis, 2) for each in (*beside, keys, values))
+        check_extra(query, key, value, Extra(*extra))
+    return None, None
 
 
 def check_extra(query: Tensor, key: Tensor, value: Tensor, extra: Extra) -> None:

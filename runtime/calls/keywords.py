@@ -14,6 +14,7 @@ LATER = {
     "s_aux": "learnable sinks are not implemented",
     "extra_keys": "extra keys of packed sequences are not implemented",  # `attention` has them
     "extra_values": "extra keys of packed sequences are not implemented",
+    "order": "orders of packed sequences are not implemented",
     "page_table": "paged keys and values are not implemented",
     "block_table": "paged keys and values are not implemented",
 }

@@ -79,10 +79,13 @@ def _of_each(given: Mapping[object, object], heads: int | None) -> list[TokenOrd
     own: dict[int, TokenOrder | None] = {}
     for key, order in given.items():
         for head in cast("Iterable[object]", key) if isinstance(key, (tuple, range, frozenset)) else (key,):
-            if not isinstance(head, int) or head in own:
-                wrong = f"`order` has two orders for head {head}" if head in own else f"`order` has an order for {head!r}, which is no head"
+            if not isinstance(head, int) or isinstance(head, bool) or head in own:
+                twice = isinstance(head, int) and head in own
+                wrong = f"`order` has two orders for head {head}" if twice else f"`order` has an order for {head!r}, which is no head"
                 raise TypeError(advice(wrong, HEADS))
             own[head] = _checked(order, f"order[{key}]")
+    if not own and heads:
+        raise ValueError(advice("`order` is a mapping that names no head", HEADS))
     count = 1 + max(own, default=0) if heads is None else heads
     for head in own:
         if not 0 <= head < count:

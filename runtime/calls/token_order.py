@@ -119,7 +119,8 @@ def check_extents(space: Space, side: Boxes | Parts | Given, tokens: int | None)
     if tokens not in (None, math.prod(side.extents)) or (extents and extents != side.extents):
         told = "the pattern has" if tokens is None else "the call has"
         wrong = f"`order` is one of {_grid(side.extents)} tokens, and {told} {_grid(extents or (tokens or 0,))}"
-        raise ValueError(advice(wrong, "an order with the extents of the pattern"))
+        hint = f"an order with the extents of the pattern; of a permutation, `permutation(tokens, extents={extents})`"
+        raise ValueError(advice(wrong, hint if len(extents) > 1 and len(side.extents) == 1 else "an order with the extents of the pattern"))
 
 
 def _grid(extents: tuple[int, ...]) -> str:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+import numbers
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Counts = Tensor | Sequence[float] | float
 """Of the zero keys that rows see."""
+NUMBERS = "a number for each row, in a tuple or a tensor"
 
 
 def zero_keys(out: Tensor, lse: Tensor, count: Tensor | tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -68,6 +70,10 @@ def counts_of(query: Tensor, count: object, layout: str) -> Tensor:
     """
     check_dense("query", query)
     dtype = torch.float64 if query.dtype is torch.float64 else torch.float32
+    if isinstance(count, Tensor):
+        check_dense("zero_keys", count)
+        if count.is_complex():
+            raise TypeError(advice(f"`zero_keys` is of {count.dtype}", NUMBERS))
     counts = count if isinstance(count, Tensor) else _tensor(count, query, dtype)
     sizes = query.shape
     if len(sizes) != (3 if layout == "packed" else 4):
@@ -96,14 +102,17 @@ def check_counts(counts: Tensor, rows: Sequence[int], of: tuple[torch.dtype, tor
 
 
 def _tensor(count: object, query: Tensor, dtype: torch.dtype) -> Tensor:
-    if isinstance(count, bool) or not isinstance(count, int | float | list | tuple | np.ndarray):
-        raise TypeError(advice(f"`zero_keys` is a {type(count).__name__}", "a number for each row, in a tuple or a tensor"))
+    if isinstance(count, bool) or not isinstance(count, numbers.Real | list | tuple | np.ndarray):
+        raise TypeError(advice(f"`zero_keys` is a {type(count).__name__}", NUMBERS))
     if torch.compiler.is_compiling():
         return torch.tensor(count, dtype=dtype, device=query.device)
     kind = "float64" if dtype is torch.float64 else "float32"
-    numbers = torch.from_numpy(_array(cast(Hashable, count), kind) if isinstance(count, tuple) else np.array(count, kind))
-    _check_signs("zero_keys", numbers)
-    return numbers.to(query.device)
+    try:
+        found = torch.from_numpy(_array(cast(Hashable, count), kind) if isinstance(count, tuple) else np.array(count, kind))
+    except (TypeError, ValueError):
+        raise TypeError(advice(f"`zero_keys` is {count!r:.60}, which is not all numbers", NUMBERS)) from None
+    _check_signs("zero_keys", found)
+    return found.to(query.device)
 
 
 @functools.lru_cache(maxsize=64)
@@ -120,8 +129,12 @@ def _check(name: str, counts: Tensor, rows: Sequence[int]) -> None:
 
 
 def _check_signs(name: str, counts: Tensor) -> None:
-    if counts.numel() and bool(counts.detach().min() < 0):
-        raise ValueError(advice(f"`{name}` has negative entries", "how many keys are padded, or the sum of exp(bias) over them"))
+    if not bool((counts.detach() >= 0).all()):
+        raise ValueError(
+            advice(
+                f"`{name}` has negative entries, or some that are no numbers", "how many keys are padded, or the sum of exp(bias) over them"
+            )
+        )
 
 
 def seeing_nothing(request: Request) -> Request:

@@ -70,6 +70,14 @@ class Explanation:
     def speedup(self) -> float:
         return sum(self.classes) / _cost(self.classes if self.residues is None else self.residues[1])
 
+    @property
+    def _bounds(self) -> tuple[str, str]:
+        """What is said of counts of visited and of full tiles, where a rule between two parts is taken to be met throughout."""
+        from ...passes.sequence_rules import rules_of
+
+        rules = rules_of(self.program, dict(self.schedule.launch.integers)) if self.program.space.rank == 1 else None
+        return ("visited at most", "full at least") if rules is not None and None in rules.of.values() else ("visited", "full")
+
     def __str__(self) -> str:
         return "\n".join((*self._passes(), "", *self._tiles(), "", *self._loops()))
 
@@ -117,7 +125,8 @@ class Explanation:
         if not self.orders:
             return []
         taken = "the first is taken" if self.order is None else "beside the one asked for"
-        lines = [f"token orders of C++ kernels, {taken}: visited and full tiles, predicted time, attended pairs over pairs met"]
+        tiles = f"{' and '.join(self._bounds)} tiles"
+        lines = [f"token orders of C++ kernels, {taken}: {tiles}, predicted time, attended pairs over pairs met"]
         for each in self.orders[:MOST_ORDERS]:
             name = "row-major" if each.boxes is None else f"boxes of {each.boxes}"
             lines.append(f"  {name:32} {each.visited:8} {each.full:7}  {each.time:5.2f}  {each.useful:5.2f}")
@@ -126,7 +135,8 @@ class Explanation:
     def _cuts(self) -> list[str]:
         if not self.cuts:
             return []
-        lines = ["cuts of Triton kernels for sm_90, the first is taken: predicted time, useful pairs, visited and full tiles"]
+        tiles = f"{' and '.join(self._bounds)} tiles"
+        lines = [f"cuts of Triton kernels for sm_90, the first is taken: predicted time, useful pairs, {tiles}"]
         shown = {each.cut.order: each for each in reversed(self.cuts)}  # the best configuration of each order
         for each in sorted(shown.values(), key=self.cuts.index)[:MOST_ORDERS]:
             lines.append(f"  {each.cut!s:64}  {each.time:5.2f}  {each.useful:5.2f}  {each.visited} {each.full}")
