@@ -26,6 +26,7 @@ from pathlib import Path
 
 import gpu_checks
 import torch
+from gpu_calls import call_checks, calls
 from gpu_grids import grid_checks, grids
 from gpu_timings import Bench, Result, Step, decoding, forms, machine, timings
 from kernel_resources import resources
@@ -47,6 +48,7 @@ def checks(bench: Bench, *, first: bool) -> Iterator[Step]:
         for form, dim in gpu_checks.form_checks(dry=bench.dry):
             yield Step(f"correct: {form} D{dim}", functools.partial(gpu_checks.form_is_right, bench.device, dim, form))
         yield Step("correct: graphs", functools.partial(gpu_checks.graphs_are_right, bench.device))
+        yield from call_checks(bench)
     yield from grid_checks(bench, first=first)
 
 
@@ -59,6 +61,7 @@ def steps(bench: Bench) -> Iterator[Step]:
     yield from checks(bench, first=True)
     yield from timings(bench, 8192, 128)
     yield from grids(bench)
+    yield from calls(bench)
     yield from decoding(bench)
     yield Step("host", lambda: gpu_checks.host(bench.device))
     yield from forms(bench, (8192, 128))

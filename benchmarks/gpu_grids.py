@@ -19,6 +19,7 @@ from typing import Any
 import lacuna
 import torch
 from forms import request_of
+from gpu_calls import beside_eager
 from gpu_timings import BOTH, FORWARD, Bench, Result, Run, Step, dense_peers
 from lacuna import patterns
 from lacuna.ir.pattern import Pattern
@@ -112,15 +113,7 @@ def _checked(device: str, seeds: range) -> Result:
 
 
 def _as_chosen(device: str, grid: Grid) -> Result:
-    leaves = grid.tensors(device)
-    rise = torch.randn_like(leaves[0])
-    results: list[list[Tensor]] = []
-    for backend in ("triton", "eager"):
-        out = attention(*leaves, grid.pattern, backend=backend)
-        results.append([out.detach(), *torch.autograd.grad(out, leaves, rise)])
-    named = zip(("out", "query", "key", "value"), *results, strict=True)
-    apart = {name: float((ours.float() - theirs.float()).abs().max() / theirs.float().abs().max()) for name, ours, theirs in named}
-    return {**apart, "cuts": in_use(grid), "wrong": [name for name, error in apart.items() if not error <= 0.03]}
+    return {**beside_eager(grid.tensors(device), grid.pattern), "cuts": in_use(grid)}
 
 
 def in_use(grid: Grid) -> dict[str, str]:

@@ -18,10 +18,21 @@ import lacuna
 import torch
 from lacuna import patterns
 from lacuna.cli.interleaved import Pairs, Run
+from lacuna.ir.pattern import Pattern
 from torch import Tensor
 
 DIM = 64
 attention: Any = lacuna.attention
+
+
+def runs(pattern: Pattern, operands: list[Tensor], order: lacuna.orders.TokenOrder | None) -> tuple[Run, Run]:
+    """The forward pass, and forward and backward."""
+    leaves = [each.clone().requires_grad_() for each in operands]
+    grad = torch.randn_like(operands[0])
+    return (
+        lambda: attention(*operands, pattern, order=order),
+        lambda: torch.autograd.grad(attention(*leaves, pattern, order=order), leaves, grad),
+    )
 
 
 @dataclass(frozen=True)
@@ -44,15 +55,7 @@ class Grid:
         return [torch.randn(1, self.heads, self.tokens, DIM).to(dtype) for _ in range(3)]
 
     def ours(self, dtype: torch.dtype, order: lacuna.orders.TokenOrder | None = None) -> tuple[Run, Run]:
-        """The forward pass, and forward and backward."""
-        pattern = patterns.gna(self.extents, self.window, dilation=self.dilation)
-        operands = self.operands(dtype)
-        leaves = [each.clone().requires_grad_() for each in operands]
-        grad = torch.randn_like(operands[0])
-        return (
-            lambda: attention(*operands, pattern, order=order),
-            lambda: torch.autograd.grad(attention(*leaves, pattern, order=order), leaves, grad),
-        )
+        return runs(patterns.gna(self.extents, self.window, dilation=self.dilation), self.operands(dtype), order)
 
     def mask_mod(self) -> Callable[..., Any]:
         """As FlexAttention takes it; undilated."""
@@ -95,6 +98,12 @@ DILATED = (
     Grid((61, 67), (13, 13), 4),  # classes of unequal size
 )
 ORDERED = (Grid((64, 64), (13, 13)), Grid((16, 32, 32), (5, 9, 9)), Grid((15, 48, 40), (9, 12, 12)))
+BESIDE_TEXT = (  # tokens of text; extents and windows of a video
+    (64, (8, 32, 32), (3, 9, 9)),
+    (64, (4, 48, 80), (3, 9, 9)),
+    (64, (4, 32, 128), (3, 9, 9)),
+    (226, (12, 24, 40), (7, 12, 12)),
+)
 
 
 def orders_of(grid: Grid) -> dict[str, lacuna.orders.TokenOrder | None]:
@@ -130,6 +139,19 @@ def beside_row_major(pairs: int) -> None:
                 print(f"  {grid!s:48} {name:16} {what:8} {1e3 * beside.our_median:7.2f} ms  {beside.ratio()}", flush=True)
 
 
+def videos_beside_text(pairs: int) -> None:
+    print("row-major / the boxes that are chosen, float32, text beside a video that sees neighborhoods")
+    for text, video, window in BESIDE_TEXT:
+        whole = lacuna.sequence(text=text, video=lacuna.grid(*video))
+        pattern = patterns.segmented(whole, {("video", "video"): patterns.gna(video, window)})
+        operands = [torch.randn(1, max(1, 16384 // whole.tokens), whole.tokens, DIM) for _ in range(3)]
+        chosen, flat = (runs(pattern, operands, order) for order in (None, lacuna.orders.row_major((whole.tokens,))))
+        for what, ours, rows in zip(("forward", "both"), chosen, flat, strict=True):
+            beside = Pairs.of(ours, rows, pairs)
+            named = f"{whole}, window {' x '.join(map(str, window))}"
+            print(f"  {named:48} {what:8} {1e3 * beside.our_median:7.2f} ms  {beside.ratio()}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=9)
@@ -140,7 +162,12 @@ def main() -> None:
             part(asked.pairs)
 
 
-PARTS: dict[str, Callable[[int], None]] = {"flex": beside_flex, "dilated": beside_undilated, "orders": beside_row_major}
+PARTS: dict[str, Callable[[int], None]] = {
+    "flex": beside_flex,
+    "dilated": beside_undilated,
+    "orders": beside_row_major,
+    "text": videos_beside_text,
+}
 
 
 if __name__ == "__main__":
