@@ -7,7 +7,6 @@ Where an axis has windows, two comparisons say it; where it has not, the conditi
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -41,7 +40,7 @@ from .canonicalise import combined, filled, negation_free, simplified
 from .coalesce import coalesced
 from .evaluate import evaluate
 from .integer_sets import Builder, OverBudget, Problem, budgeted
-from .pieces import Reading, holds, pieces
+from .pieces import Reading, holds, hull_of, pieces
 
 BUDGET = 50_000
 SMALL_BUDGET = 10_000  # of what has a plain way out
@@ -210,8 +209,7 @@ def hull(condition: Expr, count: Expr) -> Ends:
     except OverBudget:
         return ZERO, count
     starts = [each.start if len(around) == 1 else Select(Binary(Op.LT, each.start, each.stop), each.start, count) for each in around]
-    start, stop = functools.reduce(functools.partial(combined, Op.MIN), starts), (each.stop for each in around)
-    return start, functools.reduce(functools.partial(combined, Op.MAX), stop)
+    return hull_of([(start, each.stop) for start, each in zip(starts, around, strict=True)])
 
 
 def _quotient_up(a: Expr, by: Const) -> Expr:

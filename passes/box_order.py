@@ -9,7 +9,8 @@ Which boxes meet is known axis by axis, so every box shape is counted from what 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -71,7 +72,7 @@ def considered(
 
     boxes = [each for each in (candidates(axes) if offered is None else offered) if isinstance(each, Boxes) and alike(each.dilation)]
     if offered is None and not boxes:
-        boxes = list(candidates(axes, dilated=False))
+        boxes = candidates(axes, dilated=False)
     return _ranked(row_major(axes, problem), [(each, in_boxes(axes, each, problem)) for each in boxes])
 
 
@@ -95,16 +96,14 @@ def _of_sequence(
     return _ranked(sequence_orders.row_major(rules, problem), [(each, sequence_orders.in_parts(rules, each, problem)) for each in parts])
 
 
-def candidates(axes: Sequence[Seen], *, dilated: bool = True) -> Iterator[Boxes]:
+def candidates(axes: Sequence[Seen], *, dilated: bool = True) -> list[Boxes]:
     """Boxes of as many positions as a tile of STANDARD has tokens, with the dilation that each axis has."""
     extents = tuple(len(seen) for seen in axes)
-    yield from boxes_on(extents, tuple(min(len(seen), dilation_of(seen)) if dilated else 1 for seen in axes))
+    return boxes_of(extents, STANDARD.lanes, tuple(min(len(seen), dilation_of(seen)) if dilated else 1 for seen in axes))
 
 
-def boxes_on(extents: tuple[int, ...], dilation: tuple[int, ...]) -> Iterator[Boxes]:
-    """Boxes of as many positions as a tile of STANDARD has tokens."""
-    powers = [1 << n for n in range(STANDARD.lanes.bit_length())]
-    for box in product(powers, repeat=len(extents)):
-        boxes = Boxes(extents, box, dilation)
-        if boxes.tokens == STANDARD.lanes == STANDARD.lines and boxes.fit:
-            yield boxes
+def boxes_of(extents: tuple[int, ...], tokens: int, dilation: tuple[int, ...]) -> list[Boxes]:
+    """Boxes of so many positions: edges are powers of two, as `tokens` is."""
+    powers = [1 << n for n in range(tokens.bit_length())]
+    found = (Boxes(extents, box, dilation) for box in product(powers, repeat=len(extents)) if math.prod(box) == tokens)
+    return [boxes for boxes in found if boxes.fit]

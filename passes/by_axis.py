@@ -7,7 +7,6 @@ residue class where it is dilated, which takes milliseconds.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +47,7 @@ from .evaluate import evaluate
 from .grid_form import GridForm
 from .launch import Launch
 from .over_positions import unboxed
-from .pieces import member
+from .pieces import hull_of, member
 from .prepare import Prepared, prepare
 from .strips import axis_relations, strips
 from .transpose import transposed, transposed_schedule
@@ -159,15 +158,8 @@ def _of_line(axis: _Axis, launch: Launch, *, backward: bool) -> _Along:
     else:
         found = derive_prepared(prepared, axis.block, inner, bind_lengths=False).schedule
     some, full = (disjunction(*map(member, pieces)) for pieces in (found.some, found.full))
-    ends = _hull([(piece.start, piece.stop) for piece in found.some])
+    ends = hull_of([(piece.start, piece.stop) for piece in found.some]) if found.some else None
     return _Along(axis.classes.of, some, full, ends, found.exact, found.closed_form)
-
-
-def _hull(ranges: Sequence[tuple[Expr, Expr]]) -> tuple[Expr, Expr] | None:
-    if not ranges:
-        return None
-    starts, stops = zip(*ranges, strict=True)
-    return functools.reduce(functools.partial(combined, Op.MIN), starts), functools.reduce(functools.partial(combined, Op.MAX), stops)
 
 
 @dataclass(frozen=True)
@@ -216,8 +208,8 @@ class _Tiles:
 
         Boxes of a class come one after the other, and those of queries and of keys have the same classes.
         """
-        ends = _hull([along.ends for along in axes[0] if along.ends is not None])
-        if ends is None:
+        ranges = [along.ends for along in axes[0] if along.ends is not None]
+        if not ranges:
             return ZERO, Const(self.keys.classes * math.prod(self.keys.counts))
         first: dict[Expr, Expr] = {I: self.rows.tile(I)[0][0]}
         before: Expr = ZERO
@@ -225,7 +217,7 @@ class _Tiles:
             of_class = Binary(Op.FLOORDIV, I, Const(math.prod(self.rows.counts)))
             before = Binary(Op.MUL, of_class, Const(math.prod(self.keys.counts)))
         inner = Const(math.prod(self.keys.counts[1:]))
-        start, stop = (simplified(Binary(Op.ADD, Binary(Op.MUL, substitute(end, first), inner), before)) for end in ends)
+        start, stop = (simplified(Binary(Op.ADD, Binary(Op.MUL, substitute(end, first), inner), before)) for end in hull_of(ranges))
         return start, stop
 
 

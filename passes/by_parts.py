@@ -6,7 +6,6 @@ neighborhood goes axis by axis, everything and nothing are rectangles whole, and
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -40,7 +39,7 @@ from .canonicalise import combined, negation_free, simplified
 from .derive import SOON, derive_prepared
 from .launch import Launch
 from .parts_of_sequence import on_positions
-from .pieces import member
+from .pieces import hull_of, member
 from .prepare import Prepared, prepare
 from .transpose import transposed, transposed_prepared
 
@@ -213,8 +212,7 @@ def _of_schedule(found: Schedule, lengths: dict[Expr, Expr]) -> _Met | None:
         some, full, partial = (_within(pieces, found.some[0], lengths) for pieces in kinds)
     if not found.some:
         return NOTHING
-    start = functools.reduce(functools.partial(combined, Op.MIN), [substitute(piece.start, lengths) for piece in found.some])
-    stop = functools.reduce(functools.partial(combined, Op.MAX), [substitute(piece.stop, lengths) for piece in found.some])
+    start, stop = hull_of([(substitute(piece.start, lengths), substitute(piece.stop, lengths)) for piece in found.some])
     return _Met(simplified(start), simplified(stop), some, full, partial, found.exact)
 
 

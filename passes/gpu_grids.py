@@ -8,7 +8,6 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..ir.order import Boxes, Parts
 from ..ir.program import Program
 from .axes import Seen, dilation_of, seen_along
 from .axis_runs import Array, Axis
+from .box_order import boxes_of
 from .canonicalise import with_values
 from .class_conditions import class_conditions
 from .row_major_counts import row_major_tiles
@@ -95,13 +95,6 @@ def _dilation(program: Program, values: Mapping[Symbol, int], axes: Sequence[See
     bound = with_values(program, {symbol: Const(value) for symbol, value in values.items()})
     alike = class_conditions(bound, Boxes(program.space.extents, dilation, dilation), {}) is not None
     return dilation if alike else (1,) * len(axes)
-
-
-def boxes_of(extents: tuple[int, ...], tokens: int, dilation: tuple[int, ...]) -> list[Boxes]:
-    """Boxes of so many positions: edges are powers of two, as `tokens` is."""
-    powers = [1 << n for n in range(tokens.bit_length())]
-    found = (Boxes(extents, box, dilation) for box in product(powers, repeat=len(extents)) if math.prod(box) == tokens)
-    return [boxes for boxes in found if boxes.fit]
 
 
 def tiles_of(along: Sequence[Along], queries: Sequence[Boxes], keys: Sequence[Boxes]) -> tuple[Array, Array]:

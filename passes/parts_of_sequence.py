@@ -32,6 +32,7 @@ from ..ir.expr import (
     negated,
     operands,
     rebuilt,
+    substitute,
     walk,
 )
 from ..ir.order import Placed
@@ -166,7 +167,7 @@ def on_coordinates(expr: Expr, query: Part, key: Part) -> Expr:
             places |= {at: coordinate for coordinate, at in Space(len(part.extents), part.extents).places(side.name, token).items()}
         else:
             places |= {side: Binary(Op.ADD, side, Const(part.first)) if part.first else side, token: side}
-    return _put(_of_tokens(expr, query, key), places)
+    return substitute(_of_tokens(expr, query, key), places)
 
 
 def on_places(expr: Expr, query: Part, key: Part) -> Expr:
@@ -174,7 +175,7 @@ def on_places(expr: Expr, query: Part, key: Part) -> Expr:
     places: dict[Expr, Expr] = {}
     for side, part in ((Q, query), (K, key)):
         places |= {side: Binary(Op.ADD, side, Const(part.first)) if part.first else side, _counted(side, part.first): side}
-    return _put(_of_tokens(expr, query, key), places)
+    return substitute(_of_tokens(expr, query, key), places)
 
 
 def on_tokens(expr: Expr, query: Placed, key: Placed) -> Expr:
@@ -187,7 +188,7 @@ def on_tokens(expr: Expr, query: Placed, key: Placed) -> Expr:
         space = Space(len(part.boxes.extents), part.boxes.extents)
         on_grid = space.places(side.name, token)
         places |= dict(zip((on_grid[each] for each in space.coordinates(side.name)), part.coordinates(local), strict=True))
-    return _put(_of_tokens(expr, query, key), places)
+    return substitute(_of_tokens(expr, query, key), places)
 
 
 def _of_tokens(expr: Expr, query: Part | Placed, key: Part | Placed) -> Expr:
@@ -198,14 +199,10 @@ def _counted(side: Expr, first: int) -> Expr:
     return Binary(Op.SUB, side, Const(first)) if first else side
 
 
-def _put(expr: Expr, places: Mapping[Expr, Expr]) -> Expr:
-    return fold(expr, lambda node, parts: places.get(node) or rebuilt(node, parts))
-
-
 def on_positions(expr: Expr, query: Placed, key: Placed) -> Expr:
     """What is left of an expression over positions of an order for those of two parts, `q` and `k` counted from the first in each."""
     left = decided(expr, {Q: range(query.start, query.stop), K: range(key.start, key.stop)})
-    return _put(left, {query.local(Q): Q, key.local(K): K})
+    return substitute(left, {query.local(Q): Q, key.local(K): K})
 
 
 _Decided = tuple[Expr, range | None]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 import islpy as isl
 
@@ -32,7 +32,7 @@ from ..ir.expr import (
     substitute,
 )
 from ..ir.schedule import Piece
-from .canonicalise import simplified
+from .canonicalise import combined, simplified
 from .integer_sets import OverBudget, budgeted
 
 _SET, _PARAM, _DIV = isl.dim_type.in_, isl.dim_type.param, isl.dim_type.div  # of an affine function over the set
@@ -250,6 +250,12 @@ def _reads_j(aff: isl.Aff) -> bool:
 def holds(aff: isl.Aff, equality: bool, reading: Reading) -> Expr:
     """`aff == 0` or `aff >= 0`."""
     return Binary(Op.EQ, affine(aff, reading), ZERO) if equality else Binary(Op.LE, ZERO, affine(aff, reading))
+
+
+def hull_of(ranges: Sequence[tuple[Expr, Expr]]) -> tuple[Expr, Expr]:
+    """The range from the first start to the last stop of one range or more."""
+    starts, stops = zip(*ranges, strict=True)
+    return reduce(partial(combined, Op.MIN), starts), reduce(partial(combined, Op.MAX), stops)
 
 
 def member(piece: Piece) -> Expr:

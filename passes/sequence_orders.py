@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 
 from ..ir.order import Boxes, Parts
-from .box_order import boxes_on
+from .box_order import boxes_of
 from .boxes_held import held
 from .order_counts import Counted, Tiles, partly, row_major_chunks, tiles_in_boxes, time_in_boxes, work_of
 from .parts_of_sequence import Extents
@@ -43,7 +43,7 @@ def in_parts(rules: Rules, parts: Parts, problem: Problem) -> Counted:
 
 def shapes(rules: Rules, problem: Problem) -> Iterator[Parts]:
     """Boxes of as many positions as a tile of STANDARD has tokens for every grid, and runs of as many for lines."""
-    offered = {extents: list(boxes_on(extents, rules.dilation(extents))) for extents in rules.grids}
+    offered = {extents: boxes_of(extents, STANDARD.lanes, rules.dilation(extents)) for extents in rules.grids}
     if len(offered) > 1:
         offered = {extents: _best(rules, extents, boxes, problem) for extents, boxes in offered.items()}
     for chosen in product(*offered.values()):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import PROFILE
 from lacuna import orders, patterns
-from masks_beside import SHUFFLED, biased, every_second, late, near, square
+from masks_beside import SHUFFLED, biased, every_second, late, near, off, square
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -133,16 +133,6 @@ def summed(scores: Tensor, values: Tensor, counts: Tensor | None = None) -> tupl
     mass = counts.log().expand(scores.shape[:-1]).unsqueeze(-1)
     scores = torch.cat([scores, mass], -1)
     return torch.softmax(scores, -1)[..., :-1] @ values, torch.logsumexp(scores, -1)
-
-
-def off(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """The largest error, of each tensor over its largest entry."""
-    worst = 0.0
-    for ours, theirs in zip(found, wanted, strict=True):
-        assert ours.shape == theirs.shape
-        error = (ours.double() - theirs).abs().max() / theirs.abs().max().clamp(min=1e-3)
-        worst = max(worst, float(error.detach()))
-    return worst
 
 
 EVERYDAY = {  # every case meets every backend where there is time

@@ -16,7 +16,7 @@ import torch
 from conftest import PROFILE
 from lacuna import orders, patterns
 from lacuna.runtime.cpp.call import Arguments, CppKernel
-from masks_beside import SHUFFLED, biased, every_second, late, near, square
+from masks_beside import SHUFFLED, biased, every_second, late, near, off, square
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -111,18 +111,6 @@ def counted(scores: Tensor, value: Tensor, counts: Tensor) -> tuple[Tensor, Tens
     empty = total == 0
     total = torch.where(empty, 1, total)
     return (weights / total) @ value, torch.where(empty, -math.inf, total.log() + highest).squeeze(-1)
-
-
-def off(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """The largest error, of each tensor over its largest entry, where both are finite; entries that are not are the same."""
-    worst = 0.0
-    for ours, theirs in zip(found, wanted, strict=True):
-        finite = theirs.isfinite()
-        assert torch.equal(ours.isfinite(), finite)
-        assert ours.shape == theirs.shape
-        error = (ours.double() - theirs).where(finite, 0).abs().max() / theirs.where(finite, 0).abs().max().clamp(min=1e-3)
-        worst = max(worst, float(error.detach()))
-    return worst
 
 
 def gradients(result: tuple[Tensor, Tensor], tensors: Sequence[Tensor], *, scored: bool) -> tuple[Tensor, ...]:
