@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from .. import pattern
+from ..ir.advice import advice
 from ..ir.build import refusal
 from ..ir.pattern import Pattern
 from .given_tiles import at, per_axes, without_axes
@@ -135,9 +136,9 @@ def _hidden(visible: Runs, lengths: tuple[int, int]) -> _Hidden:
 
 
 @pattern
-def _outside(b, h, q, k, *, rows, columns, triangle, per):
+def _outside(b, h, q, k, *, rows, columns, triangle, per, group):
     def bound(column):
-        return rows[at(per, b, h, k, column)]
+        return rows[at(per, b, h // group if group > 1 else h, k, column)]
 
     lower = q < bound(0)
     if columns != (1,) and (triangle or columns == (4,)):
@@ -148,15 +149,17 @@ def _outside(b, h, q, k, *, rows, columns, triangle, per):
     return lower & upper
 
 
-def from_flash_mask(startend_row_indices: Tensor, causal: bool, q_len: int | None = None) -> Pattern:
+def from_flash_mask(startend_row_indices: Tensor, causal: bool, q_len: int | None = None, heads: int | None = None) -> Pattern:
     """The pattern of FlashMask's row indices, for `q_len` queries (None: as many as keys) and the keys that they are given for.
 
-    startend_row_indices: int32[batch or 1, heads or 1, kv_len, n] with n of 1 or 2 where `causal`, else 2 or 4; heads are query heads.
+    startend_row_indices: int32[batch or 1, heads or 1, kv_len, n] with n of 1 or 2 where `causal`, else 2 or 4.
+    heads: query heads of the calls, where the indices are given for key heads that several of these share; None: one for each.
 
     Tile classes come from the minimum and maximum of each bound over a tile of keys, as in FlashMask's own kernels.
 
     Raises:
         TypeError: the tensor has another shape or holds no integers.
+        ValueError: `heads` cannot share the heads of the tensor evenly.
     """
     widths = (1, 2) if causal else (2, 4)
     indices = startend_row_indices
@@ -169,4 +172,16 @@ def from_flash_mask(startend_row_indices: Tensor, causal: bool, q_len: int | Non
         )
     keys, width = indices.shape[2:]
     triangle = (keys - (keys if q_len is None else q_len),) if causal else ()
-    return _outside(rows=without_axes(indices), columns=(width,), triangle=triangle, per=per_axes(indices))
+    group = _query_heads_each(indices.shape[1], heads)
+    return _outside(rows=without_axes(indices), columns=(width,), triangle=triangle, per=per_axes(indices), group=group)
+
+
+def _query_heads_each(given: int, heads: int | None) -> int:
+    """How many query heads share an entry of the axis of heads."""
+    if heads is None or given == 1:
+        return 1
+    if heads < given or heads % given:
+        raise ValueError(
+            advice(f"{heads} query heads cannot share the row indices of {given} heads evenly", f"`heads=` a multiple of {given}")
+        )
+    return heads // given

@@ -12,10 +12,11 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from .. import attention
+from .. import attention as attend_to
 from ..ir.advice import advice
 from ..ir.pattern import Pattern
 from ..patterns import gna
+from .natten_attention import attention
 from .natten_checks import Window, backend_of, require_extra, require_tensors, require_window, window
 from .natten_merge import merge_attentions
 
@@ -23,6 +24,7 @@ __all__ = [
     "NeighborhoodAttention1D",
     "NeighborhoodAttention2D",
     "NeighborhoodAttention3D",
+    "attention",
     "merge_attentions",
     "na1d",
     "na2d",
@@ -73,7 +75,7 @@ class Options(NamedTuple):
 
 def _flat(qkv: tuple[Tensor, Tensor, Tensor], pattern: Pattern | None, options: Options) -> tuple[Tensor, Tensor]:
     """Of [batch, tokens, heads, head_dim] tensors: the output, and the log-sum-exp with heads last."""
-    found = attention(*qkv, pattern, layout="blhd", return_lse=True, **options._asdict())
+    found = attend_to(*qkv, pattern, layout="blhd", return_lse=True, **options._asdict())
     out, lse = cast(tuple[Tensor, Tensor], found)
     return out, lse.transpose(1, 2)
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from lacuna.runtime.triton import backend as triton_backend
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 
 @lacuna.pattern
@@ -53,6 +54,11 @@ def qkv(q_shape: tuple[int, ...] = (2, 4, 6, 8), k_shape: tuple[int, ...] = (2, 
     return [torch.randn(shape, **options) for shape in (q_shape, k_shape, (*k_shape[:-1], dv))]
 
 
+def _claimed(device: str) -> list[Tensor]:
+    with FakeTensorMode():
+        return [torch.empty(1, 2, 6, 8, device=device) for _ in range(3)]
+
+
 attention: Callable[..., object] = lacuna.attention
 varlen: Callable[..., object] = lacuna.varlen_attention
 Make = Callable[[], object]
@@ -90,10 +96,10 @@ BAD: dict[str, tuple[Make, type[Exception], str]] = {
         ValueError,
         "query, key and value are on different devices: cpu, meta, cpu.\n  write `key.to(query.device)`",
     ),
-    "meta": (
-        lambda: attention(Q.to("meta"), K.to("meta"), V.to("meta")),
+    "device": (
+        lambda: attention(*_claimed("xpu")),
         NotImplementedError,
-        "attention does not run on `meta` tensors yet.\n  write `query.cpu()`, or use a CUDA device",
+        "attention does not run on `xpu` tensors yet.\n  write `query.cpu()`, or use a CUDA device",
     ),
     "nested": (
         lambda: attention(torch.nested.nested_tensor([Q[0], Q[1, :, :3]], layout=torch.jagged), K, V),

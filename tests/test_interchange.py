@@ -187,6 +187,18 @@ def test_block_sparse_rows_come_back(name: str) -> None:
         assert (found.tiles() == brute_force.classes(wanted.numpy(), 32, 64)).all()
 
 
+def test_row_indices_of_key_heads_are_shared_by_their_query_heads() -> None:
+    indices = torch.randint(1, 60, (2, 2, 60, 1), generator=torch.Generator().manual_seed(3), dtype=torch.int32)
+    rows, keys = torch.arange(60)[:, None], torch.arange(60)[None]
+    wanted = (rows >= keys) & (rows < indices[..., 0][:, :, None, :])
+    assert torch.equal(dense(from_flash_mask(indices, True, heads=6), 60, batch=2, heads=6), wanted.repeat_interleave(3, 1))
+    assert torch.equal(dense(from_flash_mask(indices, True), 60, batch=2, heads=2), wanted)
+    with pytest.raises(
+        ValueError, match=r"3 query heads cannot share the row indices of 2 heads evenly\.\n  write `heads=` a multiple of 2"
+    ):
+        from_flash_mask(indices, True, heads=3)
+
+
 def test_what_came_back_runs_forward_and_backward(prove: bool) -> None:
     window, backends = MASKS["window"], ("cpp", "eager") if prove else ("eager",)
     same_outcome(from_bsr(to_bsr(window, L, 250, block=(64, 32), elements=True)), window, (L, 250), backends)

@@ -140,6 +140,39 @@ def test_random_problems_are_those_of_the_dense_mask(prove: bool) -> None:
         assert both(problem) < 2e-5, problem
 
 
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_attention_has_heads_last_and_packs_sequences(is_causal: bool) -> None:
+    query, key, value = (torch.randn(1, tokens, heads, 8) for tokens, heads in ((20, 4), (30, 2), (30, 2)))
+    lengths, kv_lengths = torch.tensor([7, 0, 13]), torch.tensor([10, 5, 15])
+    hidden = ~torch.ones(20, 30, dtype=torch.bool).tril() if is_causal else torch.zeros(20, 30, dtype=torch.bool)
+    found: Any = natten.attention(query, key, value, is_causal, return_lse=True)
+    assert off(found, dense((query, key, value), hidden, 8**-0.5)) < 1e-5
+    ends, kv_ends = ([0, *each.cumsum(0).tolist()] for each in (lengths, kv_lengths))
+    parts: list[Tensor] = []
+    for first, last, first_key, last_key in zip(ends, ends[1:], kv_ends, kv_ends[1:], strict=False):
+        part = query[:, first:last], key[:, first_key:last_key], value[:, first_key:last_key]
+        parts.append(dense(part, hidden[: last - first, : last_key - first_key], 0.3)[0])
+    begins = {f"cumulative_seqlen_{name}": torch.tensor(each, dtype=torch.int32) for name, each in (("Q", ends), ("KV", kv_ends))}
+    told: list[dict[str, Any]] = [{"seqlens_Q": lengths, "seqlens_KV": kv_lengths}, {**begins, "max_seqlen_Q": 13, "max_seqlen_KV": 15}]
+    for options in told:
+        out: Any = natten.attention(query, key, value, is_causal, 0.3, **options, backend="cpp")
+        assert off([out], [torch.cat(parts, 1)]) < 1e-5
+
+
+def test_attention_refuses_half_of_a_pair() -> None:
+    tensor, lengths = torch.randn(2, 20, 4, 8), torch.tensor([20])
+    with pytest.raises(ValueError, match=r"of `seqlens_Q` and `seqlens_KV` one is given\.\n  write both, or neither"):
+        natten.attention(tensor, tensor, tensor, seqlens_Q=lengths)
+    with pytest.raises(
+        ValueError, match=r"the longest sequence is given and the sequences are not\.\n  write `seqlens_Q` and `seqlens_KV`"
+    ):
+        natten.attention(tensor, tensor, tensor, max_seqlen_Q=3)
+    with pytest.raises(ValueError, match=r"`query` has the shape \(2, 20, 4, 8\)\.\n  write \[1, total, heads, head_dim\]"):
+        natten.attention(tensor, tensor, tensor, seqlens_Q=lengths, seqlens_KV=lengths)
+    with pytest.raises(TypeError, match="there is no argument `dropout`"):
+        natten.attention(tensor, tensor, tensor, dropout=0.1)
+
+
 def test_the_generic_function_takes_the_rank_of_its_tensors() -> None:
     for rank, extents in ((1, (12,)), (2, (4, 5)), (3, (3, 4, 4))):
         qkv = [torch.randn(1, *extents, 2, 8) for _ in range(3)]

@@ -292,6 +292,35 @@ def test_an_exported_module_runs_in_a_process_without_the_pattern(tmp_path: Path
     assert done.stdout == "right\n", done.stderr
 
 
+# -- tracing of shapes, and of TorchScript ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", [None, "cpp", "eager", "triton"])
+def test_meta_tensors_get_shapes(backend: str | None) -> None:
+    query, key, value = (each.to("meta").requires_grad_() for each in qkv())
+    out, lse = attention(query, key, value, sliding(window=5), return_lse=True, backend=backend)
+    out.sum().backward()
+    assert (out.shape, out.device.type, lse.shape, lse.dtype) == (query.shape, "meta", query.shape[:3], torch.float32)
+    assert key.grad is not None
+    assert key.grad.shape == key.shape
+    packed = torch.empty(40, 4, 16, device="meta")
+    assert lacuna.varlen_attention(packed, packed, packed, cu_seqlens_q=torch.tensor([0, 9, 40])).shape == packed.shape  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("options", [{}, {"kv_len": torch.tensor([9, 15])}, {"q_offset": "end", "score": alibi(slopes=SLOPES)}])
+def test_torch_jit_traces_a_call_for_other_lengths(options: dict[str, Any]) -> None:
+    def call(*inputs: Tensor) -> Any:
+        return attention(*inputs, documents(doc=DOC), **options)
+
+    traced: Any = torch.jit.trace(call, qkv(), check_trace=False)
+    for tokens in (20, 31):
+        inputs = qkv(tokens, grad=True)
+        found, wanted = traced(*inputs), call(*inputs)
+        assert torch.equal(found, wanted)
+        assert torch.equal(*(torch.autograd.grad(out.square().sum(), inputs[1])[0] for out in (found, wanted)))
+
+
 # -- torch.func.vmap --------------------------------------------------------------------------------------------------
 
 

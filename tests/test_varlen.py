@@ -85,6 +85,9 @@ def test_the_longest_sequence_may_be_said_and_is_checked(backend: str) -> None:
     plain = call()
     assert torch.equal(call(max_seqlen_q=19), plain)
     assert torch.equal(call(max_seqlen_q=30, cu_seqlens_k=cu, max_seqlen_k=1000), plain)
+    assert torch.equal(call(max_seqlen_q=cu.diff().max()), plain)  # as callers of FlashAttention have it
+    with pytest.raises(ValueError, match="`max_seqlen_q` is 18, and a sequence has 19 tokens"):
+        call(max_seqlen_q=torch.tensor(18))
     with pytest.raises(ValueError, match=r"`max_seqlen_q` is 18, and a sequence has 19 tokens\.\n  write `max_seqlen_q=19`"):
         call(max_seqlen_q=18)
     with pytest.raises(ValueError, match="`max_seqlen_k` is 3, and a sequence has 19 tokens"):

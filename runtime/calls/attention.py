@@ -12,7 +12,7 @@ from . import autograd, computation
 from . import operators as operators  # registers them
 from .call import check_dense_layout
 from .description import described, traced_description
-from .dispatch import below_autograd, goes_past_torch, in_forward_mode, transformed
+from .dispatch import below_autograd, goes_past_torch, in_forward_mode, traced_by_jit, transformed
 from .extra_keys import given
 from .keywords import unknown
 from .orders_of_heads import OrderGiven, OrdersOfHeads, asked
@@ -102,8 +102,8 @@ def varlen_attention(
     *,
     cu_seqlens_q: Tensor,
     cu_seqlens_k: Tensor | None = None,
-    max_seqlen_q: int | None = None,
-    max_seqlen_k: int | None = None,
+    max_seqlen_q: int | Tensor | None = None,
+    max_seqlen_k: int | Tensor | None = None,
     scale: float | None = None,
     score: Score | None = None,
     q_offset: int | str | Tensor = 0,
@@ -120,6 +120,7 @@ def varlen_attention(
         cu_seqlens_k: the same for the keys; None where they are the same.
         max_seqlen_q: no sequence has more query rows. Checked, but not in a graph that is being captured: that runs as many programs for
                       each sequence as this needs, else as all tokens would, and leaves the rows of a longer sequence past it unwritten.
+                      A number, or a tensor of one on the CPU.
         max_seqlen_k: no sequence has more keys, likewise; None where `cu_seqlens_k` is None too: as `max_seqlen_q`.
         q_offset:     an integer, int32[sequences], or "end".
         zero_keys:    [total_q], or broadcasting to [Hq, total_q].
@@ -177,6 +178,8 @@ def _call(
             with below_autograd():
                 return computation.attention(*arguments)
         return autograd.attention(*arguments)
+    if traced_by_jit():
+        return _traced((query, key, value, tables), spans, (integers, reals, program, scale, layout, backend or "", *beside))
     if _recorded(query, key, value, tables, beside):
         return _operator(*arguments)
     with below_autograd():
@@ -184,6 +187,13 @@ def _call(
 
 
 _operator: Any = torch.ops.lacuna.attention.default
+
+
+def _traced(tensors: tuple[object, ...], given: Given, rest: tuple[object, ...]) -> tuple[Tensor, Tensor]:
+    """The operator as `torch.jit.trace` can record it."""
+    spans, *numbers = given
+    there = [span for span in spans if span is not None]
+    return torch.ops.lacuna.attention_traced.default(*tensors, there, [int(span is not None) for span in spans], *numbers, *rest)
 
 
 def _recorded(query: Tensor, key: Tensor, value: Tensor, tables: list[Tensor], beside: Sequence[Tensor | None]) -> bool:

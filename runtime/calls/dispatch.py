@@ -35,6 +35,11 @@ def transformed() -> bool:
     return peek_interpreter_stack() is not None  # pyright: ignore[reportUnnecessaryComparison]  (torch's annotation leaves None out)
 
 
+def traced_by_jit() -> bool:
+    """Whether `torch.jit.trace` is recording."""
+    return torch._C._get_tracing_state() is not None  # pyright: ignore[reportUnnecessaryComparison]  (torch's annotation leaves None out)
+
+
 def goes_past_torch(query: Tensor, key: Tensor, value: Tensor, tables: Sequence[Tensor], spans: Sequence[Tensor | None]) -> bool:
     """Whether torch's dispatcher would do nothing for an operator on these but take it to autograd and to its kernel.
 
@@ -54,7 +59,7 @@ def _unwatched() -> bool:
         or in_forward_mode()
         or transformed()
         or torch._C._is_any_autocast_enabled()
-        or torch._C._get_tracing_state() is not None  # pyright: ignore[reportUnnecessaryComparison]  (torch's annotation leaves None out)
+        or traced_by_jit()
         or torch.compiler.is_compiling()
     )
 

@@ -27,6 +27,8 @@ CALL = (
     "Tensor? extra_keys=None, Tensor? extra_values=None"
 )
 """See `Call`."""
+TRACED = CALL.replace("Tensor?[] spans", "Tensor[] spans, int[] given")
+"""For `torch.jit.trace`, which takes no list with gaps: the spans that there are, and which they are."""
 
 
 def _attention_shapes(*arguments: object) -> tuple[Tensor, Tensor]:
@@ -62,6 +64,13 @@ def _autocast(*arguments: object) -> tuple[Tensor, Tensor]:
         return torch.ops.lacuna.attention.default(cast_to(call.query), cast_to(call.key), cast_to(call.value), *more, *extra)
 
 
+def _attention_traced(
+    query: Tensor, key: Tensor, value: Tensor, tables: Sequence[Tensor], spans: Sequence[Tensor], given: Sequence[int], *rest: object
+) -> tuple[Tensor, Tensor]:
+    there = iter(spans)
+    return torch.ops.lacuna.attention.default(query, key, value, tables, [next(there) if each else None for each in given], *rest)
+
+
 AUTOCAST = {"cpu": "AutocastCPU", "cuda": "AutocastCUDA"}
 
 
@@ -73,6 +82,8 @@ def _register() -> torch.library.Library:
     library.define(
         f"attention_backward(Tensor? grad_out, Tensor? grad_lse, Tensor out, Tensor lse, int[] wanted, {CALL}) -> Tensor[]", tags=tags
     )
+    library.define(f"attention_traced({TRACED}) -> (Tensor out, Tensor lse)", tags=tags)
+    library.impl("attention_traced", _attention_traced, "CompositeImplicitAutograd")
     library.impl("attention", attention, "CompositeExplicitAutograd")
     library.impl("attention_backward", attention_backward, "CompositeExplicitAutograd")
     library.impl("attention", autograd.attention, "Autograd")

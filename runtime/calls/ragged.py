@@ -83,11 +83,13 @@ def boundaries(name: str, given: object) -> Tensor:
 
 
 def longest(name: str, given: object) -> int | None:
-    """How many tokens no sequence has more of.
+    """How many tokens no sequence has more of: a number, or a tensor of one that the host can read, as FlashAttention's callers have it.
 
     Raises:
         TypeError, ValueError: this is no such number.
     """
+    if isinstance(given, Tensor) and given.dtype in INTEGERS and given.dim() == 0 and given.device.type == "cpu":
+        given = given.item()
     if given is not None and (not isinstance(given, int | torch.SymInt) or isinstance(given, bool)):
         raise TypeError(advice(f"`{name}` is {described(given)}", "an integer, which the host knows: the longest sequence"))
     if isinstance(given, int) and given < 0:

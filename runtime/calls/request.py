@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16", torch.float64: "f64"}
 DTYPES = frozenset(NAMES)
-DEVICES = frozenset({"cpu", "cuda"})
+DEVICES = frozenset({"cpu", "cuda", "meta"})  # the last has shapes alone
 MOST_DIMENSIONS = 256
 
 
