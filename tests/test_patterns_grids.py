@@ -169,6 +169,15 @@ def test_a_large_image_sees_the_part_of_its_small_copy_under_its_window() -> Non
     assert found[1283 + 300] == span(0, 3) | span(1283 + 256, 1603)
 
 
+@pytest.mark.parametrize(("cols", "whole"), [(15, True), (16, True), (17, False)])
+def test_a_small_copy_of_up_to_256_tokens_is_seen_whole(cols: int, whole: bool) -> None:
+    tokens = 16 * cols
+    found = rows(patterns.hierarchical_local_guided(0, (16, cols), (16, cols), radius=0, window=8), 2 * tokens)
+    for at, (row, col) in enumerate(places((16, cols))):
+        under = {tokens + to for to, (y, x) in enumerate(places((16, cols))) if whole or (y // 8, x // 8) == (row // 8, col // 8)}
+        assert found[at] == {at} | under
+
+
 def test_tokens_of_a_block_see_its_prefix_alone() -> None:
     found = rows(patterns.block_local_prefix(8, 3, 2), 8, 6 + 8)
     for q in range(8):

@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -217,6 +218,20 @@ def test_halo_padding_counts_as_it_does_after_the_fact() -> None:
     wanted = lacuna.zero_keys(out, lse, count)
     found = attention(*qkv, patterns.halo((12, 12), 4, 2), zero_keys=count, return_lse=True)
     assert off(found, [each.double() for each in wanted]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("extents", "block", "halo"), [((6, 9), (2, 3), (1, 2)), ((4, 8), (4, 2), (0, 3)), ((2, 6, 4), (1, 3, 2), (1, 0, 2))]
+)
+def test_halo_padding_is_what_the_windows_hold_outside_the_grid(
+    extents: tuple[int, ...], block: tuple[int, ...], halo: tuple[int, ...]
+) -> None:
+    wanted: list[int] = []
+    for place in itertools.product(*map(range, extents)):
+        window = [range(at // size * size - rim, at // size * size + size + rim) for at, size, rim in zip(place, block, halo, strict=True)]
+        cells = list(itertools.product(*window))
+        wanted.append(sum(any(not 0 <= at < size for at, size in zip(cell, extents, strict=True)) for cell in cells))
+    assert list(patterns.halo_padding(extents, block, halo)) == wanted
 
 
 def test_counts_are_read_where_they_are_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
