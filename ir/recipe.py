@@ -12,7 +12,7 @@ from .build import as_real, quoted, refusal
 from .expr import TRUE, Const, Expr, Kind, Lookup, S, Symbol, Table, Var, walk
 from .program import InvalidProgram, Program, Space
 from .read_source import rewritten
-from .trace import Traced, TracedTable, lifted
+from .trace import NoNumber, Traced, TracedTable, lifted
 from .verify import verify
 
 _REMEMBERED = 256  # programs per function; values that are part of the text are few
@@ -109,10 +109,9 @@ class FromFunction:
 
     def _traced(self, values: Mapping[str, object], space: Space) -> Program:
         sides = {"q": positions("q", space), "k": positions("k", space), "b": Traced(Var("b")), "h": Traced(Var("h")), "s": Traced(S)}
+        given = {name: met_as(name, value) for name, value in values.items()}
         try:
-            result = rewritten(self.function)(
-                *(sides[name] for name in self.takes), **{name: met_as(name, value) for name, value in values.items()}
-            )
+            result = _run(self.function, tuple(sides[name] for name in self.takes), given)
             mask, score = (TRUE, self._score(result)) if self.is_score else (self._mask(result), S)
             program = _declared(Program(self.name, mask, score, space=space), values)
             verify(program)
@@ -139,6 +138,21 @@ class FromFunction:
         if result is None or isinstance(result, TracedTable | tuple | list | str):
             raise refusal(f"`{self.name}` returns {'nothing' if result is None else repr(cast(object, result))}", instead)
         return lifted(result)
+
+
+def _run(function: Callable[..., object], positions: tuple[object, ...], given: Mapping[str, object]) -> object:
+    """What the function returns, its control flow understood: as its source has it, else by every way through it."""
+    understood = rewritten(function)
+    if understood is not None:
+        return understood(*positions, **given)
+    from .paths import TooManyPaths, over_paths  # functions have a source as a rule
+
+    try:
+        return over_paths(lambda: function(*positions, **given))
+    except (NoNumber, TooManyPaths) as error:
+        what, _, write = str(error).partition("\n  write ")
+        missing = f"the source of this function cannot be read, {_place(function)}, so that it is run as it is, and {what}"
+        raise refusal(missing, write or "the function in a file, where its source can be read, or `&`, `|`, `~`, `lacuna.where`") from error
 
 
 def _place(function: Callable[..., object]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import NoReturn, Protocol, TypeGuard, cast
 
 from . import build
@@ -27,6 +28,18 @@ class TensorLike(Protocol):
 def is_tensor(value: object) -> TypeGuard[TensorLike]:
     """As `isinstance(value, TensorLike)` would, which torch's compiler cannot trace for tensors."""
     return hasattr(value, "dtype") and hasattr(value, "shape")
+
+
+class NoNumber(TypeError):
+    """Python wants a number, and an expression stands for one of every (q, k)."""
+
+    @staticmethod
+    def refused(what: str, write: str) -> NoNumber:
+        return NoNumber(str(refusal(what, write)))
+
+
+deciding: ContextVar[Callable[[Traced], bool] | None] = ContextVar("deciding", default=None)
+"""How a test of an expression comes out, while a function without source is run for every outcome."""
 
 
 class Unassigned:
@@ -132,7 +145,10 @@ class Traced:
     # -- where Python wants a number: typed as if there were one, so that what is rewritten type-checks
 
     def __bool__(self) -> bool:
-        raise refusal(
+        decide = deciding.get()
+        if decide is not None:
+            return decide(self)
+        raise NoNumber.refused(
             f"the expression `{self}` has no truth value: it stands for every (q, k) at once",
             "`&`, `|`, `~` instead of `and`, `or`, `not`; `(a <= x) & (x <= b)` instead of `a <= x <= b`; "
             "`lacuna.where(condition, a, b)` instead of `if`, a condition on `k` instead of `while`; "
@@ -140,30 +156,30 @@ class Traced:
         )
 
     def __index__(self) -> int:
-        raise refusal(
+        raise NoNumber.refused(
             f"the expression `{self}` is no single integer: it cannot count a `range`, index a list or a captured tensor",
             f"a condition on `k` instead of a loop; for a number that is part of the program bind a tuple, `sizes=(4,)`; {_TENSOR_FIX}",
         )
 
     def __int__(self) -> int:
-        raise refusal(
+        raise NoNumber.refused(
             f"`int()` of the expression `{self}`, which already is one for every (q, k)", "the expression itself, or `//` to round down"
         )
 
     def __float__(self) -> float:
-        raise refusal(
+        raise NoNumber.refused(
             f"`float()` of the expression `{self}`, which is no single number",
             "integers in a mask; in a score the expression itself, and `lacuna.exp`, `lacuna.sqrt` ... instead of `math.exp`, `math.sqrt`",
         )
 
     def __len__(self) -> int:
-        raise refusal(
+        raise NoNumber.refused(
             f"`len()` of the expression `{self}`, which is one number",
             f"`lacuna.q_len`, `lacuna.kv_len` for lengths; {_TENSOR_FIX}",
         )
 
     def __iter__(self) -> Iterator[Traced]:
-        raise refusal(
+        raise NoNumber.refused(
             f"a loop over the expression `{self}`, which is one number",
             "a condition on `k` instead; on a grid `@lacuna.pattern(rank=2)` makes `q` and `k` tuples of coordinates",
         )
