@@ -5,11 +5,13 @@
 #   PIP_ARGS     more arguments for pip, such as --extra-index-url https://download.pytorch.org/whl/cpu
 #   JOBS         processes that run tests, each some of the files; auto is one per core
 #   PYTEST_ARGS  more arguments for pytest, such as -k cache
+#   MUTANTS_ARGS more arguments for fuzz/mutants.py, such as --count 10 --only passes/intervals
 
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+MUTANTS_ARGS ?=
 JOBS ?= auto
 
 BIN := $(VENV)/bin
@@ -18,7 +20,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test prove lint format check clean
+.PHONY: help venv demo test prove mutants lint format check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +42,10 @@ test: $(READY) ## run the tests with reduced counts
 
 prove: $(READY) ## run the tests with the full counts
 	LACUNA_TEST_PROFILE=prove $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+mutants: $(READY) ## change one token at a time, a hundred times, and see whether a test notices; takes hours
+	$(PIP) --no-build-isolation -e '.[mutants]'
+	$(BIN)/python fuzz/mutants.py $(MUTANTS_ARGS)
 
 lint: $(READY) ## check format, lint rules and types
 	$(BIN)/ruff format --check .
