@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Container, Mapping
 from dataclasses import replace
 
@@ -9,15 +10,21 @@ from .binding import Argument
 from .build import refusal
 from .expr import Expr, K, Lookup, Q, Symbol, Table, fold, rebuilt
 from .program import Program, Space
+from .reserved import LONGEST_NAME
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """`name`, or `name_2`, `name_3`, ...: the first that is not taken."""
-    candidate, count = name, 1
-    while candidate in taken:
-        count += 1
-        candidate = f"{name}_{count}"
-    return candidate
+    """`name`, or `name_2`, `name_3`, ...: the first that is not taken. A number that it ends in already is counted on."""
+    if name not in taken:
+        return name
+    stem, _, number = name.rpartition("_")
+    numbered = stem and number.isdecimal() and number[0] != "0"
+    stem, start = (stem, int(number) + 1) if numbered else (name, 2)
+    return next(found for count in itertools.count(start) if (found := _with_number(stem, count)) not in taken)
+
+
+def _with_number(stem: str, number: int) -> str:
+    return f"{stem[: LONGEST_NAME - 1 - len(str(number))]}_{number}"
 
 
 def names_beside(taken: Mapping[str, Argument], added: Mapping[str, Argument]) -> dict[str, str]:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .combine import joined_declarations, on_grid, renamed
+from .compound import Compound, Wanted
 from .expr import Binary, Expr, Op, S, Symbol, Var, negated, substitute
 from .program import Program, Space
 from .recipe import Recipe
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Pair(Compound):
     """Two recipes. `names` says what the right one's parameters are called in the whole."""
 
     left: Recipe
@@ -21,116 +22,139 @@ class _Pair:
     names: tuple[tuple[str, str], ...]
 
     @property
-    def rank(self) -> int:
-        return max(self.left.rank, self.right.rank)
+    def parts(self) -> tuple[Recipe, ...]:
+        return self.left, self.right
 
-    def traced(self, values: Mapping[str, object], space: Space) -> tuple[Program, Program]:
+    @property
+    def form(self) -> tuple[object, ...]:
+        return self.left_names, self.names
+
+    def asked(self, values: Mapping[str, object], space: Space) -> tuple[Wanted, ...]:
+        left = {name: values[name] for name in self.left_names}
+        right = {inner: values[outer] for inner, outer in self.names}
+        return _asked_on(self.left, left, space), _asked_on(self.right, right, space)
+
+    def beside(self, programs: tuple[Program, ...], space: Space) -> tuple[Program, Program]:
         """Both programs on one grid, no name of the right one meaning anything else in the left one."""
-        left = _traced_on(self.left, {name: values[name] for name in self.left_names}, space)
-        inner = _traced_on(self.right, {inner: values[outer] for inner, outer in self.names}, space)
-        return left, renamed(inner, dict(self.names))
+        left, right = (_on(recipe, program, space) for recipe, program in zip(self.parts, programs, strict=True))
+        return left, renamed(right, dict(self.names))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Joined(_Pair):
     """Two patterns under one operator."""
 
     op: Op
 
     @property
-    def name(self) -> str:
-        return f"{self.left.name}_{self.op.value}_{self.right.name}"[:60]
+    def form(self) -> tuple[object, ...]:
+        return self.op, self.left_names, self.names
 
-    @property
-    def label(self) -> str:
-        return f"({self.left.label} {_SPELLING[self.op]} {self.right.label})"
+    def named(self, *names: str) -> str:
+        return f"_{self.op.value}_".join(names)
 
-    def trace(self, values: Mapping[str, object], space: Space) -> Program:
-        left, right = self.traced(values, space)
+    def labelled(self, *labels: str) -> str:
+        return f"({f' {_SPELLING[self.op]} '.join(labels)})"
+
+    def made(self, programs: tuple[Program, ...], values: Mapping[str, object], space: Space) -> Program:
+        left, right = self.beside(programs, space)
         return Program(self.name, Binary(self.op, left.mask, right.mask), S, *joined_declarations(left, right), space)
 
 
 _SPELLING = {Op.AND: "&", Op.OR: "|", Op.XOR: "^"}
 
 
-def _traced_on(recipe: Recipe, values: Mapping[str, object], space: Space) -> Program:
-    if recipe.rank == space.rank:
-        return recipe.trace(values, space)
-    return on_grid(recipe.trace(values, Space()), space)
+def _asked_on(recipe: Recipe, values: Mapping[str, object], space: Space) -> Wanted:
+    return Wanted(recipe, values, space if recipe.rank == space.rank else Space())
 
 
-@dataclass(frozen=True, slots=True)
-class Inverted:
-    """The pairs that a pattern leaves out."""
+def _on(recipe: Recipe, program: Program, space: Space) -> Program:
+    return program if recipe.rank == space.rank else on_grid(program, space)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class _Changed(Compound):
+    """One recipe, changed."""
 
     inner: Recipe
 
     @property
-    def name(self) -> str:
-        return f"not_{self.inner.name}"[:60]
+    def parts(self) -> tuple[Recipe, ...]:
+        return (self.inner,)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Inverted(_Changed):
+    """The pairs that a pattern leaves out."""
 
     @property
-    def label(self) -> str:
-        return f"~{self.inner.label}"
+    def form(self) -> tuple[object, ...]:
+        return ()
 
-    @property
-    def rank(self) -> int:
-        return self.inner.rank
+    def named(self, *names: str) -> str:
+        return f"not_{names[0]}"
 
-    def trace(self, values: Mapping[str, object], space: Space) -> Program:
-        program = self.inner.trace(values, space)
-        return replace(program, name=self.name, mask=negated(program.mask))
+    def labelled(self, *labels: str) -> str:
+        return f"~{labels[0]}"
+
+    def asked(self, values: Mapping[str, object], space: Space) -> tuple[Wanted, ...]:
+        return (Wanted(self.inner, values, space),)
+
+    def made(self, programs: tuple[Program, ...], values: Mapping[str, object], space: Space) -> Program:
+        return replace(programs[0], name=self.name, mask=negated(programs[0].mask))
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Moved(_Changed):
     """A pattern read at `variable + start`, and where there is a `stop` only below it.
 
     moves: (variable, name of the start or None, name of the stop or None).
     """
 
-    inner: Recipe
     moves: tuple[tuple[Var, str | None, str | None], ...]
 
     @property
-    def name(self) -> str:
-        return f"{self.inner.name}_moved"[:60]
+    def form(self) -> tuple[object, ...]:
+        return self.moves
+
+    def named(self, *names: str) -> str:
+        return f"{names[0]}_moved"
+
+    def labelled(self, *labels: str) -> str:
+        return f"{labels[0]}.moved"
 
     @property
-    def label(self) -> str:
-        return f"{self.inner.label}.moved"
+    def _added(self) -> set[str | None]:
+        return {name for _, start, stop in self.moves for name in (start, stop)}
 
-    @property
-    def rank(self) -> int:
-        return self.inner.rank
+    def asked(self, values: Mapping[str, object], space: Space) -> tuple[Wanted, ...]:
+        added = self._added
+        return (Wanted(self.inner, {name: value for name, value in values.items() if name not in added}, space),)
 
-    def trace(self, values: Mapping[str, object], space: Space) -> Program:
-        added = {name for _, start, stop in self.moves for name in (start, stop)}
-        program = self.inner.trace({name: value for name, value in values.items() if name not in added}, space)
+    def made(self, programs: tuple[Program, ...], values: Mapping[str, object], space: Space) -> Program:
         starts = {variable: start for variable, start, _ in self.moves if start}
         places: dict[Expr, Expr] = {variable: Binary(Op.ADD, variable, Symbol(start)) for variable, start in starts.items()}
-        moved = program.substituted(places)
+        moved = programs[0].substituted(places)
         mask = moved.mask
         for variable, _, stop in self.moves:
             mask = Binary(Op.AND, mask, Binary(Op.LT, places.get(variable, variable), Symbol(stop))) if stop else mask
+        added = self._added
         parameters = (*moved.parameters, *(Symbol(name) for name in values if name in added))
         return replace(moved, name=self.name, mask=mask, parameters=parameters, space=space)  # a slice has other lengths than the whole
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Chained(_Pair):
     """One score after another, of one rank."""
 
-    @property
-    def name(self) -> str:
-        return f"{self.left.name}_then_{self.right.name}"[:60]
+    def named(self, *names: str) -> str:
+        return "_then_".join(names)
 
-    @property
-    def label(self) -> str:
-        return f"{self.left.label}.then({self.right.label})"
+    def labelled(self, *labels: str) -> str:
+        return f"{labels[0]}.then({labels[1]})"
 
-    def trace(self, values: Mapping[str, object], space: Space) -> Program:
-        first, second = self.traced(values, space)
+    def made(self, programs: tuple[Program, ...], values: Mapping[str, object], space: Space) -> Program:
+        first, second = self.beside(programs, space)
         parameters, tables = joined_declarations(first, second)
         whole = substitute(second.score, {S: first.score})
         return replace(first, name=self.name, score=whole, parameters=parameters, tables=tables)
