@@ -21,10 +21,6 @@ from .range_table import RangeTable
 INT32 = 2**31 - 1
 
 
-class OutOfRange(IndexError):
-    """A look-up could read outside its table."""
-
-
 def _ranges(launch: Launch, schedule: Schedule | None = None) -> dict[Expr, Span]:
     """Where every variable lies in this launch: rows and keys inside their lengths, tiles inside their grid."""
     found: dict[Expr, Span] = {
@@ -44,34 +40,6 @@ def _range_tables(roots: Iterable[Expr], arrays: Mapping[str, np.ndarray]) -> di
     return {
         table.name: RangeTable(arrays[table.name]) for table in tables(*roots) if table.kind is not Kind.FLOAT and arrays[table.name].size
     }
-
-
-def check_lookups(program: Program, launch: Launch, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Prove that every look-up of mask and score stays inside its table for rows and keys inside their lengths.
-
-    shapes: of every table.
-
-    Raises:
-        OutOfRange: it could not be proved; names the look-up, the reach of the index and the table's extent.
-    """
-    if min(launch.q_len, launch.k_len, launch.batch, launch.heads) <= 0:
-        return
-    ranges = _ranges(launch)
-    known = _range_tables((program.mask, program.score), launch.tables) if launch.tables else {}
-    for look in walk(program.mask, program.score):
-        if isinstance(look, Lookup):
-            for axis, index in enumerate(look.indices):
-                _check_index(look, axis, spans(index, ranges, known), shapes[look.table.name][axis])
-
-
-def _check_index(look: Lookup, axis: int, reach: Span, size: int) -> None:
-    low, high = int(reach.low), int(reach.high)
-    if low >= 0 and high < size:
-        return
-    raise OutOfRange(
-        f"table `{look.table.name}` has {size} entries along axis {axis}, but `{look}` can read {low}..{high} in this call\n"
-        f"  pass a table that covers these indices, or clamp the index: `min(max({look.indices[axis]}, 0), {max(size - 1, 0)})`"
-    )
 
 
 def fits_int32(program: Program, schedule: Schedule, launch: Launch, arrays: Mapping[str, np.ndarray]) -> bool:

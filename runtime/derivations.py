@@ -8,14 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..ir.expr import Binary, Const, Op, Q
 from ..ir.program import Program
 from ..ir.schedule import Schedule
 from ..passes.binding import bound_values
 from ..passes.derive import Derivation, derive
-from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
-from ..passes.proofs import check_lookups
 from ..passes.tiles import tile_row
 from .terms import term_arrays
 
@@ -69,13 +66,3 @@ def holds(derivation: Derivation, program: Program, launch: Launch) -> bool:
     values: dict[str, object] = {"Lq": launch.q_len, "Lk": launch.k_len, "offset": launch.offset, **launch.parameters}
     values |= bound_values(program, launch)
     return all(name in values and values[name] == value for name, value in derivation.bound.items())
-
-
-def check_reads(program: Program, launch: Launch, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise unless every look-up is proved to stay inside its table, `q` being a row of `launch` plus its offset.
-
-    Raises:
-        OutOfRange: a look-up may leave its table.
-    """
-    placed = FlattenGrid()(program).substituted({Q: Binary(Op.ADD, Q, Const(launch.offset))})
-    check_lookups(placed, launch._replace(offset=0), shapes)

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..ir.expr import K_LEN, OFFSET, Q_LEN, Binary, Const, Expr, Kind, Op, Q
+from ..ir.expr import K_LEN, OFFSET, Q_LEN, Expr, Kind
 from ..ir.program import Program
-from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
-from ..passes.proofs import check_lookups, fits_int32
+from ..passes.proofs import fits_int32
 from .calls import materialise
 from .calls.request import Request
 from .gpu.device_numbers import Unread, capturing, numbers_of, pin
@@ -112,10 +111,6 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain, ragged: Ma
         shifted=variant.shifted,
         ragged=ragged,
     )
-    shapes = {name: tuple(table.shape) for name, table in tables.items()}
-    tokens = launch._replace(offset=0, q_len=request.q_len, k_len=request.k_len)
-    for offset in {request.offset, furthest}:
-        check_lookups(_moved(request.grid or request.program, offset), tokens, shapes)
     kernel = kernel_of(variant, launch, toolchain)
     if kernel.schedule.route == "refined" and launch.ragged:
         everything = _everything(request, ragged)
@@ -129,12 +124,6 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain, ragged: Ma
     narrow = not seen.ragged and fits_int32(kernel.schedule.program, kernel.schedule, seen, {**seen.tables, **arrays})
     device = request.query.device
     return Values(kernel, parameters, {**tables, **{name: torch.as_tensor(array, device=device) for name, array in arrays.items()}}, narrow)
-
-
-def _moved(program: Program, offset: int) -> Program:
-    """The program as look-ups meet it: `q` is a row, and its position that row plus the offset of the call."""
-    flat = FlattenGrid()(program)
-    return flat.substituted({Q: Binary(Op.ADD, Q, Const(offset))}) if offset else flat
 
 
 def _integers(program: Program, tables: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

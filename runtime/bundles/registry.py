@@ -80,6 +80,7 @@ _kernels: dict[Sought, Loaded] = {}
 _tilings: dict[tuple[Meaning, Target, str], Tiling] = {}
 _orders: dict[tuple[Meaning, Target], tuple[Order, ...]] = {}
 _backends: set[str] = set()
+_proofs: dict[tuple[str, str], list[Any]] = {}
 
 
 def register(loaded: Loaded) -> None:
@@ -89,6 +90,9 @@ def register(loaded: Loaded) -> None:
     _kernels.setdefault(sought, loaded)
     _tilings.setdefault((sought.meaning, sought.target, loaded.rows), sought.tiling)
     _backends.add(sought.target.backend)
+    if "lookups" in loaded.entry:
+        said = loaded.entry["lookups"]
+        _proofs.setdefault((said["program"], said["bound"]), said["proofs"])
     order = sought.meaning.order
     if loaded.grid is not None and order is not None:
         at = sought.meaning._replace(program=loaded.grid, order=None), sought.target
@@ -98,7 +102,7 @@ def register(loaded: Loaded) -> None:
 def forget_loaded(folder: Path | None = None) -> None:
     """Let calls find nothing of the bundle in `folder`; nothing at all where it is None. `bundle_load` forgets what was made of them."""
     others = [each for each in _loaded if folder is not None and each.folder != folder]
-    for kept in (_loaded, _kernels, _tilings, _orders, _backends):
+    for kept in (_loaded, _kernels, _tilings, _orders, _backends, _proofs):
         kept.clear()
     for each in others:
         register(each)
@@ -143,6 +147,11 @@ def orders_found(variant: Variant, rows: int) -> tuple[Order | None, ...]:
     meaning, bucket = meaning_of(variant), bucket_of(variant, rows)
     target = next((target for target in runs_on(variant.target) if (meaning, target, bucket) in _tilings), None)
     return () if target is None else (None, *_orders.get((meaning, target), ()))
+
+
+def proofs_found(program: Program, bound: str) -> list[Any] | None:
+    """What loaded bundles say of the look-ups of a program whose parameters have the values `bound`, as `lookup_proofs` wrote it."""
+    return _proofs.get((_text(program), bound)) if _proofs else None
 
 
 def tiling_of(variant: Variant) -> Tiling:

@@ -15,9 +15,10 @@ from .backends import default
 from .description import bindings_of, program_of, reads_positions
 from .extra_keys import Extra, check_extra
 from .keywords import unknown
+from .lookups import check_reads, launch_of_call
 from .ragged import Lengths, lengths, lengths_on_gpu, packed_lengths
 from .request import Request, check_scale, check_shapes, check_tensors, readable
-from .table_checks import check_bound_tensors, check_space, check_tables
+from .table_checks import check_bound_tensors, check_space
 from .token_order import check_fits
 from .zero_keys import check_counts
 
@@ -126,8 +127,7 @@ class Call(NamedTuple):
         if program.tables:
             check_bound_tensors(program, bindings, query.device)
             if pairs:
-                ranges = {"q": (spans.offset, spans.stop), "k": (0, spans.k_stop), "b": (0, batch), "h": (0, heads)}
-                check_tables(program, bindings, ranges)
+                check_reads(program, bindings, launch_of_call(program, bindings, spans, (batch, heads), left=self.leaves_lengths))
         request = Request(
             readable(query),
             readable(key),

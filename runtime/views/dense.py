@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ...passes.launch import Launch
+from ..calls import materialise
+from ..calls.lookups import Numbers, check_reads
 from ..calls.merging import resolved
 from .oracle import dense_mask
 
@@ -23,4 +26,9 @@ def dense(pattern: Pattern | None, q_len: int, kv_len: int | None = None, *, bat
         IndexError: a table is read outside its extents.
     """
     program, bindings = resolved(pattern, None)
-    return dense_mask(program, q_len, q_len if kv_len is None else kv_len, bindings, batch, heads)
+    k_len = q_len if kv_len is None else kv_len
+    if q_len > 0 and k_len > 0 and program.tables:
+        numbers = Numbers(program, bindings, max(q_len, k_len))
+        parameters = materialise.parameters(program, bindings)
+        check_reads(program, bindings, Launch(q_len, k_len, batch=batch, heads=heads, parameters=parameters, tables=numbers))
+    return dense_mask(program, q_len, k_len, bindings, batch, heads)

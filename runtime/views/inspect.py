@@ -10,6 +10,7 @@ from ...ir.pattern import Pattern
 from ...ir.program import Program
 from ...passes.launch import Launch
 from ..calls import materialise
+from ..calls.lookups import check_reads
 from ..calls.merging import resolved
 from ..calls.orders_of_heads import ByHead, OrderGiven, OrdersOfHeads, asked
 from ..terms import term_arrays
@@ -94,7 +95,7 @@ def launch_of(pattern: Pattern | None, lengths: tuple[int, int | None], extents:
     for name, value in zip(("q_len", "kv_len", "batch", "heads"), (q_len, k_len, *extents), strict=True):
         _require_positive(name, value)
     tables = materialise.tables(program, bindings, max(q_len, k_len))
-    return Launch(
+    launch = Launch(
         q_len=q_len,
         k_len=k_len,
         batch=extents[0],
@@ -102,6 +103,8 @@ def launch_of(pattern: Pattern | None, lengths: tuple[int, int | None], extents:
         parameters=materialise.parameters(program, bindings),
         tables=materialise.arrays(tables),
     )
+    check_reads(program, bindings, launch)
+    return launch
 
 
 def _require_positive(name: str, value: object) -> None:

@@ -7,145 +7,19 @@ It shares nothing with the compiler but the nouns: it has its own reading of eve
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ...ir.expr import Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Unary, Var, fold
+from ...ir.expr import Kind
 from ...ir.program import Program, Space
 from ..calls import materialise
+from .oracle_values import EXACT, Environment, Values, evaluate
 
 PAIRS_AT_ONCE = 1 << 18  # (query, key) pairs of a row chunk, all batch items and heads together
-EXACT = {Kind.INT: torch.int64, Kind.BOOL: torch.bool, Kind.FLOAT: torch.float64}
-
-
-# -- expressions ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Tensors that broadcast against [batch, heads, Lq, Lk].
-
-    values: i64 (f64 for `s`) of every variable and symbol, by name.
-    tables: the tensor of every table, by name.
-    """
-
-    values: Mapping[str, Tensor]
-    tables: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
-
-
-def evaluate(expr: Expr, environment: Environment) -> Tensor:
-    """The value of `expr` as i64, bool or f64. Python's semantics, except that a zero divisor gives 0 for `//` and `%`.
-
-    Raises:
-        KeyError: a variable or symbol has no value.
-        IndexError: a table is read outside its extents.
-        ValueError: a shift by a negative number.
-    """
-    return fold(expr, lambda node, parts: _value(node, parts, environment).to(EXACT[node.kind]))
-
-
-def _value(node: Expr, parts: tuple[Tensor, ...], environment: Environment) -> Tensor:
-    match node:
-        case Const(value=value):
-            return torch.tensor(value, dtype=EXACT[node.kind])
-        case Var(name=name) | Symbol(name=name):
-            return environment.values[name]
-        case Lookup():
-            return _read(node, environment.tables[node.table.name], parts)
-        case Select():
-            return torch.where(parts[0], parts[1].to(EXACT[node.kind]), parts[2].to(EXACT[node.kind]))
-        case Unary(op=op):
-            return OPERATIONS[op](_operand(op, parts[0]))
-        case Binary(op=op):
-            return OPERATIONS[op](*_alike(op, *parts))
-        case _:
-            raise NotImplementedError(f"the oracle cannot evaluate `{node}`")
-
-
-def _operand(op: Op, a: Tensor) -> Tensor:
-    return a if op in (Op.NEG, Op.ABS, Op.NOT) else a.double()
-
-
-def _alike(op: Op, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Both operands in the type the operation is carried out in."""
-    real = op in (Op.DIV, Op.POW) or a.is_floating_point() or b.is_floating_point()
-    return (a.double(), b.double()) if real else (a, b)
-
-
-def _floordiv(a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(b == 0, 0, torch.div(a, torch.where(b == 0, 1, b), rounding_mode="floor"))
-
-
-def _mod(a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(b == 0, 0, torch.remainder(a, torch.where(b == 0, 1, b)))
-
-
-def _shift(shift: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
-    if b.numel() and int(b.min()) < 0:
-        raise ValueError(f"a shift by {int(b.min())} positions has no meaning.\n  write a shift by 0 or more")
-    return shift(a, b.clamp(max=63))
-
-
-OPERATIONS: dict[Op, Callable[..., Tensor]] = {
-    Op.ADD: torch.add,
-    Op.SUB: torch.sub,
-    Op.MUL: torch.mul,
-    Op.MIN: torch.minimum,
-    Op.MAX: torch.maximum,
-    Op.NEG: torch.neg,
-    Op.ABS: torch.abs,
-    Op.FLOORDIV: _floordiv,
-    Op.MOD: _mod,
-    Op.BITAND: torch.bitwise_and,
-    Op.BITOR: torch.bitwise_or,
-    Op.BITXOR: torch.bitwise_xor,
-    Op.SHL: functools.partial(_shift, torch.bitwise_left_shift),
-    Op.SHR: functools.partial(_shift, torch.bitwise_right_shift),
-    Op.LT: torch.lt,
-    Op.LE: torch.le,
-    Op.EQ: torch.eq,
-    Op.NE: torch.ne,
-    Op.AND: torch.logical_and,
-    Op.OR: torch.logical_or,
-    Op.XOR: torch.logical_xor,
-    Op.NOT: torch.logical_not,
-    Op.DIV: torch.true_divide,
-    Op.POW: torch.pow,
-    Op.EXP: torch.exp,
-    Op.EXP2: torch.exp2,
-    Op.LOG: torch.log,
-    Op.LOG2: torch.log2,
-    Op.SQRT: torch.sqrt,
-    Op.TANH: torch.tanh,
-    Op.SIN: torch.sin,
-    Op.COS: torch.cos,
-    Op.SIGMOID: torch.sigmoid,
-    Op.ERF: torch.erf,
-    Op.FLOAT: torch.Tensor.double,
-}
-
-
-def _read(node: Lookup, tensor: Tensor, indices: tuple[Tensor, ...]) -> Tensor:
-    for axis, (written, index) in enumerate(zip(node.indices, indices, strict=True)):
-        if index.numel():
-            _check_range(node, axis, (int(index.min()), int(index.max())), tensor.shape[axis], written)
-    return tensor[torch.broadcast_tensors(*indices)]
-
-
-def _check_range(node: Lookup, axis: int, reached: tuple[int, int], size: int, written: Expr) -> None:
-    lo, hi = reached
-    if lo >= 0 and hi < size:
-        return
-    along = f" along axis {axis}" if node.table.rank > 1 else ""
-    entry = "entry" if size == 1 else "entries"
-    what = f"`{written}` runs from {lo} to {hi}, and a negative index does not wrap" if lo < 0 else f"`{written}` reaches {hi}"
-    clamp = f"`min(max({written}, 0), {max(size - 1, 0)})` as the index" if lo < 0 else f"a table with at least {hi + 1} entries"
-    raise IndexError(f"table `{node.table.name}` holds {size} {entry}{along}, but {what}.\n  write {clamp}")
 
 
 # -- masks ------------------------------------------------------------------------------------------------------------
@@ -274,8 +148,10 @@ def _rows_of_item(
     for rows in area.row_chunks(query.shape[0]):
         here = {**values, **area.coordinates(program.space, rows), "s": query[:, rows] @ key.transpose(1, 2)}
         environment = Environment(here, tables)
-        score = evaluate(program.score, environment).expand_as(here["s"])
-        yield rows, _softmax(torch.where(evaluate(program.mask, environment), score, -math.inf), value)
+        mask, values = evaluate(program.mask, environment), Values(environment)
+        score, missing = values.of(program.score)
+        values.require(missing & mask)
+        yield rows, _softmax(torch.where(mask, score.expand_as(here["s"]), -math.inf), value)
 
 
 def _softmax(score: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

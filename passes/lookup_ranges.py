@@ -1,0 +1,256 @@
+"""Every table is read inside its extents wherever the value counts: what must be seen before a program runs, is drawn or is explained.
+
+Three looks, each where the one before could not tell: intervals over all pairs; the condition that integer sets proved for every length,
+at the values of this call; boxes of pairs, cut until they are decided. The last one also finds the pair that an error names.
+"""
+
+# Numpy's arrays carry no element type here.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from ..ir.advice import advice
+from ..ir.expr import (
+    K_LEN,
+    OFFSET,
+    Q_LEN,
+    ZERO,
+    B,
+    Binary,
+    Const,
+    Expr,
+    H,
+    K,
+    Kind,
+    Lookup,
+    Op,
+    Q,
+    Symbol,
+    conjunction,
+    names,
+    substitute,
+    tables,
+    walk,
+)
+from ..ir.program import Program
+from .flatten_grid import FlattenGrid
+from .intervals import Span, spans
+from .launch import Launch
+from .lookup_guards import Hazard, hazards, size_of
+from .lookup_proof import HEADS, Proof, Proofs, ends_of, symbols_of
+from .lookup_search import Region, Search, searched
+from .range_table import Array, RangeTable
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class OutOfRange(IndexError, ValueError):
+    """A look-up reads outside its table where the value counts, or may do so."""
+
+
+class Items(NamedTuple):
+    """Batch items that have pairs. Positions and lengths, i64[items] each, in tokens.
+
+    first, last: of the positions of queries, inclusive.
+    """
+
+    b: Array
+    first: Array
+    last: Array
+    k_len: Array
+    q_len: Array
+
+    def __getitem__(self, keep: Array) -> Items:  # pyright: ignore[reportIncompatibleMethodOverride]  (of all at once)
+        return Items(*(each[keep] for each in self))
+
+
+def check_lookups(program: Program, launch: Launch, shapes: Shapes, proofs: Callable[[], Proofs]) -> None:
+    """Prove that no look-up of mask or score whose value counts leaves its table, `q` being a position of `launch`: a row plus its offset.
+
+    shapes: of every table but segments, which answer everywhere.
+    proofs: of the hazards of `program`, asked for where intervals do not tell.
+
+    Raises:
+        OutOfRange: one does, or it could not be proved; names the look-up, how far it reaches, the table's extent and a pair.
+    """
+    places = hazards(program)
+    if not places or launch.heads <= 0:
+        return
+    items = _items(program, launch)
+    if not items.b.size:
+        return
+    checked = _Check(program, launch, shapes, items)
+    open_places = [at for at, index in enumerate(_flat_indices(program)) if not checked.inside(places[at], index)]
+    if open_places:
+        proved = proofs()
+        for at in open_places:
+            checked.settle(places[at], proved[at])
+
+
+@functools.lru_cache(maxsize=256)
+def _flat_indices(program: Program) -> tuple[Expr, ...]:
+    """The index of each hazard over flat positions: what rows that are part of a grid reach shows there."""
+    indices = tuple(hazard.index for hazard in hazards(program))
+    if program.space.rank == 1:
+        return indices
+    return tuple(FlattenGrid()(Program(program.name, program.mask, index, space=program.space)).score for index in indices)
+
+
+def _items(program: Program, launch: Launch) -> Items:
+    """One item stands for all where they do not differ."""
+    apart = launch.ragged or any("b" in names(hazard.condition) for hazard in hazards(program))
+    b = np.arange(launch.batch if apart else min(launch.batch, 1), dtype=np.int64)
+    ragged = {Q_LEN: launch.q_len, K_LEN: launch.k_len, OFFSET: launch.offset, **launch.ragged}
+    q_len, k_len, offset = (np.broadcast_to(np.asarray(ragged[name], np.int64), b.shape) for name in (Q_LEN, K_LEN, OFFSET))
+    found = Items(b, offset, offset + q_len - 1, k_len, q_len)
+    return found[(q_len > 0) & (k_len > 0)]
+
+
+class _Check:
+    """One program at the values of one call."""
+
+    def __init__(self, program: Program, launch: Launch, shapes: Shapes, items: Items) -> None:
+        self.program, self.launch, self.shapes, self.items = program, launch, shapes, items
+        self._tables: dict[str, RangeTable] = {}
+
+    def inside(self, hazard: Hazard, index: Expr) -> bool:
+        """Whether the index, over flat positions, is inside for every pair, whatever the mask."""
+        reach = spans(index, {**self.fixed(self.items), **self.flat(self.items)}, self.tables(index))
+        return bool((reach.low >= 0).all() and (reach.high < self.size(hazard)).all())
+
+    def settle(self, hazard: Hazard, proof: Proof | None) -> None:
+        """Raise unless nothing that counts is outside."""
+        items = self.items if proof is None else self.items[self.violated(proof)]
+        if not items.b.size:
+            return
+        found = searched(self.condition(hazard), hazard.index, self.region(hazard, items))
+        if found.example or not found.decided:
+            raise OutOfRange(_refusal(hazard, self.size(hazard), found, self.reach(hazard)))
+
+    def size(self, hazard: Hazard) -> int:
+        return self.shapes[hazard.look.table.name][hazard.axis]
+
+    def reach(self, hazard: Hazard) -> tuple[int, int]:
+        """Ends of the index over all pairs."""
+        found = spans(hazard.index, {**self.fixed(self.items), **self.axes(self.items)}, self.tables(hazard.index))
+        return int(found.low.min()), int(found.high.max())
+
+    # -- at which values
+
+    def fixed(self, items: Items) -> dict[Expr, Span]:
+        """Of every symbol and of `b`."""
+        found: dict[Expr, Span] = {symbol: _known(symbol, value) for symbol, value in self.launch.environment().items()}
+        sizes = ((table, axis, size) for table in self.program.tables for axis, size in enumerate(self.shapes.get(table.name, ())))
+        found |= {size_of(table, axis): _point(size) for table, axis, size in sizes}
+        return found | {B: _point(items.b), Q_LEN: _point(items.q_len), K_LEN: _point(items.k_len), OFFSET: _point(items.first)}
+
+    def flat(self, items: Items) -> dict[Expr, Span]:
+        heads = Span(np.asarray(0), np.asarray(self.launch.heads - 1))
+        return {Q: Span(items.first, items.last), K: Span(np.zeros_like(items.k_len), items.k_len - 1), H: heads}
+
+    def axes(self, items: Items) -> dict[Expr, Span]:
+        """Of what differs from pair to pair; along inner axes of a grid everything."""
+        space, found = self.program.space, self.flat(items)
+        if space.rank == 1:
+            return found
+        inner = int(np.prod(space.extents[1:]))
+        placed: dict[Expr, Span] = {H: found[H]}
+        for side in (Q, K):
+            first, *rest = space.coordinates(side.name)
+            placed[first] = Span(found[side].low // inner, found[side].high // inner)
+            placed |= {at: Span(np.asarray(0), np.asarray(size - 1)) for at, size in zip(rest, space.extents[1:], strict=True)}
+        return placed
+
+    def tables(self, *roots: Expr) -> dict[str, RangeTable]:
+        return {table.name: self._table(table.name) for table in tables(*roots) if table.kind is not Kind.FLOAT}
+
+    def _table(self, name: str) -> RangeTable:
+        if name not in self._tables:
+            array = self.launch.tables[name]
+            self._tables[name] = RangeTable(array if array.size else np.zeros((1,) * array.ndim, array.dtype))
+        return self._tables[name]
+
+    # -- what was proved
+
+    def violated(self, proof: Proof) -> Array:
+        fixed, called = self.fixed(self.items), symbols_of(self.program)
+        values = {called.get(name, name): ends.low for name, ends in fixed.items() if isinstance(name, Symbol) and name.kind is Kind.INT}
+        values |= {HEADS: np.asarray(self.launch.heads), B: self.items.b}
+        read = set(walk(proof.where))
+        for number, expr in enumerate(proof.opaque):
+            if read & set(ends_of(number)):
+                found = spans(expr, {**fixed, **self.axes(self.items)}, self.tables(expr))
+                values |= dict(zip(ends_of(number), found, strict=True))
+        return proof.violated(values)
+
+    # -- where to look
+
+    def condition(self, hazard: Hazard) -> Expr:
+        if self._whole_rows():
+            return hazard.condition
+        placed = (_within(self.program.space.position(side.name), first, stop) for side, first, stop in SIDES)
+        return conjunction(*hazard.guards, *placed, hazard.outside)
+
+    def _whole_rows(self) -> bool:
+        """Whether the boxes of `axes` hold no position that is not in the call."""
+        if self.program.space.rank == 1:
+            return True
+        inner = int(np.prod(self.program.space.extents[1:]))
+        ends = (self.items.first, self.items.last + 1, self.items.k_len)
+        return not any((end % inner).any() for end in ends)
+
+    def region(self, hazard: Hazard, items: Items) -> Region:
+        read = names(self.condition(hazard)) | names(hazard.index)
+        axes = {at: Span(*np.broadcast_arrays(*ends)) for at, ends in self.axes(items).items() if getattr(at, "name", "") in read}
+        return Region(axes, self.fixed(items), self.tables(self.condition(hazard), hazard.index), items.b.size)
+
+
+SIDES = ((Q, OFFSET, Binary(Op.ADD, OFFSET, Q_LEN)), (K, ZERO, K_LEN))
+
+
+def _within(at: Expr, first: Expr, stop: Expr) -> Expr:
+    return conjunction(Binary(Op.LE, first, at), Binary(Op.LT, at, stop))
+
+
+def _point(value: int | Array) -> Span:
+    array = np.asarray(value, np.int64)
+    return Span(array, array)
+
+
+def _known(symbol: Expr, value: float) -> Span:
+    return Span(np.asarray(bool(value)), np.asarray(not value)) if symbol.kind is Kind.BOOL else _point(int(value))
+
+
+# -- what is said ---------------------------------------------------------------------------------------------------------
+
+
+def _refusal(hazard: Hazard, size: int, found: Search, reach: tuple[int, int]) -> str:
+    look, index = hazard.look, hazard.index
+    along = f" along axis {hazard.axis}" if look.table.rank > 1 else ""
+    holds = f"table `{look.table.name}` holds {size} {'entry' if size == 1 else 'entries'}{along}"
+    if not found.example:
+        unknown = f"{holds}, and nothing proves that `{index}` stays inside, which may run from {reach[0]} to {reach[1]}"
+        return advice(unknown, f"`min(max({index}, 0), {max(size - 1, 0)})` as the index")
+    at = _pair(hazard, found.example)
+    if found.low < 0:
+        hide = ", or a condition beside it that hides such pairs" if at else ""
+        return advice(
+            f"{holds}, but `{index}` starts at {found.low}{at}, and a negative index does not wrap", f"`max({index}, 0)` as the index{hide}"
+        )
+    hide = ", or a condition beside it that hides such pairs" if at else ""
+    return advice(f"{holds}, but `{index}` reaches {found.high}{at}", f"a table with at least {found.high + 1} entries{hide}")
+
+
+def _pair(hazard: Hazard, example: Mapping[str, int]) -> str:
+    """An offending pair, where not all are."""
+    if not hazard.guards:
+        return ""
+    read = names(hazard.condition)
+    there = ", ".join(f"{name} = {value}" for name, value in sorted(example.items(), key=lambda each: ("bhqk".index(each[0][0]), each[0])) if name in read)
+    shown = ", which the mask shows" if hazard.shown else ""
+    return f", as at {there}{shown}" if there else ""

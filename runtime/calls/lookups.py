@@ -1,0 +1,76 @@
+"""The one check that tables hold what is read, at the lengths and values of a call: of attention, schedules, explanations and dense masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from ...ir.expr import K_LEN, OFFSET, Q_LEN, Expr
+from ...ir.program import Program
+from ...passes.launch import Launch
+from ...passes.lookup_ranges import check_lookups
+from ..gpu.device_numbers import numbers_of
+from ..lookup_proofs import proofs_of
+from . import materialise
+from .ragged import Lengths
+
+ANYWHERE = Launch(q_len=1 << 41, k_len=0, offset=-(1 << 40))
+"""Rows whose positions a GPU alone knows."""
+
+
+class Numbers(Mapping[str, np.ndarray]):
+    """The tables of a program that hold no reals, on the host, each read when someone looks. length: as in `materialise.tables`."""
+
+    def __init__(self, program: Program, bindings: materialise.Bindings, length: int) -> None:
+        self._tables = {table.name: table for table in program.tables}
+        self._bindings, self._length = bindings, length
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return numbers_of(name, materialise.entries(self._tables[name], materialise.bound(self._bindings, name), self._length))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+
+def check_reads(program: Program, bindings: materialise.Bindings, launch: Launch) -> None:
+    """Raise unless every look-up whose value counts stays inside its table; `q` is a row of `launch` plus its offset.
+
+    Raises:
+        OutOfRange: one leaves its table, or may.
+    """
+    shapes = {table.name: _shape(materialise.bound(bindings, table.name)) for table in program.tables if not table.monotone}
+    check_lookups(program, launch, shapes, lambda: proofs_of(program, launch.parameters))
+
+
+def launch_of_call(program: Program, bindings: materialise.Bindings, spans: Lengths, extents: tuple[int, int], *, left: bool) -> Launch:
+    """The values of a call whose queries and keys are of these lengths.
+
+    extents: batch items and heads.   left: nobody has looked at the lengths, and where rows are is not known.
+    """
+    found = Launch(
+        q_len=spans.q_len,
+        k_len=spans.k_len,
+        offset=spans.offset,
+        batch=extents[0],
+        heads=extents[1],
+        parameters=materialise.parameters(program, bindings),
+        tables=Numbers(program, bindings, max(spans.stop, spans.k_stop)),
+    )
+    if left:
+        return found._replace(q_len=ANYWHERE.q_len, offset=ANYWHERE.offset)
+    return found if spans.left else found._replace(ragged=dict(_ragged(spans)))
+
+
+def _ragged(spans: Lengths) -> Iterator[tuple[Expr, np.ndarray]]:
+    given = spans.ragged
+    for symbol, argument, tensor in ((Q_LEN, "q_len", given.q_lens), (K_LEN, "kv_len", given.k_lens), (OFFSET, "q_offset", given.offsets)):
+        if tensor is not None:
+            yield symbol, numbers_of(argument, tensor)
+
+
+def _shape(table: object) -> tuple[int, ...]:
+    return tuple(getattr(table, "shape", ()))
