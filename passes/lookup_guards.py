@@ -14,7 +14,7 @@ A condition that reads a table itself has decided nothing where that read is out
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..ir.expr import (
@@ -58,7 +58,7 @@ class Hazard(NamedTuple):
     shown: bool
 
     @property
-    def index(self) -> Expr:
+    def read_at(self) -> Expr:
         return self.look.indices[self.axis]
 
     @property
@@ -68,12 +68,18 @@ class Hazard(NamedTuple):
     @property
     def condition(self) -> Expr:
         """Where the table is read outside and it counts."""
-        return conjunction(*self.connected, self.outside)
+        return conjunction(*self.guards, self.outside)
 
     @property
-    def connected(self) -> tuple[Expr, ...]:
-        """The guards that say something of the index, maybe through others; leaving the rest out loses no pair."""
-        reached, kept, left = set(names(self.index)), list[Expr](), list(self.guards)
+    def nearby(self) -> Expr:
+        """The same but for guards that say nothing of the index, not through others either: where it holds nowhere, `condition` does not.
+
+        One axis of a grid, where a mask asks for each axis alone.
+        """
+        return conjunction(*self._connected(), self.outside)
+
+    def _connected(self) -> tuple[Expr, ...]:
+        reached, kept, left = set(names(self.read_at)), list[Expr](), list(self.guards)
         while True:
             near = [guard for guard in left if not names(guard) - {"b"} or (names(guard) - {"b"}) & reached]
             if not near:
@@ -185,7 +191,7 @@ def _places(root: Expr, guards: tuple[Expr, ...], chances: dict[Expr, Chance], *
         seen.add((node, known))
         if isinstance(node, Lookup) and not node.table.monotone:
             yield from (Hazard(node, axis, known, shown) for axis in range(node.table.rank))
-        stack += [(below, _added(known, more)) for below, more in _below(node, chances)]
+        stack += [(below, _added(known, more)) for below, more in reversed(_below(node, chances))]
 
 
 def _reading(root: Expr) -> frozenset[Expr]:
@@ -197,7 +203,7 @@ def _reading(root: Expr) -> frozenset[Expr]:
     return frozenset(found)
 
 
-def _below(node: Expr, chances: dict[Expr, Chance]) -> Iterable[tuple[Expr, Expr]]:
+def _below(node: Expr, chances: dict[Expr, Chance]) -> Sequence[tuple[Expr, Expr]]:
     """What stands below a node, with the condition under which it counts there."""
     match node:
         case Binary(op=Op.AND, a=a, b=b):

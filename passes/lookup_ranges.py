@@ -9,7 +9,7 @@ at the values of this call; boxes of pairs, cut until they are decided. The last
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -22,18 +22,15 @@ from ..ir.expr import (
     ZERO,
     B,
     Binary,
-    Const,
     Expr,
     H,
     K,
     Kind,
-    Lookup,
     Op,
     Q,
     Symbol,
     conjunction,
     names,
-    substitute,
     tables,
     walk,
 )
@@ -95,7 +92,7 @@ def check_lookups(program: Program, launch: Launch, shapes: Shapes, proofs: Call
 @functools.lru_cache(maxsize=256)
 def _flat_indices(program: Program) -> tuple[Expr, ...]:
     """The index of each hazard over flat positions: what rows that are part of a grid reach shows there."""
-    indices = tuple(hazard.index for hazard in hazards(program))
+    indices = tuple(hazard.read_at for hazard in hazards(program))
     if program.space.rank == 1:
         return indices
     return tuple(FlattenGrid()(Program(program.name, program.mask, index, space=program.space)).score for index in indices)
@@ -128,8 +125,10 @@ class _Check:
         items = self.items if proof is None else self.items[self.violated(proof)]
         if not items.b.size:
             return
-        found = searched(self.condition(hazard), hazard.index, self.region(hazard, items))
-        if found.example or not found.decided:
+        found = self.searched(hazard.nearby, hazard, items)
+        if not found.settled and self.condition(hazard) is not hazard.nearby:
+            found = self.searched(self.condition(hazard), hazard, items)
+        if not found.settled:
             raise OutOfRange(_refusal(hazard, self.size(hazard), found, self.reach(hazard)))
 
     def size(self, hazard: Hazard) -> int:
@@ -137,7 +136,7 @@ class _Check:
 
     def reach(self, hazard: Hazard) -> tuple[int, int]:
         """Ends of the index over all pairs."""
-        found = spans(hazard.index, {**self.fixed(self.items), **self.axes(self.items)}, self.tables(hazard.index))
+        found = spans(hazard.read_at, {**self.fixed(self.items), **self.axes(self.items)}, self.tables(hazard.read_at))
         return int(found.low.min()), int(found.high.max())
 
     # -- at which values
@@ -179,7 +178,8 @@ class _Check:
 
     def violated(self, proof: Proof) -> Array:
         fixed, called = self.fixed(self.items), symbols_of(self.program)
-        values = {called.get(name, name): ends.low for name, ends in fixed.items() if isinstance(name, Symbol) and name.kind is Kind.INT}
+        integers = {name: ends.low for name, ends in fixed.items() if isinstance(name, Symbol) and name.kind is Kind.INT}
+        values: dict[Expr, Array] = {called.get(name, name): value for name, value in integers.items()}
         values |= {HEADS: np.asarray(self.launch.heads), B: self.items.b}
         read = set(walk(proof.where))
         for number, expr in enumerate(proof.opaque):
@@ -204,10 +204,11 @@ class _Check:
         ends = (self.items.first, self.items.last + 1, self.items.k_len)
         return not any((end % inner).any() for end in ends)
 
-    def region(self, hazard: Hazard, items: Items) -> Region:
-        read = names(self.condition(hazard)) | names(hazard.index)
+    def searched(self, condition: Expr, hazard: Hazard, items: Items) -> Search:
+        read = names(condition) | names(hazard.read_at)
         axes = {at: Span(*np.broadcast_arrays(*ends)) for at, ends in self.axes(items).items() if getattr(at, "name", "") in read}
-        return Region(axes, self.fixed(items), self.tables(self.condition(hazard), hazard.index), items.b.size)
+        region = Region(axes, self.fixed(items), self.tables(condition, hazard.read_at), items.b.size)
+        return searched(condition, hazard.read_at, region)
 
 
 SIDES = ((Q, OFFSET, Binary(Op.ADD, OFFSET, Q_LEN)), (K, ZERO, K_LEN))
@@ -230,7 +231,7 @@ def _known(symbol: Expr, value: float) -> Span:
 
 
 def _refusal(hazard: Hazard, size: int, found: Search, reach: tuple[int, int]) -> str:
-    look, index = hazard.look, hazard.index
+    look, index = hazard.look, hazard.read_at
     along = f" along axis {hazard.axis}" if look.table.rank > 1 else ""
     holds = f"table `{look.table.name}` holds {size} {'entry' if size == 1 else 'entries'}{along}"
     if not found.example:
@@ -251,6 +252,8 @@ def _pair(hazard: Hazard, example: Mapping[str, int]) -> str:
     if not hazard.guards:
         return ""
     read = names(hazard.condition)
-    there = ", ".join(f"{name} = {value}" for name, value in sorted(example.items(), key=lambda each: ("bhqk".index(each[0][0]), each[0])) if name in read)
+    there = ", ".join(
+        f"{name} = {value}" for name, value in sorted(example.items(), key=lambda each: ("bhqk".index(each[0][0]), each[0])) if name in read
+    )
     shown = ", which the mask shows" if hazard.shown else ""
     return f", as at {there}{shown}" if there else ""

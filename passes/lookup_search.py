@@ -50,6 +50,11 @@ class Search:
     high: int = 0
     decided: bool = True
 
+    @property
+    def settled(self) -> bool:
+        """Whether the condition is seen to hold nowhere."""
+        return self.decided and not self.example
+
 
 class _Boxes(NamedTuple):
     """low, high: i64[axes, boxes], inclusive.   item: the batch item of each."""

@@ -64,12 +64,12 @@ def proofs(program: Program, values: Mapping[Symbol, int]) -> tuple[Proof | None
 
 def _proof(hazard: Hazard, program: Program, values: Mapping[Expr, Expr]) -> Proof | None:
     space = program.space
-    condition = substitute(hazard.condition, values)
-    found = _violated(conjunction(*_inside(space, condition), condition), program)
-    if space.rank == 1 or (found is not None and found.where is FALSE):
+    nearby, everything = (substitute(condition, values) for condition in (hazard.nearby, hazard.condition))
+    found = _violated(conjunction(*_inside(space, nearby), nearby), program)
+    if (found is not None and found.where is FALSE) or (space.rank == 1 and nearby is everything):
         return found
-    condition = substitute(conjunction(*hazard.guards, hazard.outside), values)
-    return _violated(conjunction(*_inside(space, space.position("q"), space.position("k")), *_placed(space), condition), program)
+    placed = () if space.rank == 1 else (*_inside(space, space.position("q"), space.position("k")), *_placed(space))
+    return _violated(conjunction(*placed, *_inside(space, everything), everything), program)
 
 
 def _inside(space: Space, *read: Expr) -> Iterator[Expr]:
@@ -121,7 +121,7 @@ def _violated(condition: Expr, program: Program) -> Proof | None:
 
 def _read(found: isl.Set, parameters: tuple[Expr, ...]) -> Expr | None:
     """Whether the symbols are in a set that says nothing of its dimensions."""
-    basics = found.get_basic_sets()
+    basics = found.compute_divs().get_basic_sets()
     if len(basics) > MOST_SETS:
         return None
     reading = Reading(parameters, ZERO, {})

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..ir.expr import Symbol
 from ..ir.program import InvalidProgram, Program
@@ -88,9 +88,9 @@ def _derived(program: Program, bound: Mapping[Symbol, int]) -> Proofs:
 
 def _read(said: object, program: Program) -> Proofs | None:
     """What was told of `program`; None where it is something else, and the sets are asked."""
-    if not isinstance(said, list) or len(said) != len(hazards(program)):  # pyright: ignore[reportUnknownArgumentType]  (JSON)
+    if not isinstance(said, list) or len(each := cast("list[Any]", said)) != len(hazards(program)):
         return None
     try:
-        return tuple(None if each is None else proof_of(each, program) for each in said)  # pyright: ignore[reportUnknownVariableType]
+        return tuple(None if one is None else proof_of(one, program) for one in each)
     except (InvalidProgram, KeyError, TypeError, AttributeError):
         return None

@@ -1,4 +1,4 @@
-"""The one check that tables hold what is read, at the lengths and values of a call: of attention, schedules, explanations and dense masks."""
+"""The one check that tables hold what is read, at the values of a call: for attention, schedules, explanations and dense masks."""
 
 from __future__ import annotations
 

@@ -148,9 +148,9 @@ def _rows_of_item(
     for rows in area.row_chunks(query.shape[0]):
         here = {**values, **area.coordinates(program.space, rows), "s": query[:, rows] @ key.transpose(1, 2)}
         environment = Environment(here, tables)
-        mask, values = evaluate(program.mask, environment), Values(environment)
-        score, missing = values.of(program.score)
-        values.require(missing & mask)
+        mask, scored = evaluate(program.mask, environment), Values(environment)
+        score, missing = scored.of(program.score)
+        scored.require(missing & mask)
         yield rows, _softmax(torch.where(mask, score.expand_as(here["s"]), -math.inf), value)
 
 
