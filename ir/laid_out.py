@@ -95,13 +95,14 @@ class LaidOut:
         grids = self.grids
         inner = self.inner.trace({name: value for name, value in values.items() if name not in self.extent_names}, grids)
         read = inner.substituted(self._places(inner, grids))
-        there = conjunction(self.query.stretch.holds("q"), self.key.stretch.holds("k"))
-        mask = conjunction(there, read.mask)
-        score = read.score if read.score is S or there is TRUE else Select(there, read.score, S)
+        inside = conjunction(self.query.stretch.holds("q"), self.key.stretch.holds("k"))
+        mask = conjunction(inside, read.mask)
+        score = read.score if read.score is S or inside is TRUE else Select(inside, read.score, S)
         parameters = (*inner.parameters, *(symbol for symbol in grids.symbols if symbol not in inner.parameters))
-        reads = set(walk(mask, score))
+        there = self.space.met(space) or space
+        reads = {*walk(mask, score), *there.extent_symbols}  # tiles are cut along a grid whose extents the mask need not read
         declared = tuple(each for each in parameters if each in reads)
-        return replace(read, mask=mask, score=score, parameters=declared, space=self.space.met(space) or space)
+        return replace(read, mask=mask, score=score, parameters=declared, space=there)
 
     def _places(self, inner: Program, grids: Space) -> dict[Expr, Expr]:
         """What the variables of the recipe, and lengths of a part, are in the whole."""

@@ -71,6 +71,11 @@ class Space:
         """Parameters that extents are."""
         return ()
 
+    @property
+    def extent_symbols(self) -> tuple[Symbol, ...]:
+        """Parameters that extents of `grids` are: a program on them has values for these, whether it reads them or not."""
+        return tuple(dict.fromkeys(Symbol(name) for grid in self.grids or () for name in grid.names))
+
     def position(self, side: str) -> Expr:
         """The flat, row-major position of the coordinates of one side: Horner's scheme over the extents."""
         first, *rest = self.coordinates(side)

@@ -207,6 +207,22 @@ def _polarities(node: Expr, parts: tuple[tuple[Expr, Expr], ...]) -> tuple[Expr,
 
 
 def with_values(program: Program, values: dict[Expr, Expr]) -> Program:
-    """Some symbols replaced by their values; they are no parameters any more."""
-    kept = tuple(symbol for symbol in program.parameters if symbol not in values)
-    return replace(program, mask=substitute(program.mask, values), score=substitute(program.score, values), parameters=kept)
+    """Some symbols replaced by their values; they are no parameters any more, but where a grid is named by them."""
+    named = program.space.extent_symbols
+    kept = tuple(symbol for symbol in program.parameters if symbol not in values or symbol in named)
+    mask, score = (_without_zero_divisors(substitute(root, values)) for root in (program.mask, program.score))
+    return replace(program, mask=mask, score=score, parameters=kept)
+
+
+def _without_zero_divisors(expr: Expr) -> Expr:
+    """A divisor that is bound to 0 gives 0, as everywhere; written as 0 it is refused."""
+
+    def visit(node: Expr, parts: tuple[Expr, ...]) -> Expr:
+        made = rebuilt(node, parts)
+        match made:
+            case Binary(op=Op.FLOORDIV | Op.MOD, b=Const(value=0)):
+                return ZERO
+            case _:
+                return made
+
+    return fold(expr, visit)

@@ -33,7 +33,7 @@ def of_heads(program: Program, heads: range, launch: Launch) -> tuple[Program, M
     first = _first(program)
     place = Binary(Op.ADD, first, H if heads.step == 1 else Binary(Op.MUL, Const(heads.step), H))
     moved = replace(program, mask=mask).substituted({} if (heads.start, heads.step) == (0, 1) else {H: place})
-    read = set(symbols(moved.mask, moved.score))
+    read = {*symbols(moved.mask, moved.score), *moved.space.extent_symbols}
     parameters = tuple(each for each in (*program.parameters, first) if each in read)
     kept = set(tables(moved.mask, moved.score))
     found = replace(moved, parameters=parameters, tables=tuple(each for each in program.tables if each in kept))

@@ -253,7 +253,9 @@ def holds(aff: isl.Aff, equality: bool, reading: Reading) -> Expr:
 
 
 def hull_of(ranges: Sequence[tuple[Expr, Expr]]) -> tuple[Expr, Expr]:
-    """The range from the first start to the last stop of one range or more."""
+    """The range from the first start to the last stop of some ranges; an empty one of none."""
+    if not ranges:
+        return ZERO, ZERO
     starts, stops = zip(*ranges, strict=True)
     return reduce(partial(combined, Op.MIN), starts), reduce(partial(combined, Op.MAX), stops)
 
