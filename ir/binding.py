@@ -81,6 +81,10 @@ def _beginning(values: list[object]) -> str:
 
 
 def _require_table(what: str, name: str, value: TensorLike) -> None:
+    layout = str(getattr(value, "layout", "torch.strided"))
+    if layout != "torch.strided" or getattr(value, "is_quantized", False):
+        kind, fix = ("quantized", "dequantize") if layout == "torch.strided" else (layout, "to_dense")
+        raise refusal(f"{what} a {kind} tensor, which has no entry for every index", f"`{name}={name}.{fix}()`")
     if len(value.shape) == 0:
         raise refusal(f"{what} a tensor without axes", f"`{name}=int(...)` or `{name}=float(...)` of it: a number is an argument")
     if _dtype_name(value) not in _DTYPES:

@@ -86,9 +86,6 @@ def names_are_unique(program: Program) -> None:
 
 def space_is_a_grid(program: Program) -> None:
     space = program.space
-    for symbol in space.extent_symbols:
-        if symbol not in program.parameters:
-            raise _refuse(program, f"the extent `{symbol.name}` of its grid is not declared", f"`; {symbol.name}: i64` in its head")
     if space.rank < 1 or (space.extents and len(space.extents) != space.rank) or any(extent < 1 for extent in space.extents):
         raise _refuse(program, f"{space} is no grid", "one positive extent per axis")
     for grid in space.grids or ():

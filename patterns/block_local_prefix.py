@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..ir.pattern import Pattern, pattern
 from .blocks import chunked
-from .checks import at_least
+from .checks import wholes
 from .segmented import segmented
 
 
@@ -24,8 +24,8 @@ def block_local_prefix(length: int, block: int, prefix: int) -> Pattern:
     Trap: the prefix of block b sums up the blocks *before* b; made of b itself it would leak the future. The block decoder is `causal`
     on the blocks' embeddings. Source: N. Ho et al., Block Transformer: Global-to-Local Language Modeling for Fast Inference, 2024.
     """
-    at_least(1, length=length, block=block)
-    at_least(0, prefix=prefix)
+    length, block = wholes(1, length=length, block=block)
+    (prefix,) = wholes(0, prefix=prefix)
     segments = {"prefixes": prefix * -(-length // block), "tokens": length}
     rules: dict[tuple[str, str], Pattern | bool] = {("tokens", "tokens"): chunked(block)}
     if prefix:

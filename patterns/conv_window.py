@@ -25,13 +25,19 @@ def _near(q, k, radius, dilation):
     return close & ((q - k) % dilation == 0) if dilation > 1 else close
 
 
+@pattern
+def _conv_on_axis(q, k, *, axis):
+    reach, apart, moved, length = axis
+    return _near(q, (k - moved) % length if moved else k, reach, apart)
+
+
 _ON_GRID = {rank: pattern(rank=rank)(_conv) for rank in range(2, MOST_AXES + 1)}
 
 
-def conv_window(extents: tuple[int, ...], kernel: PerAxis, dilation: PerAxis = 1, *, roll: int | tuple[int, ...] = 0) -> Pattern:
+def conv_window(extents: PerAxis, kernel: PerAxis, dilation: PerAxis = 1, *, roll: int | tuple[int, ...] = 0) -> Pattern:
     """On every axis: |q - k'| <= r d and d divides q - k', with r = (kernel - 1) // 2 and k' = (k - roll) mod extent.
 
-    extents: tokens along each axis, two at least. kernel: odd, keys per query along an axis. dilation: d.
+    extents: tokens along each axis. kernel: odd, keys per query along an axis. dilation: d.
     roll:    tokens that keys and values are rolled by, as by `torch.roll`, before the windows are taken.
     Traps: windows are clipped at the edges, not shifted inward as a neighborhood's; TiC pads with zeros that count in the softmax:
     `conv_window_padding`, as `zero_keys=` of the call. An even kernel would have no centre and is refused.
@@ -39,10 +45,12 @@ def conv_window(extents: tuple[int, ...], kernel: PerAxis, dilation: PerAxis = 1
     """
     sizes, radius, apart = _checked(extents, kernel, dilation)
     moved = tuple(each % size for each, size in zip(per_axis("roll", roll, len(sizes), -(2**31)), sizes, strict=True))
+    if len(sizes) == 1:
+        return _conv_on_axis(axis=(radius[0], apart[0], moved[0], sizes[0]))
     return _ON_GRID[len(sizes)](radius=radius, dilation=apart, roll=moved).on(*sizes)
 
 
-def conv_window_padding(extents: tuple[int, ...], kernel: PerAxis, dilation: PerAxis = 1) -> tuple[int, ...]:
+def conv_window_padding(extents: PerAxis, kernel: PerAxis, dilation: PerAxis = 1) -> tuple[int, ...]:
     """For every query, row-major, the keys of its window outside the grid, for `zero_keys=`. A roll changes nothing."""
     sizes, radius, apart = _checked(extents, kernel, dilation)
 
@@ -55,8 +63,6 @@ def conv_window_padding(extents: tuple[int, ...], kernel: PerAxis, dilation: Per
 
 def _checked(extents: object, kernel: object, dilation: object) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     sizes = grid_extents(extents)
-    if len(sizes) < 2:
-        raise ValueError(f"`extents` is {extents!r}, a sequence\n  write `lacuna.patterns.sliding_window((r, r))`")
     kernels = per_axis("kernel", kernel, len(sizes))
     for each in kernels:
         if each % 2 == 0:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ..ir.pattern import Pattern, pattern
-from .checks import at_least, grid_extents
+from .checks import at_least, plane, wholes
 from .segmented import segmented
 
 
@@ -26,15 +26,15 @@ def disc_local(extents: tuple[int, int], radius: int, *, text: int = 0, pool: in
     Traps: the comparison is strict; discs are clipped at the edges, so that corners see fewer keys; text does not see pooled keys.
     Source: S. Liu et al., CLEAR: Conv-Like Linearization Revs Pre-Trained Diffusion Transformers Up, 2024.
     """
-    rows, cols = _plane(extents)
+    rows, cols = plane("extents", extents)
     at_least(1, radius=radius)
-    at_least(0, text=text)
+    (text,) = wholes(0, text=text)
     disc = _disc(radius=radius)
     if pool is None and not text:
         return disc.on(rows, cols)
     segments: dict[str, int | tuple[int, ...]] = {"text": text, "image": (rows, cols)}
     if pool is not None:
-        at_least(1, pool=pool)
+        (pool,) = wholes(1, pool=pool)
         if rows % pool or cols % pool:
             raise ValueError(f"`pool` is {pool}, which does not divide {rows} x {cols}\n  write a divisor of both")
         segments["pooled"] = (rows // pool, cols // pool)
@@ -42,10 +42,3 @@ def disc_local(extents: tuple[int, int], radius: int, *, text: int = 0, pool: in
     if pool is not None:
         rules["text", "pooled"] = False
     return segmented(segments, rules, queries=("text", "image"))
-
-
-def _plane(extents: object) -> tuple[int, int]:
-    sizes = grid_extents(extents, 2)
-    if len(sizes) != 2:
-        raise ValueError(f"`extents` is {extents!r}\n  write `(rows, columns)` of the image")
-    return sizes[0], sizes[1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..ir.pattern import Pattern, pattern
 from ..ir.segments import Segments
+from .checks import truth
 
 
 @pattern
@@ -31,4 +32,5 @@ def documents(document: object, *, causal: bool = True) -> Pattern:
         raise ValueError(
             f"`document` is {document!r:.60}, not one id per token\n  write an integer tensor [tokens], or `lacuna.segments(offsets)`"
         )
+    truth(causal=causal)
     return _same_causal(document=document) if causal else _same(document=document)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ..ir.pattern import Pattern, pattern
-from .checks import at_least
+from .checks import at_least, wholes
 
 
 @pattern
@@ -24,7 +24,7 @@ def elastic_sink_local(local: object, *, sink: int = 1, block: int = 64) -> Patt
     """
     at_least(0, sink=sink)
     at_least(1, block=block)
-    if len(getattr(local, "shape", ())) != 1:
+    if len(getattr(local, "shape", ())) != 1 or "int" not in str(getattr(local, "dtype", "")):
         raise ValueError(f"`local` is {local!r:.60}, not one length per head\n  write an integer tensor [heads], in blocks")
     return _elastic(block=block, sink=sink, local=local)
 
@@ -34,5 +34,5 @@ def elastic_blocks(alpha: float, beta: float, length: int, block: int = 64) -> i
 
     alpha: tokens that do not grow. beta: share of the sequence. length: tokens.
     """
-    at_least(1, length=length, block=block)
+    length, block = wholes(1, length=length, block=block)
     return int(alpha // block + beta * (length / block))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..ir.functions import maximum, minimum
 from ..ir.grid import Grid
 from ..ir.pattern import Pattern, pattern
-from .checks import grid_extents, per_axis, truth_per_axis
+from .checks import open_extents, per_axis, truth_per_axis
 
 MOST_AXES = 4
 
@@ -88,21 +88,19 @@ def gna(
         require_window(extent, wide, step, apart, f" on axis {axis}" if axes > 1 else "")
     if axes == 1:
         return _gna_on_axis(axis=(sizes[0], window[0], stride[0], dilation[0], causal[0]))
-    pattern = _ON_GRID[axes](window=window, stride=stride, dilation=dilation, causal=causal)
+    return placed(_ON_GRID[axes](window=window, stride=stride, dilation=dilation, causal=causal), extents, sizes)
+
+
+def placed(pattern: Pattern, extents: PerAxis | Grid, sizes: tuple[int | None, ...]) -> Pattern:
+    """A pattern on the grid that a function was called with. sizes: `open_extents` of it."""
     return pattern.on(extents) if isinstance(extents, Grid) else pattern.on(*sizes)
 
 
 def _sizes(extents: PerAxis | Grid) -> tuple[int | None, ...]:
-    """None for an extent that a call says.
-
-    Raises:
-        ValueError: they are none.
-    """
-    if not isinstance(extents, Grid) or extents.fixed:
-        return grid_extents(extents.fixed if isinstance(extents, Grid) else extents, MOST_AXES)
-    if extents.rank == 1:
+    sizes = open_extents(extents, MOST_AXES)
+    if sizes == (None,):
         raise ValueError(f"`extents` is one axis, {extents}\n  write `lacuna.patterns.neighborhood(window)`, which serves every length")
-    return tuple(extent if isinstance(extent, int) else None for extent in extents.extents)
+    return sizes
 
 
 def require_window(extent: int | None, window: int, stride: int, dilation: int, where: str = "") -> None:

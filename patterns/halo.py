@@ -6,9 +6,10 @@
 # pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
+from ..ir.grid import Grid
 from ..ir.pattern import Pattern, pattern
-from .checks import grid_extents, per_axis
-from .gna import MOST_AXES, PerAxis
+from .checks import grid_extents, open_extents, per_axis
+from .gna import MOST_AXES, PerAxis, placed
 from .padding import padded_keys
 
 
@@ -29,18 +30,19 @@ def _halo_on_axis(q, k, *, block, halo):
 _ON_GRID = {rank: pattern(rank=rank)(_halo) for rank in range(2, MOST_AXES + 1)}
 
 
-def halo(extents: PerAxis, block: PerAxis, halo: PerAxis) -> Pattern:
+def halo(extents: PerAxis | Grid, block: PerAxis, halo: PerAxis) -> Pattern:
     """On every axis: b * (q // b) - h <= k < b * (q // b) + b + h, clipped at the edges.
 
-    extents: tokens along each axis. block: queries that share a window, b. halo: tokens on either side of it, h.
+    extents: tokens along each axis, or a `lacuna.grid`, whose extents may be known at a call only.
+    block: queries that share a window, b. halo: tokens on either side of it, h.
     Trap: HaloNet and HAT pad with zeros and count them in the softmax: `halo_padding`, as `zero_keys=` of the call.
     Source: A. Vaswani et al., Scaling Local Self-Attention for Parameter Efficient Visual Backbones, 2021.
     """
-    sizes = grid_extents(extents)
+    sizes = open_extents(extents)
     blocks, halos = per_axis("block", block, len(sizes)), per_axis("halo", halo, len(sizes), 0)
     if len(sizes) == 1:
         return _halo_on_axis(block=blocks[0], halo=halos[0])
-    return _ON_GRID[len(sizes)](block=blocks, halo=halos).on(*sizes)
+    return placed(_ON_GRID[len(sizes)](block=blocks, halo=halos), extents, sizes)
 
 
 def halo_padding(extents: PerAxis, block: PerAxis, halo: PerAxis) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..ir.pattern import Pattern, pattern
 from .blocks import block_local
-from .checks import at_least, grid_extents, per_axis
+from .checks import per_axis, plane, truth, wholes
 from .segmented import segmented
 
 LEAST_GROUPED = 256  # small images of up to this many tokens are seen whole
@@ -26,21 +26,30 @@ def _same_part(q, k, *, high, low):
 
 
 def hierarchical_local_guided(
-    text: int, high: tuple[int, int], low: tuple[int, int], *, radius: int | tuple[int, int] = 8, window: int | tuple[int, int] = 16
+    text: int,
+    high: tuple[int, int],
+    low: tuple[int, int],
+    *,
+    radius: int | tuple[int, int] = 8,
+    window: int | tuple[int, int] = 16,
+    text_sees_low: bool = True,
+    low_sees_text: bool = True,
 ) -> Pattern:
-    """Sequence [text | high | low]. Text sees everything and is seen by everything.
+    """Sequence [text | high | low]. Text sees everything and is seen by everything, unless it is said otherwise.
 
     high to high: |q - k| <= radius on rows and columns. high to low: all of it up to 256 tokens, else the part under the query's window.
     low to low: blocks of 256 tokens. low to high: nothing.
 
     text: tokens. high, low: (rows, columns) of the image and of its small copy, whose extents divide the large ones.
     radius: tokens on either side. window: tokens of the large image along each axis, a multiple of the ratio of the two images.
+    text_sees_low, low_sees_text: False where text does not see the small copy, or the small copy no text, as in the authors' notebook.
     Traps: windows are clipped at the edges; the published windows of 16 tokens have radius 8, and so 17 keys along an axis.
     The order of tokens that goes with it, windows one after another, does not change the mask.
     Source: Y. Zhang et al., Scale-DiT: Ultra-High-Resolution Image Generation with Hierarchical Local Attention, 2025.
     """
-    at_least(0, text=text)
-    sizes, small = grid_extents(high, 2), grid_extents(low, 2)
+    (text,) = wholes(0, text=text)
+    truth(text_sees_low=text_sees_low, low_sees_text=low_sees_text)
+    sizes, small = plane("high", high), plane("low", low)
     wide = per_axis("window", window, 2)
     ratio = tuple(size // each for size, each in zip(sizes, small, strict=True))
     if any(size % each for size, each in zip(sizes, small, strict=True)):
@@ -54,6 +63,8 @@ def hierarchical_local_guided(
         ("high", "high"): _near(radius=per_axis("radius", radius, 2, 0)),
         ("high", "low"): guided,
         ("low", "high"): False,
+        ("text", "low"): text_sees_low,
+        ("low", "text"): low_sees_text,
         ("low", "low"): block_local(LOW_BLOCK),
     }
-    return segmented({"text": text, "high": (sizes[0], sizes[1]), "low": (small[0], small[1])}, rules)
+    return segmented({"text": text, "high": sizes, "low": small}, rules)

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from ..ir.functions import kv_len, maximum, minimum
 from ..ir.pattern import Pattern, pattern
-from .checks import at_least
+from .per_item import PerItem, of, spans
 
 
 @pattern
-def _item(q, k, *, codes):
+def _item(q, k, b, *, codes):
+    codes = of(codes, b)
     last = maximum((kv_len - 1) // codes - 1, 0)
     return minimum(q // codes, last) == minimum(k // codes, last)
 
 
-def item_local(codes: int = 4) -> Pattern:
+def item_local(codes: PerItem = 4) -> Pattern:
     """min(q // codes, last) == min(k // codes, last), last = (Lk - 1) // codes - 1: the end token is glued to the last item.
 
-    codes: tokens of an item. The sequence holds whole items and one end token.
+    codes: tokens of an item, or an integer tensor [batch] of them. The sequence holds whole items and one end token.
     Source: C. Liu et al., DiscRec: Disentangled Semantic-Collaborative Modeling for Generative Recommendation, 2025.
     """
-    at_least(1, codes=codes)
+    spans(1, codes=codes)
     return _item(codes=codes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..ir.functions import kv_len
 from ..ir.pattern import Pattern, pattern
-from .checks import at_least
+from .checks import truth, wholes
 from .gna import PerAxis, gna, require_window, seen
 
 
@@ -34,13 +34,14 @@ def neighborhood(
     """
     if length is not None:
         return gna(length, window, stride, dilation, causal)
-    if isinstance(window, tuple) or isinstance(stride, tuple) or isinstance(dilation, tuple) or isinstance(causal, tuple):
+    if any(isinstance(each, tuple | list) for each in (window, stride, dilation, causal)):
         raise ValueError(
             f"`window` is {window}, and a number is given for each axis of a grid\n  write its extents too, `length=(rows, columns)`"
         )
-    at_least(1, window=window, stride=stride, dilation=dilation)
-    require_window(None, window, stride, dilation)
-    return _neighborhood(window=window, stride=stride, dilation=dilation, causal=causal)
+    wide, step, apart = wholes(1, window=window, stride=stride, dilation=dilation)
+    truth(causal=causal)
+    require_window(None, wide, step, apart)
+    return _neighborhood(window=wide, stride=step, dilation=apart, causal=causal)
 
 
 def dilated_neighborhood(

@@ -6,10 +6,11 @@
 # pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
+from ..ir.grid import Grid
 from ..ir.pattern import Pattern, pattern
 from .causal import causal
-from .checks import at_least, grid_extents
-from .gna import MOST_AXES
+from .checks import grid_extents, open_extents, wholes
+from .gna import MOST_AXES, placed
 from .segmented import segmented
 
 
@@ -20,18 +21,20 @@ def _shells(q, k):
 _ON_GRID = {rank: pattern(rank=rank)(_shells) for rank in range(2, MOST_AXES + 1)}
 
 
-def neighboring_ar(extents: tuple[int, ...], *, prefix: int = 0) -> Pattern:
+def neighboring_ar(extents: tuple[int, ...] | Grid, *, prefix: int = 0) -> Pattern:
     """The sum of k's coordinates is at most that of q's: tokens of one shell see each other and every shell before.
 
-    extents: tokens along each axis, two at least. prefix: class tokens in front, causal among themselves, seen by every shell.
+    extents: tokens along each axis, two at least, or a `lacuna.grid`: without a prefix its extents may be known at a call only.
+    prefix: class tokens in front, causal among themselves, seen by every shell.
     A video of (T, H, W) has T + H + W - 2 shells. Source: Y. He et al., Neighboring Autoregressive Modeling, 2025.
     """
-    sizes = grid_extents(extents)
-    at_least(0, prefix=prefix)
+    sizes = open_extents(extents)
+    (prefix,) = wholes(0, prefix=prefix)
     if len(sizes) < 2:
         raise ValueError(f"`extents` is {extents!r}, a sequence\n  write `lacuna.patterns.causal()`, which is the same there")
-    shells = _ON_GRID[len(sizes)].on(*sizes)
     if not prefix:
-        return shells
+        return placed(_ON_GRID[len(sizes)], extents, sizes)
+    known = grid_extents(extents)
+    shells = _ON_GRID[len(known)].on(*known)
     rules = {("classes", "classes"): causal(), ("classes", "tokens"): False, ("tokens", "tokens"): shells}
-    return segmented({"classes": prefix, "tokens": sizes}, rules)
+    return segmented({"classes": prefix, "tokens": known}, rules)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 from ..ir.pattern import Pattern
-from .checks import at_least
+from .checks import wholes
 from .gna import PerAxis
 from .halo import halo, halo_padding
 
@@ -26,7 +27,9 @@ def overlapping_cross_padding(extents: PerAxis, window: int, overlap: float) -> 
 
 
 def _rim(window: int, overlap: float) -> int:
-    at_least(1, window=window)
+    (window,) = wholes(1, window=window)
+    if not isinstance(overlap, int | float | Fraction) or not math.isfinite(overlap):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"`overlap` is {overlap!r:.60}, which is no ratio\n  write a number, such as 0.5")
     rim = Fraction(overlap).limit_denominator(window) * window / 2
     if rim < 0 or rim.denominator != 1:
         raise ValueError(f"`overlap * window / 2` is {float(overlap) * window / 2}\n  write an overlap that makes a whole number of tokens")

@@ -6,12 +6,13 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ..ir.pattern import Pattern, pattern
-from .checks import at_least
+from .checks import truth, whole, wholes
 from .segmented import segmented
 
 if TYPE_CHECKING:
@@ -67,11 +68,13 @@ def radial(
     Raises:
         ValueError: a number that has no meaning, or a rounding of another name.
     """
-    at_least(1, frames=frames, tokens=tokens, block=block)
-    at_least(0, text=text)
-    if rounding not in (None, "paper", "superset"):
+    frames, tokens, block = wholes(1, frames=frames, tokens=tokens, block=block)
+    (text,) = wholes(0, text=text)
+    truth(sink=sink)
+    next_width = None if next_width is None else whole("next_width", next_width, 0)
+    if not isinstance(rounding, str | None) or rounding not in (None, "paper", "superset"):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f'`rounding` is {rounding!r}\n  write "paper", "superset", or None for the mask before it')
-    if decay <= 0:
+    if not isinstance(decay, int | float | Fraction) or not 0 < decay < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"`decay` is {decay}, which leaves no width\n  write a positive number")
     farthest = (frames - 1).bit_length()
     bands = tuple(_band(bits, tokens, block, Fraction(decay), next_width) for bits in range(farthest + 1))

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ..ir.pattern import Pattern, pattern
-from .checks import at_least
+from .checks import truth, whole, wholes
 
 
 @pattern
@@ -39,20 +39,21 @@ def s2_local_stride(
 
     Source: X. Lin et al., S2-Attention: Hardware-Aware Context Sharding Among Attention Heads, 2024.
     """
-    at_least(1, heads=heads, block=block, local_blocks=local_blocks, vert_stride=vert_stride)
-    at_least(0, num_dense_heads=num_dense_heads)
-    shared = heads if kv_heads is None else kv_heads
-    if shared < 1 or heads % shared:
+    heads, block, local_blocks, vert_stride = wholes(1, heads=heads, block=block, local_blocks=local_blocks, vert_stride=vert_stride)
+    (num_dense_heads,) = wholes(0, num_dense_heads=num_dense_heads)
+    truth(homo_head=homo_head)
+    shared = heads if kv_heads is None else whole("kv_heads", kv_heads, 1)
+    if heads % shared:
         raise ValueError(f"`kv_heads` is {shared}, which does not divide {heads} query heads\n  write a divisor of `heads`")
     if num_dense_heads > shared:
         raise ValueError(f"`num_dense_heads` is {num_dense_heads}, of {shared} KV heads\n  write an integer of at most {shared}")
-    stepped = max(1, vert_stride // heads) if step is None else step
+    stepped = max(1, vert_stride // heads) if step is None else whole("step", step, -(2**31))
     return _local_stride(
         block=block,
         local_blocks=local_blocks,
         vert_stride=vert_stride,
         step=0 if homo_head else stepped,
-        first=offset,
+        first=whole("offset", offset, -(2**31)),
         group=heads // shared,
         dense_from=shared - num_dense_heads,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import cast
 
 from ..ir.binding import Argument
 from ..ir.combine import joined_declarations, names_beside, renamed
@@ -97,7 +98,8 @@ def segmented(
         ValueError: a rule about a pair that is not there, a pattern on another grid than its segments, a segment twice on one side.
         TypeError: a rule is neither a truth value nor a pattern, the default no truth value.
     """
-    rows, columns = (_laid_out(segments, tuple(segments) if names is None else names) for names in (queries, keys))
+    _require_mappings(segments, rules)
+    rows, columns = (_laid_out(segments, _names(side, names, segments)) for side, names in (("queries", queries), ("keys", keys)))
     for pair, rule in rules.items():
         if pair not in {(query, key) for query in rows for key in columns}:
             raise ValueError(f"a rule is about {pair!r}\n  write two of {', '.join(segments)}: the query's segment, the key's")
@@ -116,6 +118,21 @@ def segmented(
     tokens = [max(each.stop or 0 for each in side.values()) for side in (rows, columns)]
     space = Space.of_tokens(*tokens)
     return Pattern(_Segmented(tuple(parts), space), arguments, space)
+
+
+def _require_mappings(segments: object, rules: object) -> None:
+    if not isinstance(segments, Mapping):
+        raise TypeError(f"`segments` is {segments!r:.60}, no mapping\n  write a `lacuna.sequence`, or `{{'text': 77, 'image': (64, 64)}}`")
+    if not isinstance(rules, Mapping):
+        raise TypeError(f"`rules` is {rules!r:.60}, no mapping\n  write `{{('image', 'image'): pattern}}`, or `{{}}` for none")
+
+
+def _names(side: str, names: object, segments: Segments) -> tuple[str, ...]:
+    if names is None:
+        return tuple(segments)
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in cast("tuple[object, ...]", names)):
+        raise TypeError(f"`{side}` is {names!r:.60}\n  write names of segments, `({next(iter(segments), 'text')!r},)`, or None for all")
+    return tuple(cast("tuple[str, ...]", names))
 
 
 def _laid_out(segments: Segments, names: Iterable[str]) -> dict[str, Stretch]:
@@ -140,7 +157,7 @@ def _grid(tokens: int | tuple[int, ...] | Grid | Part) -> Grid:
     found = tokens.grid if isinstance(tokens, Part) else tokens
     if isinstance(found, Grid):
         return Grid(grid_extents(found.extents))
-    return Grid((0,) if found == 0 else grid_extents(found))
+    return Grid((0,) if found == 0 else grid_extents(found, name="segments"))
 
 
 def _runs(keys: list[tuple[Stretch, Rule]]) -> Iterator[tuple[Stretch, Rule]]:

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from ..ir.pattern import Pattern, pattern
-from .checks import at_least
+from .checks import truth, wholes
+from .per_item import PerItem, of, spans
 
 
 @pattern
@@ -18,8 +19,8 @@ def _varlen(q, k, h, *, group, plain_heads):
 
 
 @pattern
-def _sinks(q, k, *, sinks):
-    return (k <= q) & (k < sinks)
+def _sinks(q, k, b, *, sinks):
+    return (k <= q) & (k < of(sinks, b))
 
 
 @pattern
@@ -30,7 +31,7 @@ def _rolled(q, k, h, *, group, length, plain_heads):
     return ((h < plain_heads) & plain) | ((h >= plain_heads) & shifted)
 
 
-def shifted_sparse_s2attn(length: int, heads: int, *, groups: int = 4, wrap: bool = False, sinks: int = 0) -> Pattern:
+def shifted_sparse_s2attn(length: int, heads: int, *, groups: int = 4, wrap: bool = False, sinks: PerItem = 0) -> Pattern:
     """q // G == k // G in the first half of the heads, the same of positions moved by G / 2 in the second; causal. G = length / groups.
 
     length: tokens, a multiple of `groups`. heads: query heads.
@@ -41,10 +42,11 @@ def shifted_sparse_s2attn(length: int, heads: int, *, groups: int = 4, wrap: boo
     Trap: the two public forms are not equivalent, and the rolled one attends to the future.
     Source: Y. Chen et al., LongLoRA, 2023; SinkLoRA, 2024.
     """
-    at_least(1, length=length, heads=heads, groups=groups)
-    at_least(0, sinks=sinks)
+    length, heads, groups = wholes(1, length=length, heads=heads, groups=groups)
+    spans(0, sinks=sinks)
+    truth(wrap=wrap)
     if length % groups:
         raise ValueError(f"`length` is {length}, which {groups} groups do not divide\n  write a multiple of {groups}")
     group = length // groups
     found = _rolled(group=group, length=length, plain_heads=heads // 2) if wrap else _varlen(group=group, plain_heads=heads // 2)
-    return found | _sinks(sinks=sinks) if sinks else found
+    return found if isinstance(sinks, int) and sinks == 0 else found | _sinks(sinks=sinks)

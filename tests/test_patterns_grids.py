@@ -436,7 +436,6 @@ def test_heads_of_s2_cover_the_context_only_if_they_reach_every_residue() -> Non
         (lambda: patterns.halo_padding((8, 9), 4, 1), r"`block` is 4, which does not divide \(8, 9\)"),
         (lambda: patterns.overlapping_cross((8, 8), 5, 0.5), "`overlap \\* window / 2` is 1.25"),
         (lambda: patterns.conv_window((8, 8), 4), "`kernel` is 4, which has no centre\n  write an odd number, such as 5"),
-        (lambda: patterns.conv_window((8,), 3), "a sequence\n  write `lacuna.patterns.sliding_window"),
         (lambda: patterns.neighboring_ar((8,)), "a sequence\n  write `lacuna.patterns.causal"),
         (lambda: patterns.inward_window((8, 8), 1), r"write `\(frames, rows, columns\)` of the video"),  # pyright: ignore[reportArgumentType]
         (lambda: patterns.disc_local((8, 9), 2, pool=2), "`pool` is 2, which does not divide 8 x 9"),
