@@ -64,6 +64,8 @@ def _fields(told: Explanation) -> dict[str, object]:
         "route": made.route,
         "fallbacks": made.counters.fallbacks,
         "point_evaluations": made.counters.point_evaluations,
+        "rectangles": made.counters.boxes,
+        "untold_tiles": made.counters.untold,
         "passes": [{"name": name, "changed": bool(difference), "ms": 1e3 * seconds} for name, difference, seconds in told.steps],
         "tiles": _classes(told.classes),
         "residues": told.residues and {"modulus": told.residues[0], "tiles": _classes(told.residues[1])},

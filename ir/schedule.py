@@ -59,11 +59,25 @@ class Term(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What a derivation cost: pairs at which the mask was evaluated, rectangles it was bounded on, and why it fell back."""
+    """What a derivation cost: pairs at which the mask was evaluated, rectangles it was bounded on, and why it fell back.
+
+    untold: tiles that are PARTIAL because finding out more would have passed the budget of a refinement.
+    """
 
     point_evaluations: int = 0
     boxes: int = 0
     fallbacks: tuple[str, ...] = ()
+    untold: int = 0
+
+    @property
+    def looked_at(self) -> list[str]:
+        """A line for each count that there is."""
+        said = {
+            f"evaluated: {self.point_evaluations} points": self.point_evaluations,
+            f"bounded: {self.boxes} rectangles": self.boxes,
+            f"partial since the budget of a refinement ended: {self.untold} tiles": self.untold,
+        }
+        return [line for line, count in said.items() if count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +90,8 @@ class Schedule:
     partial_loops: pieces whose tiles run with it. Together the loops visit each tile of `some` exactly once.
     exact:        `some` and `full` are the definitions above, not looser.
     closed_form:  no host array whose size depends on a length is needed.
-    route:        how it was found: `symbolic`, `bound` (lengths and parameters fixed), `axes`, `refined`, `probed`, `given`.
+    route:        how it was found: `symbolic`, `bound` (lengths and parameters fixed), `axes`, `refined`, `given`,
+                  `cover` (the tiles of a wider mask, since there are too many to list).
     together:     query heads whose rows share a tile: `h` in pieces is the first of them, a tile is visited where any of them sees a pair
                   of it and full where all of them see all of it.
     """

@@ -17,8 +17,8 @@ import numpy as np
 from ..ir.expr import Expr, K, Q, Symbol, substitute
 from ..ir.program import Program
 from .axes import LONGEST_AXIS, Seen, dilation_of, seen
+from .boxes import Boxes, Evaluation
 from .launch import Launch
-from .refine import Boxes, Evaluation
 
 Array = np.ndarray
 

@@ -156,7 +156,7 @@ def _of_line(axis: _Axis, launch: Launch, *, backward: bool) -> _Along:
     if backward:
         found = transposed_schedule(prepared, axis.block, inner)
     else:
-        found = derive_prepared(prepared, axis.block, inner, bind_lengths=False).schedule
+        found = derive_prepared(prepared, axis.block, inner, for_kernel=True).schedule
     some, full = (disjunction(*map(member, pieces)) for pieces in (found.some, found.full))
     ends = hull_of([(piece.start, piece.stop) for piece in found.some]) if found.some else None
     return _Along(axis.classes.of, some, full, ends, found.exact, found.closed_form)

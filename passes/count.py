@@ -9,10 +9,10 @@ import numpy as np
 
 from ..ir.program import Program
 from .axes import seen_along
+from .boxes import Boxes, Evaluation
 from .launch import Launch
 from .parts_of_sequence import laid_out
 from .prepare import prepare
-from .refine import Boxes, Evaluation
 from .sequence_rules import rules_of
 
 

@@ -8,31 +8,29 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..ir.expr import (
+    COMPARISONS,
     FALSE,
-    K_LEN,
     ZERO,
-    B,
     Binary,
     Const,
     Expr,
     H,
-    I,
-    Lookup,
-    Op,
     Symbol,
-    Table,
     disjunction,
     negated,
     substitute,
+    walk,
 )
 from ..ir.program import Program
 from ..ir.schedule import Counters, Piece, Schedule
 from .axis_relation import Relation
 from .binding import NeedsValues
 from .canonicalise import negation_free, simplified
+from .cover import covering
 from .grid_form import GridForm
 from .integer_sets import BUDGET, HEAD, SMALL_BUDGET, Bounds, OverBudget, Problem, Sets, relations
 from .launch import Launch
+from .listed import listed_schedule, schedule_of_every_tile, tiles_of_keys
 from .loops import partial_loops, visited_once
 from .opaque import Abstraction, Joint, abstracted
 from .pieces import Reading, member, overlaps, pieces
@@ -42,8 +40,10 @@ from .refine import refined
 from .sequence_strips import sequence_strips
 from .strips import Strips, axis_relations, strips
 from .term_bounds import monotone, terms_of
+from .work import TooManyTiles
 
 SOON = 50_000  # operations
+MOST_CONDITIONS = 100  # comparisons of a mask that is put to the set library: of more it makes more sets than its budget lasts for
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,21 @@ def derive_prepared(
     launch: Launch | None = None,
     *,
     budget: int = BUDGET,
-    bind_lengths: bool = True,
+    for_kernel: bool = False,
     together: int = 1,
+    covered: bool = False,
 ) -> Derivation:
     """`derive` of a program that went through the standard passes.
 
-    bind_lengths: try a closed form of these lengths and parameters alone before refining; a kernel would be compiled anew for each.
+    for_kernel: no closed form of these lengths and parameters alone is tried, since a kernel would be compiled anew for each; and where
+                tiles are listed, they are not listed here, but at each launch.
+    covered:    the tiles are too many to be listed.
     """
     axes = () if prepared.grid is None else axis_relations(prepared.grid)
     task = _Task(prepared, *block, launch, budget, together, axes)
-    for route in _routes(task, bind_lengths=bind_lengths):
+    if covered:
+        return _covered(task)
+    for route in _routes(task, bind_lengths=not for_kernel):
         try:
             return route(task)
         except Joint as reason:
@@ -106,7 +111,12 @@ def derive_prepared(
             task = replace(task, ended=(*task.ended, f"{route.__name__.strip('_')}: {reason}"))
     if launch is None:
         raise NeedsValues("; ".join(task.ended))
-    return _refined(task)
+    if for_kernel:
+        return _listed(task, launch)
+    try:
+        return _refined(task, launch)
+    except TooManyTiles as reason:
+        return _covered(replace(task, ended=(*task.ended, str(reason))))
 
 
 def _routes(task: _Task, *, bind_lengths: bool) -> tuple[Callable[[_Task], Derivation], ...]:
@@ -176,10 +186,13 @@ def _with_scalars(piece: Piece, form: GridForm) -> Piece:
     return piece._replace(start=start, stop=stop, where=where)
 
 
-def _symbolic(task: _Task) -> Derivation:
+def _symbolic(task: _Task, cover: Callable[[Expr], Expr] = lambda mask: mask) -> Derivation:
+    """cover: of a mask, and of its negation."""
     mask = negation_free(task.prepared.mask)
-    abstraction = abstracted(mask, Abstraction(mask, packed=task.together > 1))
-    unmask = abstracted(negation_free(negated(mask)), abstraction)
+    if sum(isinstance(node, Binary) and node.op in COMPARISONS for node in walk(mask)) > MOST_CONDITIONS:
+        raise OverBudget(f"more than {MOST_CONDITIONS} conditions")
+    abstraction = abstracted(cover(mask), Abstraction(mask, packed=task.together > 1))
+    unmask = abstracted(cover(negation_free(negated(mask))), abstraction)
     abstraction = replace(abstraction, scalars=unmask.scalars, terms=unmask.terms)
     bounds = {name: Bounds(Symbol(f"{name}_low"), Symbol(f"{name}_high")) for name in abstraction.terms}
     seen, unseen = (substitute(each, {H: HEAD}) if task.together > 1 else each for each in (abstraction.mask, unmask.mask))
@@ -201,11 +214,7 @@ def _bound(task: _Task) -> Derivation:
 
 def _schedule(task: _Task, sets: Sets, abstraction: Abstraction, bounds: Mapping[Expr, Bounds]) -> Derivation:
     terms, meanings = terms_of((task.block_q, task.block_k), abstraction, bounds)
-    block_k = Const(task.block_k)
-    all_tiles = Binary(Op.FLOORDIV, Binary(Op.ADD, K_LEN, Const(task.block_k - 1)), block_k)
-    whole_tiles = Binary(Op.FLOORDIV, K_LEN, block_k)
-    if task.block_k == 1:
-        all_tiles = whole_tiles = K_LEN
+    all_tiles, whole_tiles = tiles_of_keys(task.block_k)
     some = pieces(sets.some, Reading(sets.parameters, all_tiles, meanings))
     inner = Reading(sets.parameters, whole_tiles, meanings)
     full = pieces(sets.full, inner) if sets.full is not None else (_complement(sets, inner),)
@@ -240,35 +249,33 @@ def _complement(sets: Sets, reading: Reading) -> Piece:
 # -- refinement -------------------------------------------------------------------------------------------------------
 
 
-def _refined(task: _Task) -> Derivation:
-    launch = task.launch
-    assert launch is not None
-    found = refined(replace(task.prepared.program, mask=task.prepared.mask), task.block_q, task.block_k, launch, task.together)
-    partial_start, full_start = Table("partial_start", "i32", 3), Table("full_start", "i32", 3)
-    loops = tuple(
-        (
-            _listed(partial_start, Table("partial_tile", "i32", 1), found.per_batch, found.per_head),
-            _listed(full_start, Table("full_tile", "i32", 1), found.per_batch, found.per_head),
-        )
-    )
-    schedule = Schedule(
-        program=task.prepared.program,
-        block_q=task.block_q,
-        block_k=task.block_k,
-        some=loops,
-        full=(loops[1],),
-        full_loops=(loops[1],),
-        partial_loops=(loops[0],),
-        exact=True,
-        closed_form=False,
-        route="refined",
-        together=task.together,
-        counters=Counters(point_evaluations=found.points, boxes=found.boxes, fallbacks=task.ended),
-    )
-    bound = {"Lq": launch.q_len, "Lk": launch.k_len, "offset": launch.offset, **task.prepared.bound}
-    return Derivation(schedule, found.arrays, {**bound, **{n: int(v) for n, v in launch.parameters.items() if isinstance(v, int)}})
+def _refined(task: _Task, launch: Launch) -> Derivation:
+    """Lists of tiles at the lengths and values of `launch`."""
+    program = replace(task.prepared.program, mask=task.prepared.mask)
+    found, listed = refined(program, (task.block_q, task.block_k), launch, task.together), _listed(task, launch)
+    counters = Counters(found.points, found.boxes, task.ended, found.untold)
+    return replace(listed, schedule=replace(listed.schedule, exact=not found.untold, counters=counters), arrays=found.arrays)
 
 
-def _listed(starts: Table, through: Table, per_batch: bool, per_head: bool) -> Piece:
-    b, h = (B if per_batch else Const(0)), (H if per_head else Const(0))
-    return Piece(Lookup(starts, (b, h, I)), Lookup(starts, (b, h, Binary(Op.ADD, I, Const(1)))), 1, through=through)
+def _listed(task: _Task, launch: Launch) -> Derivation:
+    """Of lists that each launch brings."""
+    schedule = listed_schedule(task.prepared, (task.block_q, task.block_k), task.together)
+    return Derivation(replace(schedule, counters=Counters(fallbacks=task.ended)), {}, {**_numbers(launch), **task.prepared.bound})
+
+
+def _numbers(launch: Launch) -> dict[str, int]:
+    """Lengths, offset and integer parameters by name."""
+    lengths = {"Lq": launch.q_len, "Lk": launch.k_len, "offset": launch.offset}
+    return {**lengths, **{name: int(value) for name, value in launch.parameters.items() if isinstance(value, int)}}
+
+
+def _covered(task: _Task) -> Derivation:
+    """The tiles of a mask that holds this one; every tile, where even those are not found. None is full but what is proved to be."""
+    try:
+        found = _symbolic(replace(task, budget=min(task.budget, SMALL_BUDGET)), covering)
+    except OverBudget as reason:
+        task = replace(task, ended=(*task.ended, f"cover: {reason}"))
+        found = Derivation(schedule_of_every_tile(task.prepared, (task.block_q, task.block_k), task.together), {}, task.prepared.bound)
+    counters = Counters(fallbacks=task.ended)
+    bound = task.prepared.bound if task.launch is None else {**_numbers(task.launch), **task.prepared.bound}
+    return replace(found, schedule=replace(found.schedule, exact=False, route="cover", counters=counters), bound=bound)

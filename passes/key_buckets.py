@@ -40,7 +40,7 @@ def keys_per_row(program: Program, launch: Launch) -> float:
     mask = FlattenGrid()(program).mask
     if tables(mask):
         return float(launch.k_len)
-    from .refine import Boxes, Evaluation  # with it come intervals, which a mask with tables does without
+    from .boxes import Boxes, Evaluation  # with it come intervals, which a mask with tables does without
 
     count = min(SAMPLED_ROWS, launch.q_len)
     rows = launch.offset + (2 * np.arange(count) + 1) * launch.q_len // (2 * count)

@@ -16,11 +16,11 @@ import numpy as np
 
 from ..ir.expr import B, H, K, Kind, Q, tables
 from ..ir.program import Program
+from .boxes import Boxes, Evaluation
 from .evaluate import evaluate
 from .flatten_grid import FlattenGrid
 from .key_buckets import CELL, FEW, MANY, SHORT, SOME, keys_per_row
 from .launch import Launch
-from .refine import Boxes, Evaluation
 from .tile_shape import Shape, extents_of, work_of
 from .transpose import transposed, transposed_launch
 

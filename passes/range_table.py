@@ -1,9 +1,9 @@
 """Extrema of a table over ranges of its indices, for many ranges at once. Truth values count as 0 and 1.
 
 Every answer is sound: it holds each entry in the range, and maybe others. Where all indices are single it is the entry. Ranges of the
-last axis under single indices are answered exactly, and so are rectangles of the last two axes of a table of truth values, unless the
-table is a large plane: there a pyramid of 2 x 2 extrema is read, which costs two thirds of the table's memory and is exact on aligned
-squares.
+last axis under single indices are answered exactly, but for long ones of a large table of numbers, and so are rectangles of the last two
+axes of a table of truth values, unless the table is a large plane: there a pyramid of 2 x 2 extrema is read, which costs two thirds of the
+table's memory and is exact on aligned squares.
 """
 
 # Numpy's arrays carry no element type here.
@@ -18,6 +18,7 @@ import numpy as np
 Array = np.ndarray
 
 LARGE = 1 << 20  # entries
+LONG = 8  # the level whose squares, or ranges of 256 entries, are the longest that a large table is answered exactly on
 WIDE_PLANE = 256  # rows and columns; a table with fewer rows has one per head or batch item
 
 
@@ -40,14 +41,27 @@ class RangeTable:
 
     @cached_property
     def levels(self) -> list[tuple[Array, Array]]:
-        """Level n holds the extrema of 2**n neighbours, as in a sparse table for range queries."""
+        """Level n holds the extrema of 2**n neighbours, as in a sparse table for range queries; of a large table there are few."""
         found = [(self.array, self.array)]
         width = 1
-        while 2 * width <= self.array.shape[-1]:
+        while 2 * width <= self.array.shape[-1] and not (len(found) > LONG and self.array.size > LARGE):
             low, high = found[-1]
             found.append((np.minimum(low[..., :-width], low[..., width:]), np.maximum(high[..., :-width], high[..., width:])))
             width *= 2
         return found
+
+    @cached_property
+    def blocks(self) -> tuple[RangeTable, RangeTable]:
+        """Least and largest of each run of 2**LONG entries."""
+        edges = np.arange(0, self.array.shape[-1], 1 << LONG)
+        return RangeTable(np.minimum.reduceat(self.array, edges, -1)), RangeTable(np.maximum.reduceat(self.array, edges, -1))
+
+    @cached_property
+    def counts(self) -> Array:
+        """Counts of true entries before each place of the last axis."""
+        padded = np.zeros((*self.array.shape[:-1], self.array.shape[-1] + 1), np.int32 if self.array.shape[-1] < 2**31 else np.int64)
+        padded[..., 1:] = self.array.cumsum(-1, padded.dtype)
+        return padded
 
     @cached_property
     def sums(self) -> Array:
@@ -91,18 +105,29 @@ class RangeTable:
         return self._squares(ranges) if self._large_plane else self._rectangles(ranges)
 
     def _last_axis(self, ranges: list[Span]) -> Span:
-        first, last = ranges[-1]
-        lead = [each.low for each in ranges[:-1]]
+        lead, (first, last) = tuple(each.low for each in ranges[:-1]), ranges[-1]
+        if self.array.dtype == bool:
+            count = self.counts[(*lead, last + 1)] - self.counts[(*lead, first)]
+            return Span((count == last - first + 1).astype(np.int64), (count > 0).astype(np.int64))
         level = _logarithm(last - first + 1)
         bottom, top = np.empty(level.shape, np.int64), np.empty(level.shape, np.int64)
         for n in np.unique(level):
             here = level == n
-            smallest, largest = self.levels[n]
-            ends = ((*(index[here] for index in lead), end[here]) for end in (first, last - (1 << n) + 1))
-            left, right = ends
-            bottom[here] = np.minimum(smallest[left], smallest[right])
-            top[here] = np.maximum(largest[left], largest[right])
+            part = [Span(each.low[here], each.high[here]) for each in ranges]
+            bottom[here], top[here] = self._of_level(n, part) if n < len(self.levels) else self._of_blocks(part)
         return Span(bottom, top)
+
+    def _of_level(self, n: int, ranges: list[Span]) -> Span:
+        """Of ranges of the last axis of 2**n entries or more, and less than twice as many."""
+        lead, (first, last) = tuple(each.low for each in ranges[:-1]), ranges[-1]
+        (smallest, largest), left, right = self.levels[n], (*lead, first), (*lead, last - (1 << n) + 1)
+        return Span(np.minimum(smallest[left], smallest[right]), np.maximum(largest[left], largest[right]))
+
+    def _of_blocks(self, ranges: list[Span]) -> Span:
+        """Of long ranges of the last axis, wider than they are by less than a block at either end."""
+        indices = (*ranges[:-1], Span(*(end >> LONG for end in ranges[-1])))
+        smallest, largest = self.blocks
+        return Span(smallest.over(indices).low, largest.over(indices).high)
 
     def _rectangles(self, ranges: list[Span]) -> Span:
         lead = tuple(each.low for each in ranges[:-2])

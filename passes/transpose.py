@@ -38,11 +38,13 @@ def transposed_prepared(prepared: Prepared) -> Prepared:
     return replace(prepared, program=transposed(prepared.program), mask=mask, grid=grid, sequence=sequence)
 
 
-def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch) -> Schedule:
+def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch, *, covered: bool = False) -> Schedule:
     """Which query tiles each key tile meets, for a prepared program that is not transposed yet.
 
     block: edges of query and key tiles, as the forward schedule has them. launch: not transposed either.
+    covered: as in `derive_prepared`.
     """
     from .derive import derive_prepared  # with it comes the set library, which a warm start does without
 
-    return derive_prepared(transposed_prepared(prepared), (block[1], block[0]), transposed_launch(launch), bind_lengths=False).schedule
+    turned, mirrored = transposed_prepared(prepared), transposed_launch(launch)
+    return derive_prepared(turned, (block[1], block[0]), mirrored, for_kernel=True, covered=covered).schedule

@@ -15,6 +15,7 @@ from ..passes.derive import Derivation, derive
 from ..passes.launch import Launch
 from ..passes.tiles import tile_row
 from .terms import term_arrays
+from .tile_lists import say_covered, say_untold
 
 MOST_PER_PROGRAM = 8
 
@@ -49,6 +50,10 @@ def _derivation(program: Program, block: tuple[int, int], launch: Launch) -> Der
     found = next((each for each in kept if holds(each, program, launch)), None)
     if found is None:
         found = derive(program, *block, launch)
+        if found.schedule.route == "cover":
+            say_covered(program)
+        elif found.schedule.counters.untold:
+            say_untold(program)
         kept.insert(0, found)
         del kept[MOST_PER_PROGRAM:]
     return found

@@ -48,6 +48,7 @@ class Variant(NamedTuple):
     order:   of the tokens that the positions of the program stand for, where that is not their order in memory.
     zero_keys: rows also see keys of score 0 and value 0, as many as a launch says.
     extra_keys: rows also see some keys and values that a launch brings.
+    covered: the tiles of the mask are too many to be listed, and those of a wider mask are met.
     """
 
     program: Program
@@ -65,6 +66,7 @@ class Variant(NamedTuple):
     order: Order | None = None
     zero_keys: bool = False
     extra_keys: bool = False
+    covered: bool = False
 
     @property
     def sees_beside(self) -> bool:
@@ -155,6 +157,7 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
         "together": f"{variant.together}",
         "program": f"{variant.warps} {variant.stages} {variant.registers}",
         **({"beside": f"{variant.zero_keys} {variant.extra_keys}"} if variant.sees_beside else {}),
+        **({"covered": "True"} if variant.covered else {}),
     }
     target = f"{variant.target.backend} {variant.target.name}"
     key = Key(str(variant.program), target, toolchain.identity, tuple(options.items()))
@@ -212,8 +215,9 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
         if found is not None:
             return replace(found, together=variant.together)
     if backward:
-        return transposed_schedule(prepared, variant.block, launch)
-    return derive_prepared(prepared, variant.block, launch, bind_lengths=False, together=variant.together).schedule
+        return transposed_schedule(prepared, variant.block, launch, covered=variant.covered)
+    found = derive_prepared(prepared, variant.block, launch, for_kernel=True, together=variant.together, covered=variant.covered)
+    return found.schedule
 
 
 def _plan(variant: Variant, schedule: Schedule) -> Plan:

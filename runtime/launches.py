@@ -15,11 +15,13 @@ from ..ir.expr import K_LEN, OFFSET, Q_LEN, Expr, Kind
 from ..ir.program import Program
 from ..passes.launch import Launch
 from ..passes.proofs import fits_int32
+from ..passes.work import TooManyTiles
 from .calls import materialise
 from .calls.request import Request
 from .gpu.device_numbers import Unread, capturing, numbers_of, pin
 from .kernels import RAGGED, Kernel, Toolchain, Variant, forget_kernels, kernel_of, with_ragged_tables
 from .terms import term_arrays
+from .tile_lists import say_covered, tile_lists
 
 REMEMBERED = 256  # a call may have as many residue classes, forward and backward, as its shortest side holds tiles
 
@@ -118,9 +120,15 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain, ragged: Ma
         tables = {**tables, **lengths}
         listed = {**launch.tables, **{RAGGED[symbol].name: values for symbol, values in everything.items()}}
         launch = launch._replace(tables=listed, ragged={}, shifted=False, offset=0)
-        kernel = kernel_of(with_ragged_tables(variant), launch, toolchain)
+        variant = with_ragged_tables(variant)
+        kernel = kernel_of(variant, launch, toolchain)
     seen = variant.launch(launch)  # as the schedule knows it
-    arrays = _schedule_arrays(kernel, seen)
+    try:
+        arrays = _schedule_arrays(kernel, seen)
+    except TooManyTiles:
+        say_covered(variant.program)
+        kernel = kernel_of(variant._replace(covered=True), launch, toolchain)
+        arrays = _schedule_arrays(kernel, seen)
     narrow = not seen.ragged and fits_int32(kernel.schedule.program, kernel.schedule, seen, {**seen.tables, **arrays})
     device = request.query.device
     return Values(kernel, parameters, {**tables, **{name: torch.as_tensor(array, device=device) for name, array in arrays.items()}}, narrow)
@@ -161,7 +169,5 @@ def _schedule_arrays(kernel: Kernel, launch: Launch) -> dict[str, np.ndarray]:
     schedule = kernel.schedule
     arrays = term_arrays(schedule, launch)
     if schedule.route == "refined":
-        from ..passes.refine import refined  # few patterns need it, and every start would load it
-
-        arrays |= refined(schedule.program, schedule.block_q, schedule.block_k, launch, schedule.together).arrays
+        arrays |= tile_lists(schedule, launch)
     return arrays

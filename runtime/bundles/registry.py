@@ -114,8 +114,8 @@ def serves(backend: str) -> bool:
 
 
 def found(variant: Variant, bound: str) -> Loaded | None:
-    """The kernel of a variant in a loaded bundle; one that holds for every offset holds for 0. None sees keys beside its own."""
-    if not _kernels or variant.sees_beside:
+    """The kernel of a variant in a loaded bundle; one that holds for every offset holds for 0. None sees keys beside its own, or covers."""
+    if not _kernels or variant.sees_beside or variant.covered:
         return None
     meaning = meaning_of(variant)
     for target in runs_on(variant.target):

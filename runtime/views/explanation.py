@@ -105,7 +105,7 @@ class Explanation:
             *self._by_ends(),
             *(f"fell back: {reason}" for reason in found.counters.fallbacks),
             *(f"fell back: {reason}" for reason in [reason_of_stand_in()] if reason),
-            *([f"evaluated: {found.counters.point_evaluations} points"] if found.counters.point_evaluations else []),
+            *found.counters.looked_at,
         ]
 
     def _by_ends(self) -> list[str]:
