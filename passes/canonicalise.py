@@ -22,6 +22,7 @@ from ..ir.expr import (
     Const,
     Expr,
     Kind,
+    Lookup,
     Op,
     Q,
     Select,
@@ -98,8 +99,17 @@ def _simplify_node(node: Expr) -> Expr:
             return _neutral(op, a, b) or node
         case Binary(op=op, a=a, b=b) if op in COMPARISONS and a is b and a.kind is not Kind.FLOAT:
             return TRUE if op in (Op.LE, Op.EQ) else FALSE
+        case Lookup():
+            return _held(node)
         case _:
             return node
+
+
+def _held(node: Expr) -> Expr:
+    """A look-up whose index has turned out to be negative reads the first entry, as kernels do: no pair that counts asks for it."""
+    if isinstance(node, Lookup) and any(isinstance(index, Const) and index.value < 0 for index in node.indices):
+        return Lookup(node.table, tuple(ZERO if isinstance(index, Const) and index.value < 0 else index for index in node.indices))
+    return node
 
 
 def _foldable(node: Expr, op: Op) -> bool:
@@ -210,12 +220,12 @@ def with_values(program: Program, values: dict[Expr, Expr]) -> Program:
     """Some symbols replaced by their values; they are no parameters any more, but where a grid is named by them."""
     named = program.space.extent_symbols
     kept = tuple(symbol for symbol in program.parameters if symbol not in values or symbol in named)
-    mask, score = (_without_zero_divisors(substitute(root, values)) for root in (program.mask, program.score))
+    mask, score = (_legal(substitute(root, values)) for root in (program.mask, program.score))
     return replace(program, mask=mask, score=score, parameters=kept)
 
 
-def _without_zero_divisors(expr: Expr) -> Expr:
-    """A divisor that is bound to 0 gives 0, as everywhere; written as 0 it is refused."""
+def _legal(expr: Expr) -> Expr:
+    """A divisor that is bound to 0 gives 0, as everywhere, and an index bound to a negative number is held; written so, both are refused."""
 
     def visit(node: Expr, parts: tuple[Expr, ...]) -> Expr:
         made = rebuilt(node, parts)
@@ -223,6 +233,6 @@ def _without_zero_divisors(expr: Expr) -> Expr:
             case Binary(op=Op.FLOORDIV | Op.MOD, b=Const(value=0)):
                 return ZERO
             case _:
-                return made
+                return _held(made)
 
     return fold(expr, visit)

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ir.advice import advice
 from ..ir.expr import (
     K_LEN,
     OFFSET,
@@ -26,6 +25,7 @@ from ..ir.expr import (
     H,
     K,
     Kind,
+    Lookup,
     Op,
     Q,
     Symbol,
@@ -40,6 +40,7 @@ from .intervals import Span, spans
 from .launch import Launch
 from .lookup_guards import Hazard, hazards, size_of
 from .lookup_proof import HEADS, Proof, Proofs, ends_of, symbols_of
+from .lookup_refusal import refusal
 from .lookup_search import Region, Search, searched
 from .range_table import Array, RangeTable
 
@@ -75,32 +76,42 @@ def check_lookups(program: Program, launch: Launch, shapes: Shapes, proofs: Call
     Raises:
         OutOfRange: one does, or it could not be proved; names the look-up, how far it reaches, the table's extent and a pair.
     """
-    places = hazards(program)
-    if not places or launch.heads <= 0:
+    reads = _reads(program)
+    if not reads or launch.heads <= 0:
         return
     items = _items(program, launch)
     if not items.b.size:
         return
     checked = _Check(program, launch, shapes, items)
-    open_places = [at for at, index in enumerate(_flat_indices(program)) if not checked.inside(places[at], index)]
-    if open_places:
-        proved = proofs()
-        for at in open_places:
-            checked.settle(places[at], proved[at])
+    left = frozenset((read.look, read.axis) for read in reads if not checked.inside(read))
+    if left:
+        for hazard, proof in zip(hazards(program), proofs(), strict=True):
+            if (hazard.look, hazard.axis) in left:
+                checked.settle(hazard, proof)
+
+
+class _Read(NamedTuple):
+    """A look-up along one axis.   index: over flat positions, where what rows that are part of a grid reach shows."""
+
+    look: Lookup
+    axis: int
+    index: Expr
 
 
 @functools.lru_cache(maxsize=256)
-def _flat_indices(program: Program) -> tuple[Expr, ...]:
-    """The index of each hazard over flat positions: what rows that are part of a grid reach shows there."""
-    indices = tuple(hazard.read_at for hazard in hazards(program))
-    if program.space.rank == 1:
-        return indices
-    return tuple(FlattenGrid()(Program(program.name, program.mask, index, space=program.space)).score for index in indices)
+def _reads(program: Program) -> tuple[_Read, ...]:
+    """Every look-up of mask and score, but for those of segments, which answer everywhere."""
+    found = (node for node in walk(program.mask, program.score) if isinstance(node, Lookup) and not node.table.monotone)
+    return tuple(_Read(look, axis, _flat(index, program)) for look in found for axis, index in enumerate(look.indices))
+
+
+def _flat(index: Expr, program: Program) -> Expr:
+    return index if program.space.rank == 1 else FlattenGrid()(Program(program.name, program.mask, index, space=program.space)).score
 
 
 def _items(program: Program, launch: Launch) -> Items:
     """One item stands for all where they do not differ."""
-    apart = launch.ragged or any("b" in names(hazard.condition) for hazard in hazards(program))
+    apart = launch.ragged or "b" in names(program.mask) | names(program.score)
     b = np.arange(launch.batch if apart else min(launch.batch, 1), dtype=np.int64)
     ragged = {Q_LEN: launch.q_len, K_LEN: launch.k_len, OFFSET: launch.offset, **launch.ragged}
     q_len, k_len, offset = (np.broadcast_to(np.asarray(ragged[name], np.int64), b.shape) for name in (Q_LEN, K_LEN, OFFSET))
@@ -115,10 +126,14 @@ class _Check:
         self.program, self.launch, self.shapes, self.items = program, launch, shapes, items
         self._tables: dict[str, RangeTable] = {}
 
-    def inside(self, hazard: Hazard, index: Expr) -> bool:
-        """Whether the index, over flat positions, is inside for every pair, whatever the mask."""
-        reach = spans(index, {**self.fixed(self.items), **self.flat(self.items)}, self.tables(index))
-        return bool((reach.low >= 0).all() and (reach.high < self.size(hazard)).all())
+    def inside(self, read: _Read) -> bool:
+        """Whether the index is inside for every pair, whatever the mask."""
+        reach = spans(read.index, self.everywhere, self.tables(read.index))
+        return bool((reach.low >= 0).all() and (reach.high < self.size(read)).all())
+
+    @functools.cached_property
+    def everywhere(self) -> dict[Expr, Span]:
+        return {**self.fixed(self.items), **self.flat(self.items)}
 
     def settle(self, hazard: Hazard, proof: Proof | None) -> None:
         """Raise unless nothing that counts is outside."""
@@ -129,10 +144,10 @@ class _Check:
         if not found.settled and self.condition(hazard) is not hazard.nearby:
             found = self.searched(self.condition(hazard), hazard, items)
         if not found.settled:
-            raise OutOfRange(_refusal(hazard, self.size(hazard), found, self.reach(hazard)))
+            raise OutOfRange(refusal(hazard, self.size(hazard), found, self.reach(hazard)))
 
-    def size(self, hazard: Hazard) -> int:
-        return self.shapes[hazard.look.table.name][hazard.axis]
+    def size(self, at: Hazard | _Read) -> int:
+        return self.shapes[at.look.table.name][at.axis]
 
     def reach(self, hazard: Hazard) -> tuple[int, int]:
         """Ends of the index over all pairs."""
@@ -225,35 +240,3 @@ def _point(value: int | Array) -> Span:
 
 def _known(symbol: Expr, value: float) -> Span:
     return Span(np.asarray(bool(value)), np.asarray(not value)) if symbol.kind is Kind.BOOL else _point(int(value))
-
-
-# -- what is said ---------------------------------------------------------------------------------------------------------
-
-
-def _refusal(hazard: Hazard, size: int, found: Search, reach: tuple[int, int]) -> str:
-    look, index = hazard.look, hazard.read_at
-    along = f" along axis {hazard.axis}" if look.table.rank > 1 else ""
-    holds = f"table `{look.table.name}` holds {size} {'entry' if size == 1 else 'entries'}{along}"
-    if not found.example:
-        unknown = f"{holds}, and nothing proves that `{index}` stays inside, which may run from {reach[0]} to {reach[1]}"
-        return advice(unknown, f"`min(max({index}, 0), {max(size - 1, 0)})` as the index")
-    at = _pair(hazard, found.example)
-    if found.low < 0:
-        hide = ", or a condition beside it that hides such pairs" if at else ""
-        return advice(
-            f"{holds}, but `{index}` starts at {found.low}{at}, and a negative index does not wrap", f"`max({index}, 0)` as the index{hide}"
-        )
-    hide = ", or a condition beside it that hides such pairs" if at else ""
-    return advice(f"{holds}, but `{index}` reaches {found.high}{at}", f"a table with at least {found.high + 1} entries{hide}")
-
-
-def _pair(hazard: Hazard, example: Mapping[str, int]) -> str:
-    """An offending pair, where not all are."""
-    if not hazard.guards:
-        return ""
-    read = names(hazard.condition)
-    there = ", ".join(
-        f"{name} = {value}" for name, value in sorted(example.items(), key=lambda each: ("bhqk".index(each[0][0]), each[0])) if name in read
-    )
-    shown = ", which the mask shows" if hazard.shown else ""
-    return f", as at {there}{shown}" if there else ""

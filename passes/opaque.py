@@ -236,17 +236,18 @@ class _Replacement:
 
 
 def on_a_diagonal(node: Expr) -> bool:
-    """Whether every index of a look-up depends on q and k through q - k alone, or on neither."""
-    if not isinstance(node, Lookup):
-        return False
-    shift = Symbol("shift")
-    moved: dict[Expr, Expr] = {Var("q"): Binary(Op.ADD, Var("q"), shift), K: Binary(Op.ADD, K, shift)}
-    for index in node.indices:
-        if names(index) & SIDES:
-            form = linear_form(index)
-            if form is None or linear_form(substitute(index, moved)) != form:
-                return False
-    return True
+    """Whether every index of a look-up depends on q and k through q - k alone, or on neither; held inside its table or not."""
+    return isinstance(node, Lookup) and all(fold(index, _by_difference) for index in node.indices)
+
+
+def _by_difference(node: Expr, parts: tuple[bool, ...]) -> bool:
+    """Whether the value of a node is the same where q and k grow by the same."""
+    if not names(node) & SIDES or (parts and all(parts)):
+        return True
+    if isinstance(node, Binary) and node.op in COMPARISONS and node.a.kind is Kind.INT:
+        return _by_difference(Binary(Op.SUB, node.a, node.b), ())
+    form = linear_form(node)
+    return form is not None and form.get(Var("q"), 0) + form.get(K, 0) == 0
 
 
 def linear_form(expr: Expr) -> dict[Expr | None, int] | None:

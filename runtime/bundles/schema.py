@@ -55,6 +55,7 @@ LAYOUT = _object(
     }
 )
 BINARY = _object({"binary": FILE, "merge": TRUTH, "layout": LAYOUT}, {"c": _object({"prefix": WORD})})
+PROOF = _object({"where": TEXT, "opaque": _list(TEXT)})
 KERNEL = _object(
     {
         "name": WORD,
@@ -86,6 +87,7 @@ KERNEL = _object(
         "binaries": _list(BINARY),
         "launch": {"type": "object"},
         "reach": COUNT,
+        "lookups": _object({"program": TEXT, "bound": TEXT, "proofs": _list({"anyOf": [{"type": "null"}, PROOF]})}),
     },
 )
 MANIFEST: Schema = {

@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 
 from ...codegen.cpp_face import user_tables
+from ...ir.parse import parse_program
 from ...passes.binding import bound_values
+from ...passes.lookup_guards import hazards
 from ..cpp.toolchain import CompileFailed, CompilerMissing
 from ..kernels import RAGGED, manifest_of, with_ragged_tables
+from ..lookup_proofs import told
 from .jobs import Job
 from .order_text import sides_of
 from .registry import tiling_of
@@ -88,6 +91,7 @@ def _built(job: Job, folder: Path) -> Entry:
         "gradients": manifest["gradients"],
         **made.said,
         **_order(job),
+        **_lookups(job),
     }
 
 
@@ -95,6 +99,12 @@ def _order(job: Job) -> Entry:
     """Where tokens are in an order, which; the program over tokens, which others find by it."""
     sides = sides_of(job.variant.order)
     return {} if sides is None else {"order": {**sides, "grid": job.grid, "asked": job.asked}}
+
+
+def _lookups(job: Job) -> Entry:
+    """What is proved of the tables that the program over tokens reads, so that a call need not prove it."""
+    program = parse_program(job.grid) if job.grid else job.variant.program
+    return {"lookups": told(program, job.launch.parameters)} if hazards(program) else {}
 
 
 if __name__ == "__main__":
