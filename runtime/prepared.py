@@ -148,6 +148,8 @@ def _in_place(request: Request, call: Call) -> bool:
     """Whether kernels read the caller's own memory, whenever they run."""
     if call.layout == "packed" and capturing(request.query.device):
         return False  # its memory is the graph's
+    if not all(table.numel() for table in call.tables):
+        return False  # kernels read an entry instead
     return _strided(request, call) and _lengths_in_place(request, call)
 
 

@@ -66,6 +66,8 @@ def arrays(tables: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 def entries(table: Table, value: object, length: int) -> Tensor:
     """The tensor that `table` reads: `value` itself, or the segment of each position where `value` holds the offsets of segments.
 
+    What holds nothing, and is read where nothing counts alone, has one entry of 0.
+
     Raises:
         TypeError: `value` is no tensor.
         ValueError: `value` has another rank than the program was written for.
@@ -74,6 +76,8 @@ def entries(table: Table, value: object, length: int) -> Tensor:
     if offsets is None and not hasattr(value, "shape"):
         raise TypeError(advice(f"table `{table.name}` is bound to a {type(value).__name__}", "a tensor: `torch.as_tensor(...)`"))
     tensor = torch.as_tensor(value) if offsets is None else segment_ids(torch.as_tensor(offsets), length)
+    if not tensor.numel():  # of nothing, nothing can be read, and kernels hold every index inside
+        tensor = tensor.new_zeros(tuple(max(size, 1) for size in tensor.shape))
     if tensor.dim() != table.rank:
         raise ValueError(
             advice(
