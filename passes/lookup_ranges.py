@@ -91,11 +91,11 @@ def check_lookups(program: Program, launch: Launch, shapes: Shapes, proofs: Call
 
 
 class _Read(NamedTuple):
-    """A look-up along one axis.   index: over flat positions, where what rows that are part of a grid reach shows."""
+    """A look-up along one axis.   at: its index over flat positions, where what rows that are part of a grid reach shows."""
 
     look: Lookup
     axis: int
-    index: Expr
+    at: Expr
 
 
 @functools.lru_cache(maxsize=256)
@@ -134,7 +134,7 @@ class _Check:
 
     def inside(self, read: _Read) -> bool:
         """Whether the index is inside for every pair, whatever the mask."""
-        reach = spans(read.index, self.everywhere, self.tables(read.index))
+        reach = spans(read.at, self.everywhere, self.tables(read.at))
         return bool((reach.low >= 0).all() and (reach.high < self.size(read)).all())
 
     @functools.cached_property

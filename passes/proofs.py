@@ -16,6 +16,7 @@ from ..ir.program import Program
 from ..ir.schedule import Piece, Schedule
 from .intervals import Span, spans
 from .launch import Launch
+from .lookup_guards import compares_reals, open_choice, without_reals
 from .range_table import RangeTable
 
 INT32 = 2**31 - 1
@@ -95,6 +96,7 @@ def int32_reach(program: Program, schedule: Schedule) -> int:
 def _fits(program: Program, schedule: Schedule, ranges: dict[Expr, Span], arrays: Mapping[str, np.ndarray]) -> bool:
     for side, block in ((Q, schedule.block_q), (K, schedule.block_k)):
         ranges[side] = Span(ranges[side].low, ranges[side].high + block)
+    ranges |= {open_choice(node): Span(np.asarray(True), np.asarray(True)) for node in walk(program.score) if compares_reals(node)}
     roots = (program.mask, *_lookup_indices(program.score), *_piece_expressions((*schedule.full_loops, *schedule.partial_loops)))
     known = _range_tables(roots, arrays)
     if any(isinstance(node, Lookup) and node.table.name not in known for node in walk(*roots)):
@@ -115,7 +117,7 @@ def _fits(program: Program, schedule: Schedule, ranges: dict[Expr, Span], arrays
 def _lookup_indices(score: Expr) -> Iterator[Expr]:
     for node in walk(score):
         if isinstance(node, Lookup):
-            yield from node.indices
+            yield from map(without_reals, node.indices)
 
 
 def _piece_expressions(pieces: Iterable[Piece]) -> Iterator[Expr]:

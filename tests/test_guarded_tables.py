@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import lacuna.runtime.calls.operators  # registers them
 import pytest
 import torch
+from lacuna.runtime.calls import operators
 from random_lookups import Node, Problem, random_problem, value
 from torch import Tensor
 
@@ -63,6 +63,7 @@ def attended(problem: Problem, backend: str, tensors: list[Tensor], bias: Tensor
     tables = [torch.from_numpy(array) for name, array in problem.tables.items() if name != "bias"] + ([] if bias is None else [bias])
     lengths = [torch.tensor(column, dtype=torch.int32) for column in zip(*problem.items, strict=True)]
     spans = [*lengths, None, None]
+    assert operators.LIBRARY  # registered
     numbers = ([problem.number], [], problem.program(), None, "bhld", backend)
     return torch.ops.lacuna.attention.default(*tensors, tables, spans, None, None, None, *numbers)[0]
 
@@ -87,7 +88,10 @@ def test_tables_that_hold_what_is_visible_give_what_they_should(backend: str, pr
         tensors = [torch.randn(len(problem.items), *shape, WIDTH, requires_grad=True) for shape in shapes]
         bias = torch.from_numpy(problem.tables["bias"]).requires_grad_() if "bias" in problem.tables else None
         exact = [each.detach().double().requires_grad_() for each in (*tensors, *([] if bias is None else [bias]))]
-        found, wanted = attended(problem, backend, tensors, bias), by_hand(problem, *exact[:3], exact[3] if bias is not None else None)
+        found, wanted = (
+            attended(problem, backend, tensors, bias),
+            by_hand(problem, exact[0], exact[1], exact[2], exact[3] if bias is not None else None),
+        )
         said = (seed, problem.program(), problem.items)
         assert (found - wanted).abs().max() < 1e-4, said
         weights = torch.randn_like(wanted)
