@@ -225,7 +225,7 @@ def with_values(program: Program, values: dict[Expr, Expr]) -> Program:
 
 
 def _legal(expr: Expr) -> Expr:
-    """A divisor that is bound to 0 gives 0, as everywhere, and an index bound to a negative number is held; written so, both are refused."""
+    """A divisor that is bound to 0 gives 0, as everywhere, and an index bound to a negative number is held: written, both are refused."""
 
     def visit(node: Expr, parts: tuple[Expr, ...]) -> Expr:
         made = rebuilt(node, parts)
