@@ -7,41 +7,51 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-from torch import Tensor, uint8
+from torch import Tensor, int32, int64, uint8
 
 from ..ir.binding import declaration
 from ..ir.build import binary, quoted, refusal
 from ..ir.expr import Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Table, Unary, Var
 from ..ir.reserved import misnamed
+from .flex_values import Value, integer, truth_value
 
 
 @dataclass(eq=False)
 class Captured:
-    """What has been read so far, declared. `known` are the names that the function itself has for its tensors, by their id."""
+    """What has been read so far, declared.
+
+    known:     the names that the function itself has for its tensors, by their id.
+    recording: whether gradients are asked for.
+    """
 
     known: dict[int, str]
+    recording: bool = False
     bindings: dict[str, object] = field(default_factory=dict[str, object])
     _declared: dict[int, Symbol | Table] = field(default_factory=dict[int, "Symbol | Table"])
     _kept: list[Tensor] = field(default_factory=list[Tensor])
 
-    def scalar(self, tensor: Tensor) -> Expr:
+    def scalar(self, tensor: Tensor) -> Value:
         """A tensor without axes, whose value is read now: a number is a parameter, a truth value part of the program."""
         value = tensor.item()
         if isinstance(value, bool):
-            return Const(value)
+            return truth_value(Const(value))
         found = self._declare(tensor, "value", value)
         assert isinstance(found, Symbol)
-        return found
+        return Value(found, tensor.dtype) if found.kind is Kind.FLOAT else integer(found, tensor.dtype)
 
-    def look_up(self, tensor: Tensor, indices: tuple[Expr, ...]) -> Expr:
+    def look_up(self, tensor: Tensor, indices: tuple[Value, ...]) -> Value:
         """`tensor[indices]`, an index for every axis. Negative ones count from the end, as torch has it."""
         wide = tensor.short() if tensor.dtype is uint8 else tensor  # tables hold signed integers
         table = self._declare(tensor, "table", wide)
         assert isinstance(table, Table)
         for each in indices:
-            if each.kind is not Kind.INT:
-                raise refusal(f"`{table.name}` is read at `{quoted(each)}`, which is no integer", "an integer index")
-        return Lookup(table, tuple(self._from_the_front(each, size) for each, size in zip(indices, tensor.shape, strict=True)))
+            if each.dtype not in (int32, int64):
+                raise refusal(f"`{table.name}` is read at `{quoted(each.expr)}`, which is no integer of 32 or 64 bits", "an integer index")
+        places = tuple(self._from_the_front(each.expr, size) for each, size in zip(indices, tensor.shape, strict=True))
+        found = Lookup(table, places)
+        if found.kind is Kind.INT:
+            return integer(found, tensor.dtype)
+        return truth_value(found) if found.kind is Kind.BOOL else Value(found, tensor.dtype)
 
     def _declare(self, tensor: Tensor, otherwise: str, value: object) -> Symbol | Table:
         if id(tensor) not in self._declared:

@@ -117,7 +117,7 @@ TABLE = torch.zeros(4, L)
         (lambda b, h, q, k: {q: 1}, "`q` cannot be a dictionary key", "a captured tensor"),
         (lambda b, h, q, k: q[0] == k, "`q[...]`: the expression is one number", "`table[q_idx]`"),
         (lambda b, h, q, k: q.item() == k, "`torch.item(...)` has no counterpart here", "one of abs, absolute, add"),
-        (lambda b, h, q, k: torch.add(q, k, alpha=2) == k, "`torch.add(..., alpha=)` has no counterpart here", "one of"),
+        (lambda b, h, q, k: torch.round(q, decimals=1) == k, "`torch.round(..., decimals=)` has no counterpart here", "one of"),
         (lambda b, h, q, k: torch.add(TABLE[h], 1), "`add` of a row of a captured tensor", "an index for every axis"),
         (lambda b, h, q, k: q + TABLE[h] > k, "a row of a captured tensor is used as a number", "an index for every axis"),
         (lambda b, h, q, k: TABLE * q > k, "a tensor of shape (4, 96) meets a position directly", "`table[q_idx]`"),
