@@ -122,7 +122,7 @@ place place_of(const lacuna_args &a, int64_t b) {{
 }}
 """
 BOUNDS = """\
-// Extrema of `width` values every `step`, from `first` on; a tile of no values has its minimum above its maximum.
+// Extrema of `width` values every `step`, from `first` on; a tile of no values has 1 and 0, its minimum above its maximum.
 template <typename F>
 void bounds(const lacuna_args &a, const shape &of, int64_t *room, int64_t first, int64_t step, int64_t width, F value) {
   int64_t *low = room, *high = room + of.count();
@@ -130,12 +130,13 @@ void bounds(const lacuna_args &a, const shape &of, int64_t *room, int64_t first,
     const place at = place_of(a, b);
     for (int64_t h = 0; h < of.heads; ++h)
       for (int64_t t = 0; t < of.tiles; ++t, ++low, ++high) {
-        *low = INT64_MAX / 2, *high = INT64_MIN / 2;
+        *low = INT64_MAX, *high = INT64_MIN;
         for (int64_t n = first + t * step; n < first + t * step + width; ++n) {
           int64_t found = 0;
           if (!value(at, b, h, n, found)) continue;
           *low = smaller(*low, found), *high = larger(*high, found);
         }
+        if (*low > *high) *low = 1, *high = 0;
       }
   }
 }

@@ -13,9 +13,11 @@ from ..ir.order import Boxes, Residues
 from ..ir.program import Program
 from .axes import conditions_along
 from .canonicalise import simplified
-from .intervals import WIDE, spans
+from .exact_integers import HIGHEST, LOWEST
+from .intervals import spans
 from .opaque import linear_form
 from .range_table import Span
+from .too_wide import MeaninglessShift, TooWide
 
 
 class ClassCondition(NamedTuple):
@@ -96,7 +98,7 @@ def _cancelled(expr: Expr) -> Expr:
 
 def _with_known_values(expr: Expr, ranges: Mapping[Expr, range]) -> Expr:
     """`expr` with every node that can have one value only replaced by it."""
-    anything = Span(np.asarray(-WIDE), np.asarray(WIDE))
+    anything = Span(np.asarray(LOWEST), np.asarray(HIGHEST))
     environment = {node: anything for node in walk(expr) if isinstance(node, Symbol | Var)}
     environment |= {node: Span(np.asarray(each.start), np.asarray(each.stop - 1)) for node, each in ranges.items()}
     known: dict[Expr, Expr] = {}
@@ -105,5 +107,8 @@ def _with_known_values(expr: Expr, ranges: Mapping[Expr, range]) -> Expr:
         if node.kind is Kind.INT and not isinstance(node, Const) and found.low == found.high:
             known[node] = Const(int(found.low))
 
-    spans(expr, environment, {}, observe)
+    try:
+        spans(expr, environment, {}, observe, in_64_bits=False)
+    except (TooWide, MeaninglessShift):  # by a shift of anything; what was seen before it holds
+        pass
     return simplified(substitute(expr, known))

@@ -1,4 +1,7 @@
-"""The value of an expression on integers or numpy arrays. Python's semantics: division rounds down; a zero divisor gives 0."""
+"""The value of an expression on integers or numpy arrays. Python's semantics: integers never wrap, division rounds down.
+
+A zero divisor gives 0.
+"""
 
 # Values are of any type that numpy broadcasts.
 # pyright: reportUnknownVariableType=false
@@ -9,33 +12,38 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.expr import Binary, Const, Expr, Lookup, Op, Select, Symbol, Table, Unary, Var, fold
+from ..ir.expr import Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Table, Unary, Var, fold
+from .exact_integers import (
+    absolute,
+    added,
+    divided,
+    fits,
+    multiplied,
+    narrowed,
+    negative,
+    remainder,
+    shifted_left,
+    shifted_right,
+    subtracted,
+    widened,
+)
 
 Value = Any  # int | bool | float | np.ndarray: numpy broadcasts them alike
 Read = Callable[[Table, tuple[Value, ...]], Value]
 
-
-def _floordiv(a: Value, b: Value) -> Value:
-    return np.where(np.equal(b, 0), 0, np.floor_divide(a, np.where(np.equal(b, 0), 1, b)))
-
-
-def _mod(a: Value, b: Value) -> Value:
-    return np.where(np.equal(b, 0), 0, np.remainder(a, np.where(np.equal(b, 0), 1, b)))
-
-
 BINARY: dict[Op, Callable[[Value, Value], Value]] = {
-    Op.ADD: np.add,
-    Op.SUB: np.subtract,
-    Op.MUL: np.multiply,
+    Op.ADD: added,
+    Op.SUB: subtracted,
+    Op.MUL: multiplied,
     Op.MIN: np.minimum,
     Op.MAX: np.maximum,
-    Op.FLOORDIV: _floordiv,
-    Op.MOD: _mod,
+    Op.FLOORDIV: divided,
+    Op.MOD: remainder,
     Op.BITAND: np.bitwise_and,
     Op.BITOR: np.bitwise_or,
     Op.BITXOR: np.bitwise_xor,
-    Op.SHL: np.left_shift,
-    Op.SHR: np.right_shift,
+    Op.SHL: shifted_left,
+    Op.SHR: shifted_right,
     Op.LT: np.less,
     Op.LE: np.less_equal,
     Op.EQ: np.equal,
@@ -45,8 +53,8 @@ BINARY: dict[Op, Callable[[Value, Value], Value]] = {
     Op.XOR: np.logical_xor,
 }
 UNARY: dict[Op, Callable[[Value], Value]] = {
-    Op.NEG: np.negative,
-    Op.ABS: np.abs,
+    Op.NEG: negative,
+    Op.ABS: absolute,
     Op.NOT: np.logical_not,
     Op.FLOAT: lambda a: np.asarray(a, float),
 }
@@ -65,17 +73,18 @@ def evaluate(expr: Expr, environment: Mapping[Expr, Value], read: Read = no_tabl
 
     Raises:
         KeyError: a variable or symbol has no value.
+        ValueError: a shift by a negative number.
         NotImplementedError: a real function, which belongs to scores.
     """
 
     def visit(node: Expr, parts: tuple[Value, ...]) -> Value:
         match node:
             case Const(value=value):
-                return value
+                return _exact(node, value)
             case Var() | Symbol():
-                return environment[node]
+                return _exact(node, environment[node])
             case Lookup(table=table):
-                return read(table, parts)
+                return _exact(node, read(table, parts))
             case Select():
                 return np.where(*parts)
             case Unary(op=op) if op in UNARY:
@@ -88,12 +97,17 @@ def evaluate(expr: Expr, environment: Mapping[Expr, Value], read: Read = no_tabl
     return fold(expr, visit)
 
 
+def _exact(node: Expr, value: Value) -> Value:
+    """Integers in a type that their arithmetic is exact in, whatever they were held in."""
+    return widened(value) if node.kind is Kind.INT and not (type(value) is int and fits(value)) else value
+
+
 def reader(tables: Mapping[str, np.ndarray]) -> Read:
     """Reads numpy arrays, indices clamped: what is out of range belongs to rows and keys that do not count."""
 
     def read(table: Table, indices: tuple[Value, ...]) -> Value:
         array = tables[table.name]
-        clamped = tuple(np.clip(index, 0, max(0, size - 1)) for index, size in zip(indices, array.shape, strict=True))
+        clamped = tuple(narrowed(np.clip(widened(index), 0, max(0, size - 1))) for index, size in zip(indices, array.shape, strict=True))
         if not array.size:
             return np.zeros(np.broadcast_shapes(*(np.shape(index) for index in indices)), array.dtype)
         found: Value = array[clamped]

@@ -1,7 +1,10 @@
 """Interval arithmetic on many boxes at once: what an expression can be when q and k range over rectangles.
 
 Sound, not tight: operands are treated as independent. Integers are inclusive (low, high) arrays, truth values are (can be true, can be
-false) arrays. On boxes of one pair the answer is the value itself.
+false) arrays. On boxes of one pair the answer is the value itself, and a part of a box has no more values than the box.
+
+Ends are the mathematical ones and never wrap or saturate: where one leaves 64 bits the expression is refused, `TooWide`, or, for those who
+ask for it, counted on in Python's integers.
 """
 
 # Numpy's arrays carry no element type here.
@@ -14,31 +17,69 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ..ir.expr import Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Table, Unary, Var, fold
+from .exact_integers import (
+    LARGEST_SHIFT,
+    absolute,
+    added,
+    divided,
+    multiplied,
+    narrowed,
+    negative,
+    remainder,
+    shifted_left,
+    shifted_right,
+    subtracted,
+    widened,
+)
 from .range_table import Array, RangeTable, Span
+from .too_wide import MeaninglessShift, TooWide
 
-WIDE = 2**60
+
+ANY_REAL = Span(np.asarray(0), np.asarray(0))
+"""Stands for a real number, of which nothing is known and whose comparisons come out either way."""
 
 
 def span(value: int | Array) -> Span:
-    array = np.asarray(value, np.int64)
+    array = widened(value)
     return Span(array, array)
 
 
 def spans(
-    expr: Expr, environment: Mapping[Expr, Span], tables: Mapping[str, RangeTable], observe: Callable[[Expr, Span], None] | None = None
+    expr: Expr,
+    environment: Mapping[Expr, Span],
+    tables: Mapping[str, RangeTable],
+    observe: Callable[[Expr, Span], None] | None = None,
+    *,
+    in_64_bits: bool = True,
 ) -> Span:
     """The span of `expr` when variables and symbols range over `environment`, elementwise over the arrays there.
 
-    observe: is shown every node with its span.
+    observe:    is shown every integer and truth value with its span.
+    in_64_bits: refuse what may leave them; else ends are Python's integers wherever they must be.
+
+    Raises:
+        TooWide: an integer may leave 64 bits.
+        MeaninglessShift: a shift may be by a negative number.
     """
 
     def visit(node: Expr, parts: tuple[Span, ...]) -> Span:
+        if node.kind is Kind.FLOAT:
+            return ANY_REAL
         found = environment[node] if isinstance(node, Var | Symbol) else _rule(node, parts, tables)
+        if in_64_bits and node.kind is Kind.INT:
+            found = _in_64_bits(node, found)
         if observe is not None:
             observe(node, found)
         return found
 
     return fold(expr, visit)
+
+
+def _in_64_bits(node: Expr, found: Span) -> Span:
+    low, high = narrowed(found.low), narrowed(found.high)
+    if low.dtype == object or high.dtype == object:
+        raise TooWide(node, int(np.min(low)), int(np.max(high)))
+    return Span(low, high)
 
 
 def _rule(node: Expr, parts: tuple[Span, ...], tables: Mapping[str, RangeTable]) -> Span:
@@ -55,10 +96,22 @@ def _rule(node: Expr, parts: tuple[Span, ...], tables: Mapping[str, RangeTable])
             return _UNARY[op](*parts)
         case Binary(op=op, a=a) if a.kind is Kind.BOOL:
             return _LOGIC[op](*parts)
+        case Binary(a=a, b=b) if Kind.FLOAT in (a.kind, b.kind):
+            return Span(np.asarray(True), np.asarray(True))
+        case Binary(op=Op.SHL | Op.SHR as op):
+            _require_shift(node, *parts)
+            return _BINARY[op](*parts)
         case Binary(op=op):
-            return _clipped(op, _BINARY[op](*parts))
+            return _BINARY[op](*parts)
         case _:
             raise NotImplementedError(f"`{node}` has no interval rule")
+
+
+def _require_shift(node: Binary, a: Span, by: Span) -> None:
+    if by.low.size and np.min(by.low) < 0:
+        raise MeaninglessShift(node, int(np.min(by.low)))
+    if node.op is Op.SHL and by.high.size and np.max(by.high) > LARGEST_SHIFT and not (np.equal(a.low, 0) & np.equal(a.high, 0)).all():
+        raise TooWide(node, *(int(end) << LARGEST_SHIFT for end in (np.min(a.low), np.max(a.high))))
 
 
 def _read(table: Table, values: RangeTable, indices: tuple[Span, ...]) -> Span:
@@ -66,94 +119,86 @@ def _read(table: Table, values: RangeTable, indices: tuple[Span, ...]) -> Span:
     return Span(found.high > 0, found.low <= 0) if table.kind is Kind.BOOL else found
 
 
-def _clipped(op: Op, found: Span) -> Span:
-    if op in (Op.LT, Op.LE, Op.EQ, Op.NE):
-        return found
-    return Span(np.clip(found.low, -WIDE, WIDE), np.clip(found.high, -WIDE, WIDE))
-
-
 def _select(node: Select, condition: Span, a: Span, b: Span) -> Span:
     if node.kind is Kind.BOOL:
         return Span((condition.low & a.low) | (condition.high & b.low), (condition.low & a.high) | (condition.high & b.high))
-    low = np.minimum(np.where(condition.low, a.low, WIDE), np.where(condition.high, b.low, WIDE))
-    high = np.maximum(np.where(condition.low, a.high, -WIDE), np.where(condition.high, b.high, -WIDE))
+    low = np.where(condition.low & condition.high, np.minimum(a.low, b.low), np.where(condition.low, a.low, b.low))
+    high = np.where(condition.low & condition.high, np.maximum(a.high, b.high), np.where(condition.low, a.high, b.high))
     return Span(low, high)
 
 
 def _corners(a: Span, b: Span, operation: Callable[[Array, Array], Array]) -> Span:
     """For operations that are monotone in each operand: the extrema are at the corners."""
-    values = [operation(x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
-    return Span(np.minimum.reduce(np.broadcast_arrays(*values)), np.maximum.reduce(np.broadcast_arrays(*values)))
-
-
-def _product(a: Span, b: Span) -> Span:
-    def saturated(x: Array, y: Array) -> Array:
-        size = np.multiply(x, y, dtype=np.float64)
-        return np.where(np.abs(size) >= WIDE, np.where(size > 0, WIDE, -WIDE), np.multiply(x, np.where(np.abs(size) >= WIDE, 0, y)))
-
-    return _corners(a, b, saturated)
+    values = np.broadcast_arrays(*(operation(x, y) for x in (a.low, a.high) for y in (b.low, b.high)))
+    return Span(np.minimum.reduce(values), np.maximum.reduce(values))
 
 
 def _floordiv(a: Span, b: Span) -> Span:
-    """Monotone in each operand while the divisor keeps its sign; a divisor of 0 gives 0."""
+    """Monotone in each operand while the divisor keeps its sign; a divisor of 0 gives 0.
+
+    Around 0 no quotient is farther from it than those by 1 and by -1, where the divisor can be those.
+    """
     crosses = (b.low <= 0) & (b.high >= 0)
-    safe = Span(np.where(crosses, 1, b.low), np.where(crosses, 1, b.high))
-    found = _corners(a, safe, np.floor_divide)
-    always = (b.low == 0) & (b.high == 0)  # or one pair alone would stay undecided
-    reach = np.where(always, 0, np.maximum(np.abs(a.low), np.abs(a.high)))
-    return Span(np.where(crosses, -reach, found.low), np.where(crosses, reach, found.high))
+    if not crosses.any():
+        return _corners(a, b, divided)
+    found = _corners(a, Span(np.where(crosses, 1, b.low), np.where(crosses, 1, b.high)), divided)
+    by_one, by_minus_one = Span(np.minimum(a.low, 0), np.maximum(a.high, 0)), Span(_from_zero(a.high, np.minimum), _from_zero(a.low, np.maximum))
+    low = np.minimum(np.where(b.high > 0, by_one.low, 0), np.where(b.low < 0, by_minus_one.low, 0))
+    high = np.maximum(np.where(b.high > 0, by_one.high, 0), np.where(b.low < 0, by_minus_one.high, 0))
+    return Span(np.where(crosses, low, found.low), np.where(crosses, high, found.high))
+
+
+def _from_zero(a: Array, extreme: np.ufunc) -> Array:
+    return extreme(negative(a), 0)
 
 
 def _mod(a: Span, b: Span) -> Span:
     """Within one period of a fixed divisor the remainder is monotone; else it covers the whole period."""
     fixed = (b.low == b.high) & (b.low != 0)
-    divisor = np.where(fixed, b.low, 1)
-    one_period = fixed & (a.low // divisor == a.high // divisor)
-    low = np.where(one_period, np.where(divisor > 0, a.low % divisor, a.low % divisor), np.minimum(b.low + 1, 0))
-    high = np.where(one_period, a.high % divisor, np.maximum(b.high - 1, 0))
+    divisor = np.where(fixed & (b.low != -1), b.low, 1)  # by -1 as by 1 it is 0
+    one_period = fixed & (divided(a.low, divisor) == divided(a.high, divisor))
+    low = np.where(one_period, remainder(a.low, divisor), np.minimum(b.low, -1) + 1)
+    high = np.where(one_period, remainder(a.high, divisor), np.maximum(b.high, 1) - 1)
     return Span(np.minimum(low, high), np.maximum(low, high))
 
 
 def _absolute(a: Span) -> Span:
-    low = np.where((a.low <= 0) & (a.high >= 0), 0, np.minimum(np.abs(a.low), np.abs(a.high)))
-    return Span(low, np.maximum(np.abs(a.low), np.abs(a.high)))
+    low, high = absolute(a.low), absolute(a.high)
+    return Span(np.where((a.low <= 0) & (a.high >= 0), 0, np.minimum(low, high)), np.maximum(low, high))
 
 
 def _bits(operation: np.ufunc) -> Callable[[Span, Span], Span]:
+    """Between numbers that are not negative the result has no bit above theirs; else it lies in the smallest word that holds both."""
+
     def apply(a: Span, b: Span) -> Span:
         point = (a.low == a.high) & (b.low == b.high)
         exact = operation(a.low, b.low)
-        reach = _all_ones(np.maximum.reduce(np.broadcast_arrays(*(np.abs(x) for x in (a.low, a.high, b.low, b.high)))))
-        lowest = np.where((a.low >= 0) & (b.low >= 0), 0, -reach - 1)
+        reach = _all_ones(np.maximum.reduce(np.broadcast_arrays(*(np.where(end < 0, ~end, end) for end in (*a, *b)))))
+        lowest = np.where((a.low >= 0) & (b.low >= 0), 0, ~reach)
         return Span(np.where(point, exact, lowest), np.where(point, exact, reach))
 
     return apply
 
 
 def _all_ones(value: Array) -> Array:
-    """The smallest 2**n - 1 that is at least `value`."""
-    return np.left_shift(1, np.ceil(np.log2(value.astype(np.float64) + 1)).astype(np.int64)) - 1
-
-
-def _shift(left: bool) -> Callable[[Span, Span], Span]:
-    def apply(a: Span, b: Span) -> Span:
-        amount = Span(np.clip(b.low, 0, 62), np.clip(b.high, 0, 62))
-        if left:
-            return _product(a, Span(np.left_shift(1, np.minimum(amount.low, 60)), np.left_shift(1, np.minimum(amount.high, 60))))
-        return _corners(a, amount, np.right_shift)
-
-    return apply
+    """The smallest 2**n - 1 that is at least `value`, which is not negative."""
+    value = np.asarray(value)
+    if value.dtype == object:
+        return np.asarray(np.frompyfunc(lambda each: (1 << int(each).bit_length()) - 1, 1, 1)(value), object)
+    for width in (1, 2, 4, 8, 16, 32):
+        value = value | (value >> width)
+    return value
 
 
 _UNARY = {
-    Op.NEG: lambda a: Span(-a.high, -a.low),
+    Op.NEG: lambda a: Span(negative(a.high), negative(a.low)),
     Op.ABS: _absolute,
     Op.NOT: lambda a: Span(a.high, a.low),
 }
 _BINARY = {
-    Op.ADD: lambda a, b: Span(a.low + b.low, a.high + b.high),
-    Op.SUB: lambda a, b: Span(a.low - b.high, a.high - b.low),
-    Op.MUL: _product,
+    Op.ADD: lambda a, b: Span(added(a.low, b.low), added(a.high, b.high)),
+    Op.SUB: lambda a, b: Span(subtracted(a.low, b.high), subtracted(a.high, b.low)),
+    Op.MUL: lambda a, b: _corners(a, b, multiplied),
     Op.FLOORDIV: _floordiv,
     Op.MOD: _mod,
     Op.MIN: lambda a, b: Span(np.minimum(a.low, b.low), np.minimum(a.high, b.high)),
@@ -161,8 +206,8 @@ _BINARY = {
     Op.BITAND: _bits(np.bitwise_and),
     Op.BITOR: _bits(np.bitwise_or),
     Op.BITXOR: _bits(np.bitwise_xor),
-    Op.SHL: _shift(True),
-    Op.SHR: _shift(False),
+    Op.SHL: lambda a, b: _corners(a, b, shifted_left),
+    Op.SHR: lambda a, b: _corners(a, b, shifted_right),
     Op.LT: lambda a, b: Span(a.low < b.high, a.high >= b.low),
     Op.LE: lambda a, b: Span(a.low <= b.high, a.high > b.low),
     Op.EQ: lambda a, b: Span((a.low <= b.high) & (b.low <= a.high), ~((a.low == a.high) & (b.low == b.high) & (a.low == b.low))),

@@ -78,6 +78,11 @@ def times(factor: int, a: Expr) -> Expr:
 
 def affine(aff: isl.Aff, reading: Reading, factor: int = 1) -> Expr:
     """`factor * aff` as an expression; quotients become `//`. The factor clears the denominator of a quotient's argument."""
+    return _linear(*_terms(aff, reading, factor))
+
+
+def _terms(aff: isl.Aff, reading: Reading, factor: int = 1) -> tuple[list[tuple[int, Expr]], int]:
+    """What `factor * aff` adds up: expressions with their coefficients, and a constant."""
     plus: list[tuple[int, Expr]] = []
     for kind, leaves in ((_SET, (Var("i"), J)), (_PARAM, reading.parameters)):
         for at, leaf in enumerate(leaves):
@@ -86,8 +91,7 @@ def affine(aff: isl.Aff, reading: Reading, factor: int = 1) -> Expr:
         coefficient = _integer(aff.get_coefficient_val(_DIV, at), factor)
         if coefficient:
             plus.append((coefficient, quotient(aff.get_div(at), reading)))
-    constant = _integer(aff.get_constant_val(), factor)
-    return _linear([(c, leaf) for c, leaf in plus if c], constant)
+    return [(c, leaf) for c, leaf in plus if c], _integer(aff.get_constant_val(), factor)
 
 
 def quotient(div: isl.Aff, reading: Reading) -> Expr:
@@ -96,9 +100,10 @@ def quotient(div: isl.Aff, reading: Reading) -> Expr:
 
 
 def _integer(value: isl.Val, factor: int) -> int:
-    numerator, denominator = int(value.get_num_si()), int(value.get_den_val().get_num_si())
-    assert (numerator * factor) % denominator == 0
-    return numerator * factor // denominator
+    numerator, _, divisor = str(value).partition("/")  # the numbers may have any size
+    denominator = int(divisor or 1)
+    assert (int(numerator) * factor) % denominator == 0
+    return int(numerator) * factor // denominator
 
 
 def _linear(plus: Sequence[tuple[int, Expr]], constant: int) -> Expr:
@@ -248,8 +253,11 @@ def _reads_j(aff: isl.Aff) -> bool:
 
 
 def holds(aff: isl.Aff, equality: bool, reading: Reading) -> Expr:
-    """`aff == 0` or `aff >= 0`."""
-    return Binary(Op.EQ, affine(aff, reading), ZERO) if equality else Binary(Op.LE, ZERO, affine(aff, reading))
+    """`aff == 0` or `aff >= 0`, as a comparison of two sums: their difference may not fit where they do."""
+    terms, constant = _terms(aff, reading)
+    high = _linear([(c, leaf) for c, leaf in terms if c > 0], max(constant, 0))
+    low = _linear([(-c, leaf) for c, leaf in terms if c < 0], max(-constant, 0))
+    return Binary(Op.EQ if equality else Op.LE, low, high)
 
 
 def hull_of(ranges: Sequence[tuple[Expr, Expr]]) -> tuple[Expr, Expr]:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..ir.expr import OFFSET, Binary, Op, Q
 from ..ir.program import Program
 from ..ir.schedule import Schedule
 from ..passes.binding import bound_values
 from ..passes.derive import Derivation, derive
+from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
 from ..passes.tiles import tile_row
+from ..passes.widths import require_64_bits
 from .terms import term_arrays
 from .tile_lists import say_covered, say_untold
 
@@ -34,7 +37,12 @@ class Tiles:
 
 
 def tiles_of(program: Program, block: tuple[int, int], launch: Launch) -> Tiles:
-    """The tiles of `program`, whose schedule may come from an earlier call."""
+    """The tiles of `program`, whose schedule may come from an earlier call.
+
+    Raises:
+        TooWide, MeaninglessShift: an integer of the program may leave 64 bits, or it may shift by a negative number.
+    """
+    require_64_bits(FlattenGrid()(program).substituted({Q: Binary(Op.ADD, Q, OFFSET)} if launch.offset else {}), launch)
     derivation = _derivation(program, block, launch)
     return Tiles(derivation.schedule, launch, {**derivation.arrays, **term_arrays(derivation.schedule, launch)})
 

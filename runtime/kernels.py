@@ -19,7 +19,7 @@ from ..ir.target import Target
 from ..passes.binding import Bound, bound_values
 from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
-from ..passes.transpose import transposed_launch, transposed_schedule
+from ..passes.transpose import transposed_launch, transposed_prepared, transposed_schedule
 from .bundles import registry as bundle_registry
 from .cache.artefacts import BuildForbidden, Key, Manifest, open_cache
 from .cpp.toolchain import CompilerMissing, find_compiler
@@ -49,6 +49,7 @@ class Variant(NamedTuple):
     zero_keys: rows also see keys of score 0 and value 0, as many as a launch says.
     extra_keys: rows also see some keys and values that a launch brings.
     covered: the tiles of the mask are too many to be listed, and those of a wider mask are met.
+    listed:  tiles are lists, found for each launch, since what expressions for them compute may leave 64 bits.
     """
 
     program: Program
@@ -67,6 +68,7 @@ class Variant(NamedTuple):
     zero_keys: bool = False
     extra_keys: bool = False
     covered: bool = False
+    listed: bool = False
 
     @property
     def sees_beside(self) -> bool:
@@ -158,6 +160,7 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
         "program": f"{variant.warps} {variant.stages} {variant.registers}",
         **({"beside": f"{variant.zero_keys} {variant.extra_keys}"} if variant.sees_beside else {}),
         **({"covered": "True"} if variant.covered else {}),
+        **({"listed": "True"} if variant.listed else {}),
     }
     target = f"{variant.target.backend} {variant.target.name}"
     key = Key(str(variant.program), target, toolchain.identity, tuple(options.items()))
@@ -208,6 +211,8 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
     from ..passes.derive import derive_prepared
 
     backward = variant.family == "backward"
+    if variant.listed:
+        return _schedule_without_sums(variant, prepared)
     if variant.order is not None:
         from ..passes.by_parts import scheduled  # few patterns need it
 
@@ -218,6 +223,15 @@ def _schedule(variant: Variant, prepared: Prepared, launch: Launch) -> Schedule:
         return transposed_schedule(prepared, variant.block, launch, covered=variant.covered)
     found = derive_prepared(prepared, variant.block, launch, for_kernel=True, together=variant.together, covered=variant.covered)
     return found.schedule
+
+
+def _schedule_without_sums(variant: Variant, prepared: Prepared) -> Schedule:
+    from ..passes.listed import listed_schedule, schedule_of_every_tile
+
+    turned, block = prepared, variant.block
+    if variant.family == "backward":
+        turned, block = transposed_prepared(prepared), (block[1], block[0])
+    return (schedule_of_every_tile if variant.covered else listed_schedule)(turned, block, variant.together)
 
 
 def _plan(variant: Variant, schedule: Schedule) -> Plan:

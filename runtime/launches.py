@@ -14,7 +14,7 @@ from torch import Tensor
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, Expr, Kind
 from ..ir.program import Program
 from ..passes.launch import Launch
-from ..passes.proofs import fits_int32
+from ..passes.widths import Width, width_of
 from ..passes.work import TooManyTiles
 from .calls import materialise
 from .calls.request import Request
@@ -113,13 +113,27 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain, ragged: Ma
         shifted=variant.shifted,
         ragged=ragged,
     )
+    launched = _launched(variant, launch, toolchain, request, ragged)
+    if launched.width is Width.BEYOND:  # lists of tiles hold no arithmetic
+        launched = _launched(variant._replace(listed=True), launch, toolchain, request, ragged)
+    given = {name: torch.as_tensor(array, device=request.query.device) for name, array in launched.arrays.items()}
+    return Values(launched.kernel, parameters, {**tables, **given}, launched.width is Width.NARROW)
+
+
+class _Launched(NamedTuple):
+    """A kernel, the arrays that its schedule reads beside the tables of its user, and how wide its integers are."""
+
+    kernel: Kernel
+    arrays: Mapping[str, np.ndarray]
+    width: Width
+
+
+def _launched(variant: Variant, launch: Launch, toolchain: Toolchain, request: Request, ragged: Mapping[Expr, np.ndarray]) -> _Launched:
     kernel = kernel_of(variant, launch, toolchain)
+    lengths: dict[str, np.ndarray] = {}
     if kernel.schedule.route == "refined" and launch.ragged:
-        everything = _everything(request, ragged)
-        lengths = {RAGGED[symbol].name: torch.as_tensor(values, device=request.query.device) for symbol, values in everything.items()}
-        tables = {**tables, **lengths}
-        listed = {**launch.tables, **{RAGGED[symbol].name: values for symbol, values in everything.items()}}
-        launch = launch._replace(tables=listed, ragged={}, shifted=False, offset=0)
+        lengths = {RAGGED[symbol].name: values for symbol, values in _everything(request, ragged).items()}
+        launch = launch._replace(tables={**launch.tables, **lengths}, ragged={}, shifted=False, offset=0)
         variant = with_ragged_tables(variant)
         kernel = kernel_of(variant, launch, toolchain)
     seen = variant.launch(launch)  # as the schedule knows it
@@ -129,9 +143,7 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain, ragged: Ma
         say_covered(variant.program)
         kernel = kernel_of(variant._replace(covered=True), launch, toolchain)
         arrays = _schedule_arrays(kernel, seen)
-    narrow = not seen.ragged and fits_int32(kernel.schedule.program, kernel.schedule, seen, {**seen.tables, **arrays})
-    device = request.query.device
-    return Values(kernel, parameters, {**tables, **{name: torch.as_tensor(array, device=device) for name, array in arrays.items()}}, narrow)
+    return _Launched(kernel, {**lengths, **arrays}, width_of(kernel.schedule, seen, {**seen.tables, **arrays}))
 
 
 def _integers(program: Program, tables: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

@@ -9,14 +9,19 @@ import numpy as np
 from ..ir.expr import B, Expr, H, K, Q, names, walk
 from ..ir.schedule import Schedule, Term
 from ..passes.evaluate import evaluate, reader
+from ..passes.exact_integers import HIGHEST, LOWEST, narrowed, widened
 from ..passes.launch import Launch
+from ..passes.too_wide import TooWide
 
 Array = np.ndarray
-LOWEST, HIGHEST = np.iinfo(np.int64).min // 2, np.iinfo(np.int64).max // 2
 
 
 def term_arrays(schedule: Schedule, launch: Launch) -> dict[str, Array]:
-    """i64[batch, heads, tiles] of each term's inclusive bounds, by table name; an extent is 1 where the term does not read `b` or `h`."""
+    """i64[batch, heads, tiles] of each term's inclusive bounds, by table name; an extent is 1 where the term does not read `b` or `h`.
+
+    Raises:
+        TooWide: a term leaves 64 bits.
+    """
     found: dict[str, Array] = {}
     for term in schedule.terms:
         low, high = _BOUNDS.get(term.axis, _one_sided)(term, schedule, launch)
@@ -69,12 +74,14 @@ def _values(term: Term, launch: Launch, positions: dict[Expr, Array], length: in
     b = np.arange(launch.batch if "b" in read or ragged else 1)[:, None, None]
     h = np.arange(launch.heads if "h" in read else 1)[None, :, None]
     environment: dict[Expr, object] = {**launch.environment(), **ragged, B: b, H: h, **positions}
-    values = evaluate(term.expr, environment, reader(launch.tables))
-    return np.broadcast_to(np.asarray(values, np.int64), (b.shape[0], h.shape[1], length))
+    values = narrowed(widened(evaluate(term.expr, environment, reader(launch.tables))))
+    if values.dtype == object:
+        raise TooWide(term.expr, int(values.min()), int(values.max()))
+    return np.broadcast_to(values, (b.shape[0], h.shape[1], length))
 
 
 def _reduced(values: Array, tiles: int, step: int, width: int, real: Array | None = None) -> tuple[Array, Array]:
-    """Extrema of `width` values every `step`, ignoring what is not `real`; a window with nothing real has low > high."""
+    """Extrema of `width` values every `step`, ignoring what is not `real`; a window with nothing real has 1 and 0, so low > high."""
     need = max(0, (tiles - 1) * step + width)
     pad = [(0, 0), (0, 0), (0, max(0, need - values.shape[-1]))]
     low = np.where(True if real is None else real, values, HIGHEST)
@@ -85,4 +92,6 @@ def _reduced(values: Array, tiles: int, step: int, width: int, real: Array | Non
     windows = (slice(None), slice(None), slice(None, None, step))
     view_low = np.lib.stride_tricks.sliding_window_view(low[..., :need], width, axis=-1)[windows]
     view_high = np.lib.stride_tricks.sliding_window_view(high[..., :need], width, axis=-1)[windows]
-    return np.ascontiguousarray(view_low.min(-1)), np.ascontiguousarray(view_high.max(-1))
+    least, most = view_low.min(-1), view_high.max(-1)
+    nothing = least > most
+    return np.where(nothing, 1, least), np.where(nothing, 0, most)

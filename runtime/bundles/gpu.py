@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.plan import Plan
-from ...passes.proofs import int32_reach
+from ...passes.widths import int32_reach
 from ..kernels import RAGGED, planned
 from ..triton.binary import Variant, specialised
 from ..triton.kernel import ALIGNMENT_BYTES, BYTES, Signature, load
@@ -45,7 +45,7 @@ def build(job: Job, folder: Path) -> Made:
             name = f"kernels/{place}_{number}.{'cubin' if variant.target.name.startswith('sm_') else 'hsaco'}"
             put(folder, name, binary.code)
             made.append({"binary": name, "merge": merge, "layout": binary.layout.to_json()})
-    reach = int32_reach(plan.schedule.program, plan.schedule)
+    reach = int32_reach(plan.schedule)
     said = {
         "reach": reach,
         "source": f"sources/{place}.py",

@@ -71,11 +71,18 @@ def _floordiv(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _mod(a: Tensor, b: Tensor) -> Tensor:
-    return torch.remainder(a, b.where(b != 0, 1)).where(b != 0, 0)
+    """By -1 as by 0 it is 0, which processors do not say of the lowest number."""
+    plain = (b == 0) | (b == -1)
+    return torch.remainder(a, b.where(~plain, 1)).where(~plain, 0)
+
+
+def _shift_left(a: Tensor, b: Tensor) -> Tensor:
+    """By more than the word is wide only 0 is shifted, which a proof saw; processors take such an amount for another."""
+    return torch.bitwise_left_shift(a, b.clamp(0, 63))
 
 
 def _shift_right(a: Tensor, b: Tensor) -> Tensor:
-    return torch.bitwise_right_shift(a, b.clamp(max=63))
+    return torch.bitwise_right_shift(a, b.clamp(0, 63))
 
 
 TORCH: dict[Op, Callable[..., Tensor]] = {
@@ -91,7 +98,7 @@ TORCH: dict[Op, Callable[..., Tensor]] = {
     Op.BITAND: torch.bitwise_and,
     Op.BITOR: torch.bitwise_or,
     Op.BITXOR: torch.bitwise_xor,
-    Op.SHL: torch.bitwise_left_shift,
+    Op.SHL: _shift_left,
     Op.SHR: _shift_right,
     Op.LT: torch.lt,
     Op.LE: torch.le,

@@ -10,7 +10,7 @@ static inline T floor_div(T a, T b) {
 
 template <typename T>
 static inline T floor_mod(T a, T b) {
-  const T by = b == 0 ? T(1) : b;
+  const T by = (b == 0) | (b == -1) ? T(1) : b;  // the lowest number by -1 traps
   const T rest = a % by;
   const T rounded = rest + T((rest != 0) & ((rest < 0) != (by < 0))) * by;
   return b == 0 ? T(0) : rounded;
@@ -19,8 +19,8 @@ static inline T floor_mod(T a, T b) {
 template <typename T> static inline T smaller(T a, T b) { return b < a ? b : a; }
 template <typename T> static inline T larger(T a, T b) { return a < b ? b : a; }
 template <typename T> static inline T magnitude(T a) { return a < 0 ? -a : a; }
-template <typename T> static inline T shift_left(T a, T by) { return by < 0 || by > 62 ? T(0) : T(int64_t(uint64_t(int64_t(a)) << by)); }
-template <typename T> static inline T shift_right(T a, T by) { return int64_t(a) >> (by < 0 ? 0 : by > 62 ? 62 : by); }
+template <typename T> static inline T shift_left(T a, T by) { return by < 0 || by > 63 ? T(0) : T(int64_t(uint64_t(int64_t(a)) << by)); }
+template <typename T> static inline T shift_right(T a, T by) { return int64_t(a) >> (by < 0 ? 0 : by > 63 ? 63 : by); }
 
 // -- reals ------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,187 @@
+"""How many bits the integers of a launch need: one proof, by interval arithmetic, gives a kernel its width or refuses the call.
+
+Mask and score must fit in 64 bits for rows and keys inside their lengths. Rows and keys of ragged tiles past them may wrap there, since
+nobody sees what comes of it. For 32 bits they are counted, so that indices stay right, and so is what the schedule computes.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ir.expr import K_LEN, OFFSET, Q_LEN, B, Expr, H, I, J, K, Kind, Q, tables
+from ..ir.program import Program
+from ..ir.schedule import Piece, Schedule
+from .intervals import Span, spans
+from .launch import Launch
+from .range_table import RangeTable
+from .too_wide import MeaninglessShift, TooWide
+
+INT32 = 2**31 - 1
+FURTHEST = 2**48
+"""Tokens from 0 that an offset may be which stays on a device."""
+
+Ranges = dict[Expr, Span]
+Tables = Mapping[str, RangeTable]
+
+
+class Width(enum.IntEnum):
+    """Bits of the integers of a kernel. BEYOND: those of mask and score fit in 64, and what the schedule computes may not."""
+
+    NARROW = 32
+    WIDE = 64
+    BEYOND = 65
+
+
+def width_of(schedule: Schedule, launch: Launch, arrays: Mapping[str, np.ndarray]) -> Width:
+    """What a kernel needs in this launch, ragged tiles included.
+
+    arrays: integers and truth values of every table that mask, score or schedule read.
+
+    Without arrays one proof serves every length and offset up to the next powers of two, so that a growing cache is proved once in a while.
+
+    Raises:
+        TooWide: an integer of mask or score may leave 64 bits.
+        MeaninglessShift: a shift of mask or score may be by a negative number.
+    """
+    if not arrays and not launch.ragged and _narrow_up_to(schedule, _Sizes.above(launch)):
+        return Width.NARROW
+    known = _range_tables(_roots(schedule), arrays)
+    ranges = _ranges(launch) | _tile_ranges(launch, schedule)
+    if not launch.ragged and _is_narrow(schedule, ranges, known):
+        return Width.NARROW
+    require_64_bits(schedule.program, launch, known)
+    return _width_of_pieces(schedule, ranges, known)
+
+
+def require_64_bits(program: Program, launch: Launch, known: Tables | None = None) -> None:
+    """Raise unless every integer of mask and score is proved to fit in 64 bits, `q` being a row.
+
+    Raises:
+        TooWide, MeaninglessShift: as above.
+    """
+    if min(launch.q_len, launch.k_len, launch.batch, launch.heads) <= 0:
+        return
+    roots = (program.mask, program.score)
+    known = _range_tables(roots, launch.tables) if known is None else known
+    ranges = _ranges(launch)
+    for root in roots:
+        spans(root, ranges, known)
+
+
+def _width_of_pieces(schedule: Schedule, ranges: Ranges, known: Tables) -> Width:
+    try:
+        for root in _piece_expressions(schedule):
+            spans(root, ranges, known)
+    except (TooWide, MeaninglessShift):
+        return Width.BEYOND
+    return Width.WIDE
+
+
+# -- ranges -----------------------------------------------------------------------------------------------------------
+
+
+def _span(low: int, high: int) -> Span:
+    return Span(np.asarray(low, np.int64), np.asarray(max(low, high), np.int64))
+
+
+def _ranges(launch: Launch) -> Ranges:
+    """Where every variable and symbol lies in this launch: rows and keys inside their lengths."""
+    found: Ranges = {symbol: _span(int(value), int(value)) for symbol, value in launch.environment().items() if isinstance(value, int)}
+    found |= {Q: _span(0, launch.q_len - 1), K: _span(0, launch.k_len - 1), B: _span(0, launch.batch - 1), H: _span(0, launch.heads - 1)}
+    return found | {symbol: _span(*_ends(symbol, values, launch)) for symbol, values in launch.ragged.items()}
+
+
+def _ends(symbol: Expr, values: Any, launch: Launch) -> tuple[int, int]:  # noqa: ANN401 (an array, or what stands for one)
+    """Of lengths or offsets of batch items, which are not looked at where they stay on a device: kernels hold lengths in the tensors."""
+    if isinstance(values, np.ndarray):
+        return (int(values.min()), int(values.max())) if values.size else (0, 0)
+    return (-FURTHEST, FURTHEST) if symbol is OFFSET else (0, launch.q_len if symbol is Q_LEN else launch.k_len)
+
+
+def _tile_ranges(launch: Launch, schedule: Schedule) -> Ranges:
+    return {I: _span(0, -(-launch.q_len // schedule.block_q)), J: _span(0, -(-launch.k_len // schedule.block_k))}
+
+
+def _range_tables(roots: Iterable[Expr], arrays: Mapping[str, np.ndarray]) -> dict[str, RangeTable]:
+    """A table without entries is read as 0."""
+    read = [table.name for table in tables(*roots) if table.kind is not Kind.FLOAT]
+    return {name: RangeTable(arrays[name] if arrays[name].size else np.zeros([1] * arrays[name].ndim, np.int64)) for name in read}
+
+
+# -- 32 bits ----------------------------------------------------------------------------------------------------------
+
+
+class _Sizes(NamedTuple):
+    """Lengths, distance of the offset from 0, and what else a proof depends on."""
+
+    q_len: int
+    k_len: int
+    offset: int
+    batch: int
+    heads: int
+    parameters: tuple[tuple[str, int | float], ...]
+
+    @staticmethod
+    def above(launch: Launch) -> _Sizes:
+        q_len, k_len, offset = (1 << min(abs(size).bit_length(), 62) for size in (launch.q_len, launch.k_len, launch.offset))
+        return _Sizes(q_len, k_len, offset, launch.batch, launch.heads, tuple(sorted(launch.parameters.items())))
+
+
+@functools.lru_cache(maxsize=256)
+def _narrow_up_to(schedule: Schedule, sizes: _Sizes) -> bool:
+    launch = Launch(sizes.q_len, sizes.k_len, batch=sizes.batch, heads=sizes.heads, parameters=dict(sizes.parameters))
+    lengths: Ranges = {Q_LEN: _span(0, sizes.q_len), K_LEN: _span(0, sizes.k_len), OFFSET: _span(-sizes.offset, sizes.offset)}
+    return _is_narrow(schedule, {**_ranges(launch), **_tile_ranges(launch, schedule), **lengths}, {})
+
+
+def int32_reach(schedule: Schedule) -> int:
+    """The largest power of two up to which lengths, offsets, extents and integer parameters may go so that 32 bits are proved to do.
+
+    0 where that is not proved for any, as where integers are read out of tables.
+    """
+    if any(table.kind is not Kind.FLOAT for table in tables(*_roots(schedule))):
+        return 0
+    for bits in (24, 20, 16):
+        reach = 1 << bits
+        sizes = dict.fromkeys((Q, K, B, H, I, J, Q_LEN, K_LEN), _span(0, reach))
+        values = dict.fromkeys((OFFSET, *schedule.program.parameters), _span(-reach, reach))
+        if _is_narrow(schedule, {**sizes, **values}, {}):
+            return reach
+    return 0
+
+
+def _is_narrow(schedule: Schedule, ranges: Ranges, known: Tables) -> bool:
+    for side, block in ((Q, schedule.block_q), (K, schedule.block_k)):
+        ranges = {**ranges, side: Span(ranges[side].low, ranges[side].high + block)}
+    roots = _roots(schedule)
+    if any(table.name not in known for table in tables(*roots) if table.kind is not Kind.FLOAT):
+        return False
+
+    def observe(node: Expr, found: Span) -> None:
+        if node.kind is Kind.INT and (int(found.low) < -INT32 or int(found.high) > INT32):
+            raise TooWide(node, int(found.low), int(found.high))
+
+    try:
+        for root in roots:
+            spans(root, ranges, known, observe)
+    except (TooWide, MeaninglessShift):
+        return False
+    return True
+
+
+# -- expressions ------------------------------------------------------------------------------------------------------
+
+
+def _roots(schedule: Schedule) -> tuple[Expr, ...]:
+    return tuple(dict.fromkeys((schedule.program.mask, schedule.program.score, *_piece_expressions(schedule))))
+
+
+def _piece_expressions(schedule: Schedule) -> tuple[Expr, ...]:
+    pieces: tuple[Piece, ...] = (*schedule.full_loops, *schedule.partial_loops)
+    terms = (term.expr for term in schedule.terms)
+    return tuple(dict.fromkeys((*terms, *(part for piece in pieces for part in (piece.start, piece.stop, piece.where)))))
