@@ -34,7 +34,6 @@ from .exact_integers import (
 from .range_table import Array, RangeTable, Span
 from .too_wide import MeaninglessShift, TooWide
 
-
 ANY_REAL = Span(np.asarray(0), np.asarray(0))
 """Stands for a real number, of which nothing is known and whose comparisons come out either way."""
 
@@ -142,14 +141,10 @@ def _floordiv(a: Span, b: Span) -> Span:
     if not crosses.any():
         return _corners(a, b, divided)
     found = _corners(a, Span(np.where(crosses, 1, b.low), np.where(crosses, 1, b.high)), divided)
-    by_one, by_minus_one = Span(np.minimum(a.low, 0), np.maximum(a.high, 0)), Span(_from_zero(a.high, np.minimum), _from_zero(a.low, np.maximum))
-    low = np.minimum(np.where(b.high > 0, by_one.low, 0), np.where(b.low < 0, by_minus_one.low, 0))
-    high = np.maximum(np.where(b.high > 0, by_one.high, 0), np.where(b.low < 0, by_minus_one.high, 0))
+    turned = Span(negative(a.high), negative(a.low))  # by -1
+    low = np.minimum(np.where(b.high > 0, np.minimum(a.low, 0), 0), np.where(b.low < 0, np.minimum(turned.low, 0), 0))
+    high = np.maximum(np.where(b.high > 0, np.maximum(a.high, 0), 0), np.where(b.low < 0, np.maximum(turned.high, 0), 0))
     return Span(np.where(crosses, low, found.low), np.where(crosses, high, found.high))
-
-
-def _from_zero(a: Array, extreme: np.ufunc) -> Array:
-    return extreme(negative(a), 0)
 
 
 def _mod(a: Span, b: Span) -> Span:

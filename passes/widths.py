@@ -1,19 +1,19 @@
 """How many bits the integers of a launch need: one proof, by interval arithmetic, gives a kernel its width or refuses the call.
 
-Mask and score must fit in 64 bits for rows and keys inside their lengths. Rows and keys of ragged tiles past them may wrap there, since
-nobody sees what comes of it. For 32 bits they are counted, so that indices stay right, and so is what the schedule computes.
+Rows and keys that ragged tiles have past the lengths count, since what overflows in C++ is undefined; only shifts wrap there, as nobody
+sees what comes of it.
 """
 
 from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ir.expr import K_LEN, OFFSET, Q_LEN, B, Expr, H, I, J, K, Kind, Q, tables
+from ..ir.expr import K_LEN, OFFSET, Q_LEN, B, Binary, Expr, H, I, J, K, Kind, Op, Q, tables
 from ..ir.program import Program
 from ..ir.schedule import Piece, Schedule
 from .intervals import Span, spans
@@ -54,8 +54,20 @@ def width_of(schedule: Schedule, launch: Launch, arrays: Mapping[str, np.ndarray
     ranges = _ranges(launch) | _tile_ranges(launch, schedule)
     if not launch.ragged and _is_narrow(schedule, ranges, known):
         return Width.NARROW
-    require_64_bits(schedule.program, launch, known)
+    _require_with_ragged_tiles(schedule, launch, known)
     return _width_of_pieces(schedule, ranges, known)
+
+
+def _require_with_ragged_tiles(schedule: Schedule, launch: Launch, known: Tables) -> None:
+    """As `require_64_bits`, rows and keys past the lengths included: arithmetic that overflows there is undefined, but shifts are not."""
+    try:
+        _compute((schedule.program.mask, schedule.program.score), _padded(_ranges(launch), schedule), known)
+    except MeaninglessShift:
+        require_64_bits(schedule.program, launch, known)
+    except TooWide as refused:
+        require_64_bits(schedule.program, launch, known)
+        if not (isinstance(refused.term, Binary) and refused.term.op is Op.SHL):
+            raise
 
 
 def require_64_bits(program: Program, launch: Launch, known: Tables | None = None) -> None:
@@ -68,15 +80,17 @@ def require_64_bits(program: Program, launch: Launch, known: Tables | None = Non
         return
     roots = (program.mask, program.score)
     known = _range_tables(roots, launch.tables) if known is None else known
-    ranges = _ranges(launch)
+    _compute(roots, _ranges(launch), known)
+
+
+def _compute(roots: Iterable[Expr], ranges: Ranges, known: Tables, observe: Callable[[Expr, Span], None] | None = None) -> None:
     for root in roots:
-        spans(root, ranges, known)
+        spans(root, ranges, known, observe)
 
 
 def _width_of_pieces(schedule: Schedule, ranges: Ranges, known: Tables) -> Width:
     try:
-        for root in _piece_expressions(schedule):
-            spans(root, ranges, known)
+        _compute(_piece_expressions(schedule), ranges, known)
     except (TooWide, MeaninglessShift):
         return Width.BEYOND
     return Width.WIDE
@@ -105,6 +119,12 @@ def _ends(symbol: Expr, values: Any, launch: Launch) -> tuple[int, int]:  # noqa
 
 def _tile_ranges(launch: Launch, schedule: Schedule) -> Ranges:
     return {I: _span(0, -(-launch.q_len // schedule.block_q)), J: _span(0, -(-launch.k_len // schedule.block_k))}
+
+
+def _padded(ranges: Ranges, schedule: Schedule) -> Ranges:
+    """With the rows and keys that the last tiles have past the lengths."""
+    blocks = {Q: schedule.block_q, K: schedule.block_k}
+    return ranges | {side: Span(ranges[side].low, ranges[side].high + block) for side, block in blocks.items()}
 
 
 def _range_tables(roots: Iterable[Expr], arrays: Mapping[str, np.ndarray]) -> dict[str, RangeTable]:
@@ -156,8 +176,6 @@ def int32_reach(schedule: Schedule) -> int:
 
 
 def _is_narrow(schedule: Schedule, ranges: Ranges, known: Tables) -> bool:
-    for side, block in ((Q, schedule.block_q), (K, schedule.block_k)):
-        ranges = {**ranges, side: Span(ranges[side].low, ranges[side].high + block)}
     roots = _roots(schedule)
     if any(table.name not in known for table in tables(*roots) if table.kind is not Kind.FLOAT):
         return False
@@ -167,8 +185,7 @@ def _is_narrow(schedule: Schedule, ranges: Ranges, known: Tables) -> bool:
             raise TooWide(node, int(found.low), int(found.high))
 
     try:
-        for root in roots:
-            spans(root, ranges, known, observe)
+        _compute(roots, _padded(ranges, schedule), known, observe)
     except (TooWide, MeaninglessShift):
         return False
     return True
