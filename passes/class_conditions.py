@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -107,8 +108,6 @@ def _with_known_values(expr: Expr, ranges: Mapping[Expr, range]) -> Expr:
         if node.kind is Kind.INT and not isinstance(node, Const) and found.low == found.high:
             known[node] = Const(int(found.low))
 
-    try:
+    with contextlib.suppress(TooWide, MeaninglessShift):  # by a shift of anything; what was seen before it holds
         spans(expr, environment, {}, observe, in_64_bits=False)
-    except (TooWide, MeaninglessShift):  # by a shift of anything; what was seen before it holds
-        pass
     return simplified(substitute(expr, known))
