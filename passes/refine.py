@@ -21,6 +21,7 @@ from .probe import Probe, mixed
 from .quadtree import Tiles, whole_tiles
 from .range_table import Array
 from .tabulate import tabulated
+from .widths import require_64_bits
 from .work import Work
 
 
@@ -46,7 +47,9 @@ def refined(program: Program, block: tuple[int, int], launch: Launch, together: 
 
     Raises:
         TooManyTiles: they are more than can be listed.
+        TooWide, MeaninglessShift: an integer may leave 64 bits, or a shift may be by a negative number.
     """
+    require_64_bits(program, launch)
     work = Work() if work is None else work
     q_tiles, k_tiles = -(-launch.q_len // block[0]), -(-launch.k_len // block[1])
     batch, heads = extents(program, launch)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, overload
 from ...ir.given_grid import is_count
 from ...ir.pattern import Pattern
 from ...ir.program import Program
+from ...passes.flatten_grid import FlattenGrid
 from ...passes.launch import Launch
+from ...passes.widths import require_64_bits
 from ..calls import materialise
 from ..calls.lookups import check_reads
 from ..calls.merging import resolved
@@ -104,6 +106,7 @@ def launch_of(pattern: Pattern | None, lengths: tuple[int, int | None], extents:
         tables=materialise.arrays(tables),
     )
     check_reads(program, bindings, launch)
+    require_64_bits(FlattenGrid()(program), launch)
     return launch
 
 
