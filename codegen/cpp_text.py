@@ -12,7 +12,8 @@ from .environment import TEMPLATES
 from .print_cpp import Printed, Slots, printed
 
 STORED = {"f32": "float", "f64": "double", "bf16": "bf16", "f16": "f16"}
-ENTRIES = {"i8": "int8_t", "i16": "int16_t", "i32": "int32_t", "i64": "int64_t", "bool": "bool", **STORED}
+SIGNED = {"i8": "int8_t", "i16": "int16_t", "i32": "int32_t", "i64": "int64_t"}
+ENTRIES = {**SIGNED, **{name.replace("i", "u"): f"u{entry}" for name, entry in SIGNED.items()}, "bool": "bool", **STORED}
 MARK = "lacuna_entry_of_this_text"
 
 

@@ -87,7 +87,7 @@ REAL = frozenset({Op.DIV, Op.POW, Op.EXP, Op.EXP2, Op.LOG, Op.LOG2, Op.SQRT, Op.
 class Table:
     """The declaration of a tensor that expressions read; the tensor itself is bound at launch.
 
-    dtype:    `i8 i16 i32 i64 bool f16 bf16 f32 f64`.
+    dtype:    `i8 i16 i32 i64 u8 u16 u32 u64 bool f16 bf16 f32 f64`; entries of `u64` are below 2 ** 63.
     monotone: the values never decrease along the last axis, by construction (`lacuna.segments`).
     """
 

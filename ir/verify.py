@@ -30,7 +30,7 @@ from .reserved import LONGEST_NAME, is_plain, misnamed
 from .text import IMPLICIT_SYMBOLS, show
 
 NORMALISERS = ("softmax",)
-DTYPES = ("i8", "i16", "i32", "i64", "bool", "f16", "bf16", "f32", "f64")
+DTYPES = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool", "f16", "bf16", "f32", "f64")
 LARGEST_RANK = 64
 _LARGEST_TEXT = 1_000_000  # nodes, shared ones counted as often as they are written
 

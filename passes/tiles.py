@@ -8,11 +8,13 @@ import numpy as np
 
 from ..ir.expr import B, Expr, H, I, J
 from ..ir.schedule import Piece, Schedule, Tile
-from .evaluate import Read, evaluate, reader
+from .evaluate import Read, Value, evaluate, reader
+from .exact_integers import widened
 from .launch import Launch
 
 Array = np.ndarray
 MOST_TILES = 1 << 20  # evaluated at once
+FURTHEST = 1 << 60
 
 
 def tile_counts(schedule: Schedule, launch: Launch) -> tuple[int, int]:
@@ -42,7 +44,7 @@ def _mark(found: Array, piece: Piece, tile: Tile, at: tuple[dict[Expr, object], 
     """Write `tile` wherever the rows of `found`, whose numbers are `i` in the environment, hold a tile of `piece`."""
     environment, read = at
     rows = np.asarray(environment[I])
-    start, stop = (np.broadcast_to(evaluate(end, environment, read), rows.shape).astype(np.int64) for end in (piece.start, piece.stop))
+    start, stop = (_on_the_line(evaluate(end, environment, read), rows.shape) for end in (piece.start, piece.stop))
     counts = -(-np.maximum(stop - start, 0) // piece.step)
     local = np.repeat(np.arange(len(rows)), counts)
     nth = np.arange(len(local)) - np.repeat(counts.cumsum() - counts, counts)
@@ -50,6 +52,11 @@ def _mark(found: Array, piece: Piece, tile: Tile, at: tuple[dict[Expr, object], 
     column = counter if piece.through is None else np.asarray(read(piece.through, (counter,)), np.int64)
     kept = np.broadcast_to(evaluate(piece.where, {**environment, I: rows[local], J: column}, read), column.shape).astype(bool)
     found[local[kept], column[kept]] = tile
+
+
+def _on_the_line(end: Value, shape: tuple[int, ...]) -> Array:
+    """i64 of ends of ranges, those held back that lie further than any tile does: what begins or ends there holds the same tiles."""
+    return np.broadcast_to(np.clip(widened(end), -FURTHEST, FURTHEST), shape).astype(np.int64)
 
 
 def tile_row(schedule: Schedule, launch: Launch, arrays: Mapping[str, Array], at: tuple[int, int, int]) -> Array:
@@ -78,7 +85,7 @@ class Visits:
     def listed(self, piece: Piece) -> Array:
         """Key tiles of one piece in the order a kernel visits them, as int64."""
         start, stop = (int(evaluate(end, self.environment, self.read)) for end in (piece.start, piece.stop))
-        counter = np.arange(start, max(start, stop), piece.step, dtype=np.int64)
+        counter = np.arange(start, stop, piece.step, dtype=np.int64) if start < stop else np.zeros(0, np.int64)
         tile = counter if piece.through is None else np.asarray(self.read(piece.through, (counter,)), np.int64)
         kept = np.broadcast_to(evaluate(piece.where, {**self.environment, J: tile}, self.read), tile.shape)
         return tile[kept.astype(bool)]

@@ -33,6 +33,10 @@ DTYPES = {
     "*i16": torch.int16,
     "*i32": torch.int32,
     "*i64": torch.int64,
+    "*u8": torch.uint8,
+    "*u16": torch.uint16,
+    "*u32": torch.uint32,
+    "*u64": torch.uint64,
 }
 
 

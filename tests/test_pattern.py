@@ -360,7 +360,7 @@ class Odd:
         (lambda: sliding(window=torch.tensor(3)), "binds `window` to a tensor without axes", "`window=int(...)`"),
         (lambda: sliding(window=2**63), "which does not fit in 64 bits", "an integer below 2 ** 63"),
         (lambda: sliding(window=Odd()), "binds `window` to Odd() of type Odd", "an int, float, bool, str, None, a tuple"),
-        (lambda: sliding(window=torch.zeros(2, dtype=torch.uint8)), "to a tensor of torch.uint8", "one of int8, int16"),
+        (lambda: sliding(window=torch.zeros(2, dtype=torch.complex64)), "to a tensor of torch.complex64", "one of int8, int16"),
         (lambda: sliding(window=2.5).program, "`window` in the mask is a real", "integers"),
         (lambda: segments([0, 3]), "`lacuna.segments` of list", "lacuna.segments(torch.tensor("),  # pyright: ignore[reportArgumentType]
         (lambda: segments(torch.zeros(2)), "offsets are integers along one axis", "`offsets.int()`"),

@@ -20,6 +20,10 @@ DTYPES = {
     "i16": torch.int16,
     "i32": torch.int32,
     "i64": torch.int64,
+    "u8": torch.uint8,
+    "u16": torch.uint16,
+    "u32": torch.uint32,
+    "u64": torch.uint64,
     "bool": torch.bool,
     "f16": torch.float16,
     "bf16": torch.bfloat16,
@@ -71,6 +75,7 @@ def entries(table: Table, value: object, length: int) -> Tensor:
     Raises:
         TypeError: `value` is no tensor.
         ValueError: `value` has another rank than the program was written for.
+        OverflowError: an entry does not fit in 64 bits with a sign.
     """
     offsets = getattr(value, "offsets", None)
     if offsets is None and not hasattr(value, "shape"):
@@ -85,7 +90,16 @@ def entries(table: Table, value: object, length: int) -> Tensor:
                 f"a tensor with {table.rank} dimensions",
             )
         )
+    _require_64_bits(table, tensor)
     return tensor
+
+
+def _require_64_bits(table: Table, tensor: Tensor) -> None:
+    if tensor.dtype == torch.uint64 and (tensor.view(torch.int64) < 0).any():
+        most = max(int(entry) for entry in tensor.flatten().tolist())
+        what = f"table `{table.name}` of torch.uint64 holds {most}, and integers are 64 bits with a sign"
+        fix = f"entries below 2 ** 63; what is only tested for equality may be `{table.name}.view(torch.int64)`"
+        raise OverflowError(advice(what, fix))
 
 
 def segment_ids(offsets: Tensor, length: int) -> Tensor:

@@ -15,6 +15,8 @@ from ..gpu.device_numbers import capturing, is_gpu, moved, numbers_of, on_gpu
 from .request import UNIFORM, Ragged
 
 INTEGERS = frozenset({torch.int32, torch.int64})
+FURTHEST = 2**62
+"""Tokens from 0 that rows may begin at: what is added to them stays in 64 bits."""
 
 
 class Lengths(NamedTuple):
@@ -42,9 +44,12 @@ def number_or_tensor(name: str, given: object) -> tuple[int | None, Tensor | Non
 
     Raises:
         TypeError: it is no integer and no tensor of integers.
+        OverflowError: it is an offset beyond 2 ** 62.
     """
     if (given is None and name != "q_offset") or (name == "q_offset" and isinstance(given, str) and given == "end"):
         return None, None
+    if isinstance(given, int) and name == "q_offset" and abs(given) > FURTHEST:
+        raise OverflowError(advice(f"`q_offset` is {given}, and positions are 64-bit integers", "an offset of at most 2 ** 62 either way"))
     if isinstance(given, int | torch.SymInt) and not isinstance(given, bool):
         return cast(int, given), None
     if not isinstance(given, Tensor) or given.dtype not in INTEGERS:

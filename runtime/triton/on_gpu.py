@@ -34,6 +34,10 @@ ENTRIES = {
     torch.int16: "*i16",
     torch.int32: "*i32",
     torch.int64: "*i64",
+    torch.uint8: "*u8",
+    torch.uint16: "*u16",
+    torch.uint32: "*u32",
+    torch.uint64: "*u64",
 }
 """Triton's type of a pointer to the entries of a tensor."""
 OPEN = ("q_start", "q_lens", "k_start", "k_lens", "offsets")

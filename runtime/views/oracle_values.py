@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...ir.expr import Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Unary, Var, fold
+from .oracle_wraps import WRAPPED, require_constant, require_no_wrap
 
 EXACT = {Kind.INT: torch.int64, Kind.BOOL: torch.bool, Kind.FLOAT: torch.float64}
 
@@ -51,7 +52,10 @@ class Values:
         values, missing = tuple(part[0] for part in parts), tuple(part[1] for part in parts)
         if isinstance(node, Lookup):
             return self._read(node, values, missing)
-        return _value(node, values, self.environment).to(EXACT[node.kind]), _missing(node, values, missing)
+        found, absent = _value(node, values, self.environment).to(EXACT[node.kind]), _missing(node, values, missing)
+        if isinstance(node, Binary | Unary) and node.kind is Kind.INT and node.op in WRAPPED:
+            require_no_wrap(node, values, found, absent)
+        return found, absent
 
     def _read(self, node: Lookup, indices: tuple[Tensor, ...], missing: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         tensor, absent = self.environment.tables[node.table.name], _any(missing)
@@ -98,6 +102,7 @@ def evaluate(expr: Expr, environment: Environment) -> Tensor:
         KeyError: a variable or symbol has no value.
         IndexError: a table is read outside its extents, where the value needs that.
         ValueError: a shift by a negative number.
+        OverflowError: an integer leaves 64 bits.
     """
     values = Values(environment)
     found, missing = values.of(expr)
@@ -108,6 +113,7 @@ def evaluate(expr: Expr, environment: Environment) -> Tensor:
 def _value(node: Expr, parts: tuple[Tensor, ...], environment: Environment) -> Tensor:
     match node:
         case Const(value=value):
+            require_constant(node)
             return torch.tensor(value, dtype=EXACT[node.kind])
         case Var(name=name) | Symbol(name=name):
             return environment.values[name]
@@ -132,11 +138,13 @@ def _alike(op: Op, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _floordiv(a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(b == 0, 0, torch.div(a, torch.where(b == 0, 1, b), rounding_mode="floor"))
+    plain = (b == 0) | (b == -1)  # of the lowest number by -1 a processor makes a trap
+    return torch.where(plain, b * a, torch.div(a, torch.where(plain, 1, b), rounding_mode="floor"))
 
 
 def _mod(a: Tensor, b: Tensor) -> Tensor:
-    return torch.where(b == 0, 0, torch.remainder(a, torch.where(b == 0, 1, b)))
+    plain = (b == 0) | (b == -1)
+    return torch.where(plain, 0, torch.remainder(a, torch.where(plain, 1, b)))
 
 
 def _shift(shift: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:

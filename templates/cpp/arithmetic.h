@@ -123,6 +123,10 @@ struct table {
   static inline int64_t widened_entry(int16_t x) { return x; }
   static inline int64_t widened_entry(int32_t x) { return x; }
   static inline int64_t widened_entry(int64_t x) { return x; }
+  static inline int64_t widened_entry(uint8_t x) { return x; }
+  static inline int64_t widened_entry(uint16_t x) { return x; }
+  static inline int64_t widened_entry(uint32_t x) { return x; }
+  static inline int64_t widened_entry(uint64_t x) { return int64_t(x); }  // which was seen to be below 2^63
   static inline bool widened_entry(bool x) { return x; }
   template <typename F> static inline auto widened_entry(F x) -> decltype(widened(x)) { return widened(x); }
 };
