@@ -2,8 +2,8 @@
 
     { symbols : exists q, k, h inside their lengths: guards and (index < 0 or size <= index) }
 
-What is not affine is a number of its own between two ends, which are symbols too. On a grid the whole of it is tried first, where its
-axes stay apart; lengths and an offset that cut it join them.
+What is not affine is a number of its own between two ends, which are symbols too. On a grid pairs lie anywhere in it: its axes stay apart
+then, and lengths and an offset would join them.
 """
 
 # The set library's types are partly unknown.
@@ -63,20 +63,16 @@ def proofs(program: Program, values: Mapping[Symbol, int]) -> tuple[Proof | None
 
 
 def _proof(hazard: Hazard, program: Program, values: Mapping[Expr, Expr]) -> Proof | None:
-    space = program.space
-    nearby, everything = (substitute(condition, values) for condition in (hazard.nearby, hazard.condition))
-    found = _violated(conjunction(*_inside(space, nearby), nearby), program)
-    if (found is not None and found.where is FALSE) or (space.rank == 1 and nearby is everything):
-        return found
-    placed = () if space.rank == 1 else (*_inside(space, space.position("q"), space.position("k")), *_placed(space))
-    return _violated(conjunction(*placed, *_inside(space, everything), everything), program)
+    """Of the guards that say something of the index, and on a grid of all of it: where those do not do, pairs are looked at."""
+    condition = substitute(hazard.nearby, values)
+    return _violated(conjunction(*_inside(program.space, condition), condition), program)
 
 
-def _inside(space: Space, *read: Expr) -> Iterator[Expr]:
-    """That the variables in `read` lie inside their lengths, on a grid inside its extents."""
-    named = frozenset[str]().union(*map(names, read))
+def _inside(space: Space, condition: Expr) -> Iterator[Expr]:
+    """That the variables of a condition lie inside their lengths, on a grid inside its extents."""
+    named = names(condition)
     if space.rank == 1:
-        yield from (_between(low, at, stop) for low, at, stop in _spans(space) if at.name in named)
+        yield from (_between(low, at, stop) for low, at, stop in _spans() if at.name in named)
     else:
         for at, size in ((at, size) for side in "qk" for at, size in zip(space.coordinates(side), space.extents, strict=True)):
             if at.name in named:
@@ -85,13 +81,7 @@ def _inside(space: Space, *read: Expr) -> Iterator[Expr]:
         yield _between(ZERO, H, HEADS)
 
 
-def _placed(space: Space) -> Iterator[Expr]:
-    """That flat positions lie inside the lengths of the call."""
-    for low, at, stop in _spans(space):
-        yield _between(low, space.position(at.name), stop)
-
-
-def _spans(space: Space) -> tuple[tuple[Expr, Var, Expr], ...]:
+def _spans() -> tuple[tuple[Expr, Var, Expr], ...]:
     return (OFFSET, Q, Binary(Op.ADD, OFFSET, Q_LEN)), (ZERO, K, K_LEN)
 
 

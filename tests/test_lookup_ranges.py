@@ -68,7 +68,7 @@ def test_what_affine_conditions_let_through_is_proved_without_looking_at_pairs(m
         assert not refused(problem)
         proved, asked = proved + (not looked), asked + 1
     assert asked > 10
-    assert proved >= 0.95 * asked  # the rest passed the budget of the sets
+    assert proved >= 0.75 * asked  # the rest joins what the sets take apart: guards that nothing meets, rows that are part of a grid
 
 
 def test_tiles_of_guarded_look_ups_hold_every_pair_and_full_ones_nothing_else(prove: bool) -> None:
