@@ -94,7 +94,7 @@ class LaidOut:
         """`space` is that of a whole which this is a part of; positions are flat there too."""
         grids = self.grids
         inner = self.inner.trace({name: value for name, value in values.items() if name not in self.extent_names}, grids)
-        read = inner.substituted(self._places(inner, grids))
+        read = inner.substituted(self._places(grids))
         inside = conjunction(self.query.stretch.holds("q"), self.key.stretch.holds("k"))
         mask = conjunction(inside, read.mask)
         score = read.score if read.score is S or inside is TRUE else Select(inside, read.score, S)
@@ -104,11 +104,11 @@ class LaidOut:
         declared = tuple(each for each in parameters if each in reads)
         return replace(read, mask=mask, score=score, parameters=declared, space=there)
 
-    def _places(self, inner: Program, grids: Space) -> dict[Expr, Expr]:
+    def _places(self, grids: Space) -> dict[Expr, Expr]:
         """What the variables of the recipe, and lengths of a part, are in the whole."""
         found: dict[Expr, Expr] = {}
         for name, length, side in (("q", Q_LEN, self.query), ("k", K_LEN, self.key)):
-            found |= side.stretch.places(name, grids, clamped=bool(inner.tables))
+            found |= side.stretch.places(name, grids)
             if side.is_part and side.stretch.size is not None:
                 found[length] = Const(side.stretch.size)
         return found

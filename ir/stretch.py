@@ -33,15 +33,13 @@ class Stretch:
         after = Binary(Op.LE, Const(self.start), position) if self.start else TRUE
         return after if self.last or self.stop is None else conjunction(after, Binary(Op.LT, position, Const(self.stop)))
 
-    def places(self, side: str, space: Space, *, clamped: bool) -> dict[Expr, Expr]:
+    def places(self, side: str, space: Space) -> dict[Expr, Expr]:
         """What the variables of a side in `space` stand for, as expressions of its flat position in the sequence.
 
-        clamped: positions of other tokens count as the nearest of these, for what is read from tables.
+        They are outside of it for positions of other tokens: whoever puts them in asks beside them whether the position is here.
         """
         position = _POSITIONS[side]
         local = Binary(Op.SUB, position, Const(self.start)) if self.start else position
-        if clamped and self.size is not None and not (self.start == 0 and self.last):
-            local = Binary(Op.MIN, Binary(Op.MAX, local, Const(0)), Const(self.size - 1))
         if space.rank == 1:
             return {position: local}
         return {space.position(side): local, **space.places(side, local)}

@@ -38,10 +38,9 @@ class _Part:
         if self.recipe is None:
             return Program("all", TRUE)
         inner = self.recipe.trace({name: values[outer] for name, outer in self.names}, self.space)
-        clamped = bool(inner.tables)  # a table has no entry for the positions of other segments
         places: dict[Expr, Expr] = {Q_LEN: Const(self.query.grid.tokens or 0), K_LEN: Const(self.key.grid.tokens or 0)}
         for side, stretch in (("q", self.query), ("k", self.key)):
-            places |= stretch.places(side, self.space, clamped=clamped)
+            places |= stretch.places(side, self.space)
         return replace(renamed(inner, dict(self.names)).substituted(places), space=Space())
 
 
