@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 class Case(NamedTuple):
-    """table: to make; `size` is the entries along its last axis.   mask, places: bool and i64[rows, keys], one for each last axis that is read."""
+    """table: to make; `size` is the entries along its last axis.   mask, places: bool and i64[rows, keys] for each axis that is read."""
 
     rows: int
     keys: int
