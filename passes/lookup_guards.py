@@ -38,7 +38,6 @@ from ..ir.expr import (
     names,
     negated,
     operands,
-    substitute,
     walk,
 )
 from ..ir.program import Program
@@ -60,7 +59,7 @@ class Hazard(NamedTuple):
 
     @property
     def read_at(self) -> Expr:
-        return without_reals(self.look.indices[self.axis])
+        return self.look.indices[self.axis]
 
     @property
     def outside(self) -> Expr:
@@ -69,7 +68,7 @@ class Hazard(NamedTuple):
     @property
     def condition(self) -> Expr:
         """Where the table is read outside and it counts."""
-        return without_reals(conjunction(*self.guards, self.outside))
+        return conjunction(*self.guards, self.outside)
 
     @property
     def nearby(self) -> Expr:
@@ -77,7 +76,7 @@ class Hazard(NamedTuple):
 
         One axis of a grid, where a mask asks for each axis alone.
         """
-        return without_reals(conjunction(*self._connected(), self.outside))
+        return conjunction(*self._connected(), self.outside)
 
     def _connected(self) -> tuple[Expr, ...]:
         reached, kept, left = set(names(self.read_at)), list[Expr](), list(self.guards)
@@ -93,20 +92,6 @@ class Hazard(NamedTuple):
 def size_of(table: Table, axis: int) -> Symbol:
     """Stands for the entries of a table along an axis; no symbol of a user has a point in its name."""
     return Symbol(f"{table.name}.{axis}")
-
-
-def without_reals(expr: Expr) -> Expr:
-    """`expr` with every comparison of reals as a truth value that may be either: scores decide it."""
-    found: dict[Expr, Expr] = {node: open_choice(node) for node in walk(expr) if compares_reals(node)}
-    return substitute(expr, found) if found else expr
-
-
-def open_choice(node: Expr) -> Symbol:
-    return Symbol(f"{node}?", Kind.BOOL)
-
-
-def compares_reals(node: Expr) -> bool:
-    return isinstance(node, Binary) and node.op in COMPARISONS and Kind.FLOAT in (node.a.kind, node.b.kind)
 
 
 def outside(look: Lookup, axis: int) -> Expr:
@@ -150,8 +135,8 @@ def _chance(node: Expr, parts: tuple[Chance, ...]) -> Chance:
             return _selected(*parts)
         case Binary(op=op, a=a) if a.kind is Kind.BOOL:
             return _joined(op, *parts)
-        case _ if compares_reals(node):
-            return TRUE, TRUE
+        case Binary(op=op, a=a, b=b) if op in COMPARISONS and Kind.FLOAT in (a.kind, b.kind):
+            return TRUE, TRUE  # a score decides
         case Const():
             return node, negated(node)
         case _:

@@ -36,9 +36,9 @@ from ..ir.expr import (
 )
 from ..ir.program import Program
 from .flatten_grid import FlattenGrid
-from .intervals import Span, spans
+from .intervals import Span, span, spans
 from .launch import Launch
-from .lookup_guards import Hazard, compares_reals, hazards, open_choice, size_of, without_reals
+from .lookup_guards import Hazard, hazards, size_of
 from .lookup_proof import HEADS, Proof, Proofs, ends_of, symbols_of
 from .lookup_refusal import refusal
 from .lookup_search import Region, Search, searched
@@ -102,13 +102,7 @@ class _Read(NamedTuple):
 def _reads(program: Program) -> tuple[_Read, ...]:
     """Every look-up of mask and score, but for those of segments, which answer everywhere."""
     found = (node for node in walk(program.mask, program.score) if isinstance(node, Lookup) and not node.table.monotone)
-    return tuple(_Read(look, axis, _flat(without_reals(index), program)) for look in found for axis, index in enumerate(look.indices))
-
-
-@functools.lru_cache(maxsize=256)
-def _choices(program: Program) -> tuple[Symbol, ...]:
-    """Truth values that scores decide."""
-    return tuple(open_choice(node) for node in walk(program.score) if compares_reals(node))
+    return tuple(_Read(look, axis, _flat(index, program)) for look in found for axis, index in enumerate(look.indices))
 
 
 def _flat(index: Expr, program: Program) -> Expr:
@@ -164,11 +158,10 @@ class _Check:
 
     def fixed(self, items: Items) -> dict[Expr, Span]:
         """Of every symbol and of `b`."""
-        found: dict[Expr, Span] = {symbol: _known(symbol, value) for symbol, value in self.launch.environment().items()}
+        found: dict[Expr, Span] = {symbol: span(value) for symbol, value in self.launch.environment().items() if isinstance(value, int)}
         sizes = ((table, axis, size) for table in self.program.tables for axis, size in enumerate(self.shapes.get(table.name, ())))
-        found |= {size_of(table, axis): _point(size) for table, axis, size in sizes}
-        found |= {choice: Span(np.asarray(True), np.asarray(True)) for choice in _choices(self.program)}
-        return found | {B: _point(items.b), Q_LEN: _point(items.q_len), K_LEN: _point(items.k_len), OFFSET: _point(items.first)}
+        found |= {size_of(table, axis): span(size) for table, axis, size in sizes}
+        return found | {B: span(items.b), Q_LEN: span(items.q_len), K_LEN: span(items.k_len), OFFSET: span(items.first)}
 
     def flat(self, items: Items) -> dict[Expr, Span]:
         heads = Span(np.asarray(0), np.asarray(self.launch.heads - 1))
@@ -238,12 +231,3 @@ SIDES = ((Q, OFFSET, Binary(Op.ADD, OFFSET, Q_LEN)), (K, ZERO, K_LEN))
 
 def _within(at: Expr, first: Expr, stop: Expr) -> Expr:
     return conjunction(Binary(Op.LE, first, at), Binary(Op.LT, at, stop))
-
-
-def _point(value: int | Array) -> Span:
-    array = np.asarray(value, np.int64)
-    return Span(array, array)
-
-
-def _known(symbol: Expr, value: float) -> Span:
-    return Span(np.asarray(bool(value)), np.asarray(not value)) if symbol.kind is Kind.BOOL else _point(int(value))

@@ -12,7 +12,7 @@ from .lookup_search import Search
 
 def refusal(hazard: Hazard, size: int, found: Search, reach: tuple[int, int]) -> str:
     """size: entries of the table along the axis.   reach: ends of the index over all pairs, for where none was found."""
-    look, index = hazard.look, hazard.look.indices[hazard.axis]
+    look, index = hazard.look, hazard.read_at
     along = f" along axis {hazard.axis}" if look.table.rank > 1 else ""
     holds = f"table `{look.table.name}` holds {size} {'entry' if size == 1 else 'entries'}{along}"
     if not found.example:
