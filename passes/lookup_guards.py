@@ -105,7 +105,7 @@ def hazards(program: Program) -> tuple[Hazard, ...]:
     if not any(isinstance(node, Lookup) for node in walk(program.mask, program.score)):
         return ()
     chances = _chances(program.mask, program.score)
-    shown = tuple(conjuncts(chances[program.mask][0]))
+    shown = _added((), chances[program.mask][0])
     found = dict.fromkeys(_places(program.mask, (), chances, shown=False))
     found |= dict.fromkeys(_places(program.score, shown, chances, shown=True))
     return tuple(found)
