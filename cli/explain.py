@@ -70,6 +70,7 @@ def _fields(told: Explanation) -> dict[str, object]:
         "tiles": _classes(told.classes),
         "residues": told.residues and {"modulus": told.residues[0], "tiles": _classes(told.residues[1])},
         "live_pairs": told.live_pairs,
+        "live_pairs_counted": told.counted,
         "density": told.density,
         "speedup": told.speedup,
         "order": None if told.order is None else str(told.order),

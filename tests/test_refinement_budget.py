@@ -16,6 +16,7 @@ import pytest
 import torch
 from lacuna.ir.pattern import Pattern
 from lacuna.passes import refine, work
+from lacuna.passes.count import counted_pairs
 from lacuna.passes.derive import derive
 from lacuna.passes.refine import refined
 from lacuna.passes.tabulate import tabulated
@@ -162,6 +163,16 @@ def test_a_tabulated_mask_is_the_mask_at_every_pair(prove: bool) -> None:
     assert tables > 20
 
 
+def test_pairs_are_counted_or_said_to_be_an_estimate(prove: bool) -> None:
+    for seed in range(4000, 4500 if prove else 4030):
+        nasty = Nasty(seed)
+        launch = launch_of(nasty.pattern, (nasty.q_len, nasty.k_len), (1, 1))
+        assert counted_pairs(nasty.pattern.program, launch) == (int(nasty.pairs.sum()), True), f"seed {seed}: {nasty.text}"
+    guess = counted_pairs(hashed.program, launch_of(hashed, (512, 512), (1, 1)), work=Work(5000, 5000))
+    assert not guess.exact
+    assert 0 < guess.pairs < 4 * 512 * 512 / 97
+
+
 # -- how much work ---------------------------------------------------------------------------------------------------------
 
 
@@ -256,6 +267,7 @@ def test_what_could_not_be_told_is_said() -> None:
     assert not found.exact
     assert found.schedule.counters.untold > 0
     said = str(lacuna.explain(hashed, 100, block=(8, 8)))
+    assert "\npairs: 103 of 10000" in said
     assert f"partial since the budget of a refinement ended: {found.schedule.counters.untold} tiles" in said
     assert "a cover that may hold more than it must" in said
 

@@ -38,7 +38,7 @@ Counts = tuple[int, int, int]
 class Explanation:
     """What a pattern becomes. Printing it gives the account as text.
 
-    live_pairs: attended pairs of one (b, h), exactly. speedup: predicted, over visiting every tile.
+    live_pairs: attended pairs of one (b, h), an estimate unless they are counted. speedup: predicted, over visiting every tile.
     residues:   classes that kernels take as problems of their own and the tiles of all of them; None where they take the pattern whole.
     orders:     of tokens that C++ kernels may take, the chosen one first, for float32 of 64 dimensions; empty where there is no choice.
     cuts:       into boxes, or runs of tokens, that Triton kernels for sm_90 may have, the chosen one first, for bfloat16 of 128 dimensions.
@@ -56,10 +56,10 @@ class Explanation:
     cuts: tuple[ConsideredCut, ...] = ()
     order: TokenOrder | None = None
     kinds: tuple[KindOfHeads, ...] = ()
+    counted: bool = True
 
     @property
-    def pairs(self) -> int:
-        """Of tokens, attended or not."""
+    def pairs(self) -> int:  # of tokens, attended or not
         return self.schedule.launch.q_len * self.schedule.launch.k_len if self.order is None else len(self.order.tokens) ** 2
 
     @property
@@ -95,7 +95,7 @@ class Explanation:
         return [
             f"tiles of {found.block_q} x {found.block_k}: {empty} empty, {partial} partial, {full} full",
             f"found: {found.route}, {told or 'a cover that may hold more than it must'}",
-            f"pairs: {self.live_pairs} of {self.pairs}, density {self.density:.4f}",
+            f"pairs: {'' if self.counted else 'about '}{self.live_pairs} of {self.pairs}, density {self.density:.4f}",
             f"predicted speed-up over every tile: {self.speedup:.1f}x",
             *([] if self.order is None else [f"token order: {self.order}, as it was asked for"]),
             *self._residues(),
@@ -163,7 +163,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class ExplanationOfHeads:
-    """What a pattern becomes where heads have orders of their own: of each view of heads that share one."""
+    """Of each view of heads that share an order of their own."""
 
     each: tuple[tuple[HeadsInOrder, Explanation], ...]
 
@@ -282,19 +282,20 @@ def explain(
 
 
 def _explained(program: Program, launch: Launch, block: tuple[int, int], order: TokenOrder | None) -> Explanation:
-    from ...passes.count import live_pairs
+    from ...passes.count import counted_pairs
     from .by_head import orders_of_kinds
 
-    found, trace = derived(program, launch, block, order)
+    (found, trace), live = derived(program, launch, block, order), counted_pairs(program, launch)
     return Explanation(
         program,
         found,
         tuple(trace.diffs()),
         _counts(found),
-        live_pairs(program, launch),
+        live.pairs,
         None if order is not None else _of_residues(program, launch, block),
         _orders(program, launch),
         _cuts(program, launch),
         order,
         orders_of_kinds(program, launch, block),
+        live.exact,
     )
