@@ -251,15 +251,14 @@ def _complement(sets: Sets, reading: Reading) -> Piece:
 
 def _refined(task: _Task, launch: Launch) -> Derivation:
     """Lists of tiles at the lengths and values of `launch`."""
-    program = replace(task.prepared.program, mask=task.prepared.mask)
-    found, listed = refined(program, (task.block_q, task.block_k), launch, task.together), _listed(task, launch)
+    found, listed = refined(task.prepared.program, (task.block_q, task.block_k), launch, task.together), _listed(task, launch)
     counters = Counters(found.points, found.boxes, task.ended, found.untold)
     return replace(listed, schedule=replace(listed.schedule, exact=not found.untold, counters=counters), arrays=found.arrays)
 
 
 def _listed(task: _Task, launch: Launch) -> Derivation:
     """Of lists that each launch brings."""
-    schedule = listed_schedule(task.prepared, (task.block_q, task.block_k), task.together)
+    schedule = listed_schedule(task.prepared.program, (task.block_q, task.block_k), task.together)
     return Derivation(replace(schedule, counters=Counters(fallbacks=task.ended)), {}, {**_numbers(launch), **task.prepared.bound})
 
 
@@ -275,7 +274,9 @@ def _covered(task: _Task) -> Derivation:
         found = _symbolic(replace(task, budget=min(task.budget, SMALL_BUDGET)), covering)
     except OverBudget as reason:
         task = replace(task, ended=(*task.ended, f"cover: {reason}"))
-        found = Derivation(schedule_of_every_tile(task.prepared, (task.block_q, task.block_k), task.together), {}, task.prepared.bound)
+        found = Derivation(
+            schedule_of_every_tile(task.prepared.program, (task.block_q, task.block_k), task.together), {}, task.prepared.bound
+        )
     counters = Counters(fallbacks=task.ended)
     bound = task.prepared.bound if task.launch is None else {**_numbers(task.launch), **task.prepared.bound}
     return replace(found, schedule=replace(found.schedule, exact=False, route="cover", counters=counters), bound=bound)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from ..ir.expr import K_LEN, B, Binary, Const, Expr, H, I, Lookup, Op, Table, names
+from ..ir.program import Program
 from ..ir.schedule import Piece, Schedule
-from .prepare import Prepared
 
 
-def listed_schedule(prepared: Prepared, block: tuple[int, int], together: int) -> Schedule:
+def listed_schedule(program: Program, block: tuple[int, int], together: int) -> Schedule:
     """Full and partial tiles through the tables that `refine` fills."""
-    read = names(prepared.mask)
+    read = names(program.mask)
     partial, full = (_list(kind, "b" in read, "h" in read) for kind in ("partial", "full"))
     return Schedule(
-        program=prepared.program,
+        program=program,
         block_q=block[0],
         block_k=block[1],
         some=(partial, full),
@@ -32,11 +32,11 @@ def _list(kind: str, per_batch: bool, per_head: bool) -> Piece:
     return Piece(first, last, 1, through=Table(f"{kind}_tile", "i32", 1))
 
 
-def schedule_of_every_tile(prepared: Prepared, block: tuple[int, int], together: int) -> Schedule:
+def schedule_of_every_tile(program: Program, block: tuple[int, int], together: int) -> Schedule:
     """All tiles, each with the mask."""
     everything = Piece(Const(0), tiles_of_keys(block[1])[0])
     return Schedule(
-        program=prepared.program,
+        program=program,
         block_q=block[0],
         block_k=block[1],
         some=(everything,),

@@ -76,6 +76,7 @@ def schedule(
 def derived(program: Program, launch: Launch, block: tuple[int, int], order: TokenOrder | None = None) -> tuple[TileSchedule, Trace]:
     """The schedule, and what each pass did."""
     from ...passes.derive import derive
+    from ...passes.exactly import exactly
     from ...passes.pipeline import Trace
 
     for edge in block:
@@ -86,8 +87,9 @@ def derived(program: Program, launch: Launch, block: tuple[int, int], order: Tok
 
         return derived(program, launch, block, order), trace
     found = derive(program, *block, launch, observers=(trace,))
-    arrays = {**found.arrays, **term_arrays(found.schedule, launch)}
-    return TileSchedule(found.schedule, launch, arrays), trace
+    arrays = term_arrays(found.schedule, launch)
+    found = exactly(found, launch, arrays)
+    return TileSchedule(found.schedule, launch, {**arrays, **found.arrays}), trace
 
 
 def launch_of(pattern: Pattern | None, lengths: tuple[int, int | None], extents: tuple[int, int]) -> Launch:
