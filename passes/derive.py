@@ -121,7 +121,8 @@ def derive_prepared(
 
 def _routes(task: _Task, *, bind_lengths: bool) -> tuple[Callable[[_Task], Derivation], ...]:
     """What is tried, one after the other. Where an axis has no windows, the whole is often the simpler set, if it is found soon."""
-    plain = (_symbolic, _bound) if bind_lengths else (_symbolic,)
+    written = () if task.prepared.written is None else (_written,)
+    plain = (_symbolic, *written, _bound) if bind_lengths else (_symbolic, *written)
     if task.prepared.sequence is not None and task.prepared.sequence.offsets[1] is ZERO:
         return (_parts, *plain)
     if not task.axes:
@@ -154,6 +155,14 @@ def _axes(task: _Task) -> Derivation:
     assert grid is not None
     found = strips(grid, task.axes, (task.block_q, task.block_k))
     return _of_strips(task, [found], grid)
+
+
+def _written(task: _Task) -> Derivation:
+    """Of a grid that the mask writes: the whole is the simpler set, and is tried before."""
+    grid = task.prepared.written
+    assert grid is not None
+    found = _of_strips(task, [strips(grid, axis_relations(grid), (task.block_q, task.block_k))], grid)
+    return replace(found, schedule=replace(found.schedule, counters=Counters(fallbacks=task.ended)))
 
 
 def _parts(task: _Task) -> Derivation:

@@ -78,11 +78,34 @@ def grid_form(program: Program, *, shifted: bool) -> GridForm | None:
 
     shifted: query rows start at position `offset`, not 0.
     """
-    offset = OFFSET if shifted else ZERO
-    laid = _on_axes(program, Binary(Op.ADD, Q_LEN, OFFSET) if shifted else Q_LEN)
-    if laid is None:
+    stop = Binary(Op.ADD, Q_LEN, OFFSET) if shifted else Q_LEN
+    laid = _on_axes(program, stop)
+    return None if laid is None else _form(*laid, OFFSET if shifted else ZERO)
+
+
+def written_grid_form(program: Program, *, shifted: bool) -> GridForm | None:
+    """The form of a program over flat positions that reads them as `q // n` and `q % n` alone, and keys likewise."""
+    if program.space.rank != 1 or program.space.grids is not None:
         return None
-    mask, extents = laid
+    mask = powers_rewritten(program.mask)
+    rows = {side: {node.b for node in walk(mask) if isinstance(node, Binary) and _splits(node, side)} for side in (Q, K)}
+    if any(len(each) != 1 for each in rows.values()):
+        return None
+    (of_query,), (of_key,) = rows.values()
+    coordinates = {Q: Space(2).coordinates("q"), K: Space(2).coordinates("k")}
+    places: dict[Expr, Expr] = {}
+    for side, columns in ((Q, of_query), (K, of_key)):
+        places |= {Binary(op, side, columns): at for op, at in zip((Op.FLOORDIV, Op.MOD), coordinates[side], strict=True)}
+    stop = Binary(Op.ADD, Q_LEN, OFFSET) if shifted else Q_LEN
+    sides = (_extents((None, of_query), stop), _extents((None, of_key), K_LEN))
+    return _form(substitute(mask, places), sides, OFFSET if shifted else ZERO)
+
+
+def _splits(node: Binary, side: Expr) -> bool:
+    return node.a is side and node.op in (Op.FLOORDIV, Op.MOD) and isinstance(node.b, Const) and node.b.value > 1
+
+
+def _form(mask: Expr, extents: _Extents, offset: Expr) -> GridForm | None:
     scalars: dict[Expr, Expr] = {}
     mask = _without_scalars(powers_rewritten(mask), scalars)
     coordinates = Space(len(extents[0])).coordinates

@@ -13,6 +13,7 @@ ask for it, counted on in Python's integers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -162,17 +163,48 @@ def _absolute(a: Span) -> Span:
     return Span(np.where((a.low <= 0) & (a.high >= 0), 0, np.minimum(low, high)), np.maximum(low, high))
 
 
+class _Bits(NamedTuple):
+    """What is known of the bits of the numbers between two ends: those above the highest bit in which the ends differ.
+
+    least, most: every bit that is not known cleared, and set.   known: the sign is among the known ones.
+    """
+
+    least: Array
+    most: Array
+    known: Array
+
+    @staticmethod
+    def of(a: Span) -> _Bits:
+        differing = np.bitwise_xor(a.low, a.high)
+        known = np.asarray(differing >= 0)
+        open_bits = _all_ones(np.where(known, differing, 0))
+        return _Bits(np.bitwise_and(a.low, ~open_bits), np.bitwise_or(a.low, open_bits), known)
+
+
 def _bits(operation: np.ufunc) -> Callable[[Span, Span], Span]:
-    """Between numbers that are not negative the result has no bit above theirs; else it lies in the smallest word that holds both."""
+    """Between numbers that are not negative the result has no bit above theirs; else it lies in the smallest word that holds both.
+
+    Where both signs are known, so are the bits of the result above those that the ends of an operand leave open.
+    """
 
     def apply(a: Span, b: Span) -> Span:
-        point = (a.low == a.high) & (b.low == b.high)
-        exact = operation(a.low, b.low)
         reach = _all_ones(np.maximum.reduce(np.broadcast_arrays(*(np.where(end < 0, ~end, end) for end in (*a, *b)))))
         lowest = np.where((a.low >= 0) & (b.low >= 0), 0, ~reach)
-        return Span(np.where(point, exact, lowest), np.where(point, exact, reach))
+        bits = _Bits.of(a), _Bits.of(b)
+        known = bits[0].known & bits[1].known
+        low, high = _between(operation, *bits)
+        return Span(np.where(known, np.maximum(low, lowest), lowest), np.where(known, np.minimum(high, reach), reach))
 
     return apply
+
+
+def _between(operation: np.ufunc, a: _Bits, b: _Bits) -> tuple[Array, Array]:
+    """The least and the most that known bits leave; `&` and `|` never fall where an operand's bit is set, `^` may do either."""
+    if operation is not np.bitwise_xor:
+        return operation(a.least, b.least), operation(a.most, b.most)
+    open_bits = np.bitwise_or(a.least ^ a.most, b.least ^ b.most)
+    least = np.bitwise_and(a.least ^ b.least, ~open_bits)
+    return least, np.bitwise_or(least, open_bits)
 
 
 def _all_ones(value: Array) -> Array:

@@ -11,7 +11,7 @@ from ..ir.program import Program
 from .binding import divisor_values, symbol_values
 from .canonicalise import Place, Simplify, simplified, with_values
 from .flatten_grid import FlattenGrid
-from .grid_form import GridForm, grid_form
+from .grid_form import GridForm, grid_form, written_grid_form
 from .launch import Launch
 from .opaque import head_divisors, powers_rewritten, split_by_value
 from .pipeline import Observer, Pass, run
@@ -55,6 +55,7 @@ class Prepared:
     mask:    the same truth value, split by the values of per-head divisors, for the derivation alone.
     bound:   values that the mask holds for, by name.
     grid:    the same mask along the axes of a grid, where it is a product of them.
+    written: the same of a mask over flat positions that writes such axes itself, as `q // n` and `q % n`.
     sequence: the same mask by pairs of the parts of a sequence, where each is such a product, or everything, or nothing.
     """
 
@@ -63,6 +64,7 @@ class Prepared:
     bound: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict[str, int | tuple[int, ...]])
     grid: GridForm | None = None
     sequence: SequenceForm | None = None
+    written: GridForm | None = None
 
 
 def standard_passes(program: Program, launch: Launch | None, *, shifted: bool) -> tuple[Pass, ...]:
@@ -88,4 +90,4 @@ def prepare(program: Program, launch: Launch | None, *, shifted: bool, observers
         if values:
             mask = simplified(split_by_value(mask, divisor, values))
             bound[str(divisor)] = values
-    return Prepared(program, mask, bound, grid, sequence)
+    return Prepared(program, mask, bound, grid, sequence, written_grid_form(known, shifted=shifted))

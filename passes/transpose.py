@@ -35,7 +35,8 @@ def transposed_prepared(prepared: Prepared) -> Prepared:
     mask = transposed(replace(prepared.program, mask=prepared.mask)).mask
     grid = None if prepared.grid is None else prepared.grid.transposed
     sequence = None if prepared.sequence is None else prepared.sequence.transposed
-    return replace(prepared, program=transposed(prepared.program), mask=mask, grid=grid, sequence=sequence)
+    written = None if prepared.written is None else prepared.written.transposed
+    return replace(prepared, program=transposed(prepared.program), mask=mask, grid=grid, sequence=sequence, written=written)
 
 
 def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch, *, covered: bool = False) -> Schedule:
