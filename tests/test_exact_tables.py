@@ -177,7 +177,7 @@ def test_grids_and_blocks_have_closed_forms(name: str) -> None:
 def test_a_grid_that_a_mask_writes_is_derived_axis_by_axis(prove: bool) -> None:
     """Where the whole is past the budget, which is 1 here: queries and keys on rows of their own, moved and seen from the keys."""
     routes: set[str] = set()
-    for seed in range(400 if prove else 40):
+    for seed in range(400 if prove else 20):
         rng = random.Random(seed)
         columns, of_keys, radius = rng.randint(2, 9), rng.randint(2, 9), rng.randint(0, 3)
         text = f"abs(q // {columns} - k // {of_keys}) <= {radius} and abs(q % {columns} - k % {of_keys}) <= {rng.randint(0, 3)}"
