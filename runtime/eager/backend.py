@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from ..calls.request import Request
 from .backward import run_backward
-from .planes import BLOCK_Q, KEYS_AT_ONCE, Plane, at_once, planes, scored, shared, taken
+from .planes import BLOCK_Q, KEYS_AT_ONCE, Plane, at_once, planes, scored, taken
+from .products import Factor, shared, weighted
 
 __all__ = ["BLOCK_Q", "KEYS_AT_ONCE", "run", "run_backward"]
 
@@ -23,23 +25,24 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
     out.zero_()
     lse.fill_(-math.inf)
     for plane in planes(request):
+        values = Factor.of(plane.keys(plane.request.value))
         for tile in range(plane.section.q_tiles):
-            _attend(plane, tile, (out, lse))
+            _attend(plane, tile, values, (out, lse))
     return out, lse
 
 
 # -- one query tile ---------------------------------------------------------------------------------------------------
 
 
-def _attend(plane: Plane, tile: int, outputs: tuple[Tensor, Tensor]) -> None:
-    """Fill the rows of one query tile, strip by strip, with a running maximum."""
+def _attend(plane: Plane, tile: int, values: Factor, outputs: tuple[Tensor, Tensor]) -> None:
+    """Fill the rows of one query tile, strip by strip, with a running maximum. values: of the plane."""
     request, real = plane.request, plane.known.real
     query = plane.rows(request.query, tile).to(real)
     state = State.empty(query, request.value_dim)
     for key, value in at_once(plane):
-        state = state.after(shared(query, key.transpose(-1, -2)) * request.scale, value)
+        state = state.after(shared(query, key.transpose(-1, -2)) * request.scale, Factor.of(value))
     for keys, masked in plane.strips(tile):
-        key, value = (taken(plane.keys(tensor), keys, real) for tensor in (request.key, request.value))
+        key, value = taken(plane.keys(request.key), keys, real), values.seen_as(functools.partial(taken, keys=keys, dtype=real))
         scores = shared(query, key.transpose(-1, -2)) * request.scale
         state = state.after(scored(plane, plane.pairs(tile, keys, scores), masked), value)
     if request.zero_keys is not None:
@@ -62,12 +65,13 @@ class State:
         column = query.new_zeros((*query.shape[:3], 1))
         return State(torch.full_like(column, -math.inf), column, query.new_zeros((*query.shape[:3], value_dim)))
 
-    def after(self, scores: Tensor, value: Tensor) -> State:
+    def after(self, scores: Tensor, value: Factor) -> State:
         highest = torch.maximum(self.highest, scores.amax(dim=-1, keepdim=True))
         base = torch.where(highest == -math.inf, 0.0, highest)
         weights = torch.exp(scores - base)
         kept = torch.exp(self.highest - base)
-        return State(highest, self.total * kept + weights.sum(dim=-1, keepdim=True), self.sums * kept + shared(weights, value))
+        added = weighted(weights, scores != -math.inf, value, shared)
+        return State(highest, self.total * kept + weights.sum(dim=-1, keepdim=True), self.sums * kept + added)
 
     def with_zero_keys(self, counts: Tensor) -> State:
         """With so many keys of score 0 and value 0 for each row: the first two sums shrink where every score is less."""

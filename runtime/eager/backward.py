@@ -16,7 +16,8 @@ from ...ir.expr import Expr, Lookup, S
 from ..calls.extra_keys import Extra
 from ..calls.gradients import Gradients, Saved
 from ..calls.request import Request
-from .planes import Plane, at_once, gathered, planes, scored, shared, taken
+from .planes import Plane, at_once, planes, scored, taken
+from .products import Factor, gathered, shared, weighted
 from .tensor_values import Values
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Grad
     """Gradients of query, key, value, of the float tables named in `tables` and of the extra keys."""
     sums = Sums.of(request, tables)
     for plane in planes(request):
+        keys = Factor.of(plane.keys(plane.request.key))
         for tile in range(plane.section.q_tiles):
-            _descend(plane, Rows.of(plane, tile, saved), sums)
+            _descend(plane, Rows.of(plane, tile, saved), keys, sums)
     return sums.gradients(request)
 
 
@@ -77,7 +79,7 @@ def _table(request: Request, name: str) -> Tensor:
 class Rows:
     """One query tile of a plane, in the dtype of the log-sum-exp.
 
-    query:    [batch, heads, rows, D].   rise: gradient of the output, [batch, heads, rows, Dv].
+    query:    [batch, heads, rows, D].   rise: gradient of the output, [batch, heads, rows, Dv].   factors: both, as products take them.
     lse:      [batch, heads, rows, 1].
     subtract: what is taken from the gradient of each weight, [batch, heads, rows, 1].
     """
@@ -85,6 +87,7 @@ class Rows:
     tile: int
     query: Tensor
     rise: Tensor
+    factors: tuple[Factor, Factor]
     lse: Tensor
     subtract: Tensor
 
@@ -96,11 +99,11 @@ class Rows:
         if saved.grad_lse is not None:
             subtract = subtract - plane.rows(saved.grad_lse, tile).unsqueeze(-1)
         query = plane.rows(plane.request.query, tile).to(real)
-        return Rows(tile, query, rise, plane.rows(saved.lse, tile).unsqueeze(-1), subtract)
+        return Rows(tile, query, rise, (Factor.of(query), Factor.of(rise)), plane.rows(saved.lse, tile).unsqueeze(-1), subtract)
 
 
-def _descend(plane: Plane, rows: Rows, sums: Sums) -> None:
-    """Add what one query tile contributes, strip by strip."""
+def _descend(plane: Plane, rows: Rows, of_keys: Factor, sums: Sums) -> None:
+    """Add what one query tile contributes, strip by strip. of_keys: the keys of the plane."""
     request, real = plane.request, plane.known.real
     steps = _past_extra(plane, rows, sums)
     for keys, masked in plane.strips(rows.tile):
@@ -110,9 +113,9 @@ def _descend(plane: Plane, rows: Rows, sums: Sums) -> None:
         weights = _weights(scored(plane, pairs, masked), rows.lse)
         moved = _where_seen(weights, weights * (shared(rows.rise, value.transpose(-1, -2)) - rows.subtract))
         before = _before_score(request.program.score, pairs, weights, moved) * request.scale
-        steps += shared(before, key)
-        _add(plane.keys(sums.key), keys, gathered(before, rows.query, key.shape[1]))
-        _add(plane.keys(sums.value), keys, gathered(weights, rows.rise, key.shape[1]))
+        steps += weighted(before, weights != 0, of_keys.seen_as(functools.partial(taken, keys=keys, dtype=real)), shared)
+        for total, part in zip((sums.key, sums.value), _of_keys(rows, (before, weights), weights != 0, key.shape[1]), strict=True):
+            _add(plane.keys(total), keys, part)
         if sums.tables:
             _add_to_tables(request.program.score, sums, pairs, (weights, moved))
     plane.rows(sums.query, rows.tile).copy_(steps)
@@ -126,12 +129,18 @@ def _past_extra(plane: Plane, rows: Rows, sums: Sums) -> Tensor:
         assert sums.extra is not None
         weights = _weights(shared(rows.query, key.transpose(-1, -2)) * plane.request.scale, rows.lse)
         moved = _where_seen(weights, weights * (shared(rows.rise, value.transpose(-1, -2)) - rows.subtract)) * plane.request.scale
-        steps += shared(moved, key)
+        steps += weighted(moved, weights != 0, Factor.of(key), shared)
         keys = torch.arange(first, first + key.shape[2])
-        for total, part in zip(plane.extra(sums.extra), ((moved, rows.query), (weights, rows.rise)), strict=True):
-            _add(total, keys, gathered(*part, key.shape[1]))
+        for total, part in zip(plane.extra(sums.extra), _of_keys(rows, (moved, weights), weights != 0, key.shape[1]), strict=True):
+            _add(total, keys, part)
         first += key.shape[2]
     return steps
+
+
+def _of_keys(rows: Rows, parts: tuple[Tensor, Tensor], seen: Tensor, kv_heads: int) -> list[Tensor]:
+    """What rows add to the gradients of keys and of values. parts: the gradient of scaled query . key, and the weights."""
+    product = functools.partial(gathered, kv_heads=kv_heads)
+    return [weighted(part, seen, factor, product) for part, factor in zip(parts, rows.factors, strict=True)]
 
 
 def _weights(scores: Tensor, lse: Tensor) -> Tensor:

@@ -217,24 +217,3 @@ def coordinates(side: str, positions: Tensor, space: Space) -> dict[str, Tensor]
         found[named[axis]] = torch.remainder(positions, space.extents[axis])
         positions = torch.div(positions, space.extents[axis], rounding_mode="floor")
     return {**found, named[0]: positions}
-
-
-# -- products ---------------------------------------------------------------------------------------------------------
-
-
-def shared(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right, where each matrix of `right` [batch or 1, kv_heads, n, m] serves a group of heads of `left` [batch, heads, rows, n]."""
-    batch, heads, rows, inner = left.shape
-    kv_heads = right.shape[1]
-    grouped = left.reshape(batch, kv_heads, heads // kv_heads * rows, inner)
-    return (grouped @ right).view(batch, heads, rows, right.shape[-1])
-
-
-def gathered(left: Tensor, right: Tensor, kv_heads: int) -> Tensor:
-    """left^T @ right, summed over the group of heads that shares a key head: [batch, kv_heads, n, m].
-
-    left: [batch, heads, rows, n]; right: [batch, heads, rows, m].
-    """
-    batch, heads, rows, _ = left.shape
-    first, second = (each.reshape(batch, kv_heads, heads // kv_heads * rows, each.shape[-1]) for each in (left, right))
-    return first.transpose(-1, -2) @ second

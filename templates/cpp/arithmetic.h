@@ -45,6 +45,9 @@ static inline float exponential(float x) {
 
 static inline double exponential(double x) { return std::exp(x); }
 
+// Neither NaN nor infinite.
+template <typename T> static inline bool is_finite(T x) { return (x < T(INFINITY)) & (x > -T(INFINITY)); }
+
 template <typename T> static inline T sigmoid(T x) { return T(1) / (T(1) + exponential(-x)); }
 static inline double hyperbolic_tangent(double x) { return std::tanh(x); }
 static inline float hyperbolic_tangent(float x) {

@@ -5,7 +5,6 @@ void attend_extra(workspace &w, const item &it, const partial &to, const extra_p
     const int64_t keys = smaller(BK, from.count - first);
     const stored *key = from.key + first * from.key_stride, *value = from.value + first * from.value_stride;
     multiply_rows<KEY_LANES < 4 ? KEY_LANES : 4>(rows, w.query, key, from.key_stride, keys, w.score, {value, from.value_stride, keys});
-    for (int64_t r = 0; r < rows; ++r) soften(w.score + r * BK, keys, to.out + r * VALUE_WIDTH, to.top[r], to.sum[r]);
-    add_rows<4>(rows, w.score, value, from.value_stride, keys, to.out, {nullptr, 0, 0});
+    absorb(w, rows, value, from.value_stride, keys, to, {nullptr, 0, 0});
   }
 }

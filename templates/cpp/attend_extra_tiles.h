@@ -8,13 +8,11 @@ struct extra_rows {
 void attend_extra(workspace &w, const extra_planes from) {
   for (int64_t first = 0; first < from.count; first += BK) {
     const int64_t keys = smaller(BK, from.count - first);
-    int64_t key_stride = from.key_stride, value_stride = from.value_stride;
-    const word *value = values_of(from.value, value_stride, extra_rows{first}, keys, w.value);
+    int64_t key_stride = from.key_stride;
+    const tile_values<extra_rows> values = tile_values_of(w, from.value, from.value_stride, extra_rows{first}, keys);
     const auto *key = keys_of(from.key, key_stride, extra_rows{first}, keys, w.key);
     const part of = {0, keys, 0};
     multiply<BQ>(w, key, key_stride, of);
-    soften<BQ>(w, of);
-    pack<BQ>(w, of);
-    accumulate<BQ>(w, value, value_stride, of);
+    absorb<BQ>(w, values, of);
   }
 }

@@ -30,7 +30,7 @@ inline bool open_lines(int64_t lines, int32_t *open, run *runs, const F &line) {
   for (int64_t c = 0; c < width / CHUNK; ++c) {
     int32_t start = int32_t(lines), stop = 0;
     for (int64_t l = c * CHUNK; l < (c + 1) * CHUNK; ++l) start = smaller(start, low[l]), stop = larger(stop, high[l]);
-    runs[c] = {start - start % EACH, stop};
+    runs[c] = {start - start % EACH, smaller(stop + stop % int32_t(EACH), int32_t(lines))};
     live += larger(int64_t(0), runs[c].stop - runs[c].start);
   }
   return 8 * live > 7 * lines * (width / CHUNK);

@@ -29,6 +29,21 @@ inline word word_of(const stored *a) {
   } else return word(widened(*a));
 }
 
+// 0 in place of a number that is not finite.
+inline real finite_word(real a) { return is_finite(a) ? a : real(0); }
+inline uint32_t finite_word(uint32_t a) {
+  const uint32_t low = (a & 0x7f80u) == 0x7f80u ? 0u : a & 0xffffu, high = (a & 0x7f800000u) == 0x7f800000u ? 0u : a & 0xffff0000u;
+  return low | high;
+}
+
+// `lines` of `width` words; the copies lie side by side, and may lie where the words do.
+template <int64_t width>
+[[gnu::noinline]] const word *finite_words(const word *from, int64_t stride, int64_t lines, word *to) {
+  for (int64_t n = 0; n < lines; ++n)
+    for (int64_t d = 0; d < width; ++d) to[n * width + d] = finite_word(from[n * stride + d]);
+  return to;
+}
+
 // The token of row `r` of a tile whose first row has the position `first`; less than 0 where there is none.
 struct query_rows {
   int64_t first;
