@@ -108,7 +108,7 @@ def _bitmap(counts: Tensor, indices: Tensor, columns: int) -> Tensor:
 
 def _traced(block_mask: BlockMask) -> Pattern:
     try:
-        return Pattern.of(*traced(block_mask.mask_mod, is_score=False))
+        return Pattern.of(*traced(block_mask.mask_mod, is_score=False)[:2])
     except (TypeError, InvalidProgram) as error:
         what = f"the `mask_mod` of the partial blocks is no expression: {error}"
         raise refusal(what, "it with operators and captured tensors, or a `BlockMask` of full blocks only") from error

@@ -26,14 +26,22 @@ from .flex_trace import Function, traced
 class BlockMask:
     """What `create_block_mask` returns: the traced mask and its lengths. No mask is ever built from it, unless it is asked for.
 
+    first:      the pattern as `create_block_mask` traced it.
+    computes:   whether `mask_mod` computes tensors out of captured ones, `offset + 1`: then it is traced at every use.
     shape:      (B or 1, H or 1, Q_LEN, KV_LEN).
     block_size: tokens of a query and a key block, for `to_dense` and `sparsity`; the compiler chooses its own tiles.
     """
 
     mask_mod: Function
-    pattern: Pattern
+    first: Pattern
+    computes: bool
     shape: tuple[int, int, int, int]
     block_size: tuple[int, int]
+
+    @property
+    def pattern(self) -> Pattern:
+        """The mask, of what captured tensors hold when it is used."""
+        return Pattern.of(*traced(self.mask_mod, is_score=False)[:2]) if self.computes else self.first
 
     def to_dense(self) -> Tensor:
         """int32[B, H, query blocks, key blocks]: 1 where a block holds a pair that is attended. Evaluates every pair."""
@@ -68,7 +76,8 @@ def create_block_mask(
 
     Args:
         mask_mod:   written with operators, torch functions and captured tensors. Numbers that it closes over are part of the program, so
-                    that each is compiled anew; a tensor without axes, `torch.tensor(256)`, is a parameter, whose value is read now.
+                    that each is compiled anew; a tensor without axes, `torch.tensor(256)`, is a parameter, whose value is read at each
+                    call.
         B, H:       batch size and query heads, None for any.
         device:     taken and not needed: captured tensors are where they are.
         BLOCK_SIZE: the blocks of `to_dense` and `sparsity`.
@@ -78,9 +87,9 @@ def create_block_mask(
     """
     if not callable(mask_mod):
         raise refusal(f"`mask_mod` is {mask_mod!r}", "a function of (b, h, q_idx, kv_idx)")
-    pattern = Pattern.of(*traced(mask_mod, is_score=False))
+    made = traced(mask_mod, is_score=False)
     sizes = BLOCK_SIZE if isinstance(BLOCK_SIZE, tuple) else (BLOCK_SIZE, BLOCK_SIZE)
-    return BlockMask(mask_mod, pattern, (B or 1, H or 1, Q_LEN, KV_LEN), sizes)
+    return BlockMask(mask_mod, Pattern.of(made.program, made.bindings), made.computes, (B or 1, H or 1, Q_LEN, KV_LEN), sizes)
 
 
 def and_masks(*mask_mods: Function) -> Function:
@@ -142,9 +151,14 @@ def flex_attention(
         value,
         None if block_mask is None else block_mask.pattern,
         scale=scale,
-        score=None if score_mod is None else Score.of(*traced(score_mod, is_score=True)),
+        score=None if score_mod is None else _score(score_mod, query),
         return_lse=return_lse,
     )
+
+
+def _score(score_mod: Function, query: Tensor) -> Score:
+    made = traced(score_mod, is_score=True, real=torch.float64 if query.dtype is torch.float64 else torch.float32)
+    return Score.of(made.program, made.bindings)
 
 
 def _check_block_mask(block_mask: object, query: Tensor, key: Tensor) -> None:

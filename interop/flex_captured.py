@@ -9,7 +9,7 @@ from typing import cast
 
 from torch import Tensor, int32, int64, uint8
 
-from ..ir.binding import declaration
+from ..ir.binding import declaration, require_bindable, scalar
 from ..ir.build import binary, quoted, refusal
 from ..ir.expr import Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Table, Unary, Var
 from ..ir.reserved import misnamed
@@ -31,13 +31,8 @@ class Captured:
     _kept: list[Tensor] = field(default_factory=list[Tensor])
 
     def scalar(self, tensor: Tensor) -> Value:
-        """A tensor without axes, whose value is read now: a number is a parameter, a truth value part of the program."""
-        value = tensor.item()
-        if isinstance(value, bool):
-            return truth_value(Const(value))
-        found = self._declare(tensor, "value", value)
-        assert isinstance(found, Symbol)
-        return Value(found, tensor.dtype) if found.kind is Kind.FLOAT else integer(found, tensor.dtype)
+        """A tensor without axes, which is read at each call."""
+        return _of_dtype(scalar(self._declare(tensor, "value", tensor), tensor), tensor)
 
     def look_up(self, tensor: Tensor, indices: tuple[Value, ...]) -> Value:
         """`tensor[indices]`, an index for every axis. Negative ones count from the end, as torch has it."""
@@ -49,13 +44,16 @@ class Captured:
                 raise refusal(f"`{table.name}` is read at `{quoted(each.expr)}`, which is no integer of 32 or 64 bits", "an integer index")
         places = tuple(self._from_the_front(each.expr, size) for each, size in zip(indices, tensor.shape, strict=True))
         found = Lookup(table, places)
-        if found.kind is Kind.INT:
-            return integer(found, tensor.dtype)
-        return truth_value(found) if found.kind is Kind.BOOL else Value(found, tensor.dtype)
+        return _of_dtype(found, tensor)
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether it is among those that were read."""
+        return id(tensor) in self._declared
 
     def _declare(self, tensor: Tensor, otherwise: str, value: object) -> Symbol | Table:
         if id(tensor) not in self._declared:
             name = self._name(self.known.get(id(tensor), otherwise), otherwise)
+            require_bindable("the function", name, value)
             made = declaration(name, value)
             assert made is not None
             self._declared[id(tensor)] = made
@@ -84,9 +82,6 @@ class Captured:
                 return True
             case Const(value=value):
                 return value >= 0
-            case Symbol(name=name):
-                value = self.bindings.get(name)
-                return isinstance(value, int) and value >= 0
             case Binary(op=Op.MAX | Op.BITAND, a=a, b=b):
                 return never(a) or never(b)
             case Binary(op=Op.MOD, b=b):
@@ -95,6 +90,12 @@ class Captured:
                 return never(a) and never(b)
             case _:
                 return False
+
+
+def _of_dtype(found: Expr, tensor: Tensor) -> Value:
+    if found.kind is Kind.INT:
+        return integer(found, tensor.dtype)
+    return truth_value(found) if found.kind is Kind.BOOL else Value(found, tensor.dtype)
 
 
 def names_of_tensors(function: Callable[..., object]) -> dict[int, str]:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from ..ir.build import as_real, quoted, refusal
 from ..ir.expr import TRUE, Expr, S, Var, symbols, tables
@@ -24,7 +27,29 @@ __all__ = ["Function", "traced"]
 _POSITIONS = tuple(Var(name) for name in "bhqk")
 
 
-def traced(function: Function, *, is_score: bool, real: torch.dtype = torch.float32) -> tuple[Program, dict[str, object]]:
+class FlexProgram(NamedTuple):
+    """What a function comes to. computes: whether it reads tensors that it computes out of others, which hold what those held."""
+
+    program: Program
+    bindings: dict[str, object]
+    computes: bool
+
+
+class _Computed(TorchFunctionMode):
+    """Keeps the tensors that are computed out of others while it is on, but for views, which hold what those hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> object:  # noqa: ANN401 (torch's protocol)
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, Tensor) and not found._is_view() and any(isinstance(each, Tensor) for each in args):
+            self.kept.append(found)
+        return found
+
+
+def traced(function: Function, *, is_score: bool, real: torch.dtype = torch.float32) -> FlexProgram:
     """The program of a `mask_mod` or a `score_mod`, and what its parameters and tables are bound to.
 
     real: the dtype of scores.
@@ -37,14 +62,15 @@ def traced(function: Function, *, is_score: bool, real: torch.dtype = torch.floa
     values = [position(each) for each in _POSITIONS]
     values = [Value(S, real), *values] if is_score else values
     try:
-        expr = _result(function(*(Stand(each, captured) for each in values)), captured, is_score)
+        with _Computed() as computed:
+            expr = _result(function(*(Stand(each, captured) for each in values)), captured, is_score)
         mask, score = (TRUE, expr) if is_score else (expr, S)
         program = Program(name if is_plain(name) else "anonymous", mask, score, symbols(expr), tables(expr))
         _verify_once(program)
     except (TypeError, InvalidProgram) as error:
         error.add_note(f"while tracing `{name}`, {_place(function)}")
         raise
-    return program, captured.bindings
+    return FlexProgram(program, captured.bindings, any(captured.holds(each) for each in computed.kept))
 
 
 @functools.lru_cache(maxsize=256)

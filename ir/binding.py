@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from .build import refusal
-from .expr import Kind, Symbol, Table, names
+from .expr import ZERO, Binary, Expr, Kind, Lookup, Op, Symbol, Table, names
 from .segments import Segments
 from .trace import TensorLike, Traced, TracedTable, is_tensor
 
@@ -89,14 +89,31 @@ def _require_table(what: str, name: str, value: TensorLike) -> None:
     if layout != "torch.strided" or getattr(value, "is_quantized", False):
         kind, fix = ("quantized", "dequantize") if layout == "torch.strided" else (layout, "to_dense")
         raise refusal(f"{what} a {kind} tensor, which has no entry for every index", f"`{name}={name}.{fix}()`")
-    if len(value.shape) == 0:
-        raise refusal(f"{what} a tensor without axes", f"`{name}=int(...)` or `{name}=float(...)` of it: a number is an argument")
-    if _dtype_name(value) not in _DTYPES:
+    if _dtype_name(value) not in _DTYPES and not _is_read(value):
         raise refusal(f"{what} a tensor of {value.dtype}", f"one of {', '.join(_DTYPES)}, such as `{name}.int()`")
 
 
 def _dtype_name(value: TensorLike) -> str:
     return str(value.dtype).removeprefix("torch.")
+
+
+def is_scalar(value: object) -> bool:
+    """Whether it is a tensor without axes: a number that is read at each call."""
+    return is_tensor(value) and not isinstance(value, numbers.Real) and len(value.shape) == 0
+
+
+def _is_read(value: TensorLike) -> bool:
+    """Whether the host reads it at each call: an integer or a truth value in its memory. Kernels read others: tables of one entry."""
+    whole = len(value.shape) == 0 and _dtype_name(value).startswith(("int", "uint", "bool"))
+    there = hasattr(value, "item") and not hasattr(value, "fake_mode")
+    return whole and there and str(getattr(value, "device", "cpu")) == "cpu"
+
+
+def scalar(declared: Symbol | Table, value: TensorLike) -> Expr:
+    """What an expression reads of a tensor without axes."""
+    if isinstance(declared, Table):
+        return Lookup(declared, (ZERO,))
+    return Binary(Op.NE, declared, ZERO) if _dtype_name(value).startswith("bool") else declared
 
 
 def _is_static(value: object) -> bool:
@@ -106,7 +123,10 @@ def _is_static(value: object) -> bool:
 
 
 def declaration(name: str, value: object) -> Symbol | Table | None:
-    """How a bound value is declared in the program; None for one that is part of the program's text."""
+    """How a bound value is declared in the program; None for one that is part of the program's text.
+
+    A tensor without axes is a number where the host can read it at each call, else a table of one entry.
+    """
     if _is_static(value) or isinstance(value, Traced):
         return None
     if isinstance(value, Segments):
@@ -114,7 +134,9 @@ def declaration(name: str, value: object) -> Symbol | Table | None:
     if isinstance(value, numbers.Real):
         return Symbol(name, Kind.INT if isinstance(value, numbers.Integral) else Kind.FLOAT)
     assert is_tensor(value)
-    return Table(name, _DTYPES[_dtype_name(value)], len(value.shape))
+    if _is_read(value):
+        return Symbol(name)
+    return Table(name, _DTYPES[_dtype_name(value)], max(1, len(value.shape)))
 
 
 def met_as(name: str, value: object) -> object:
@@ -122,6 +144,8 @@ def met_as(name: str, value: object) -> object:
     declared = declaration(name, value)
     if declared is None:
         return value
+    if is_tensor(value) and is_scalar(value):
+        return Traced(scalar(declared, value))
     return TracedTable(declared) if isinstance(declared, Table) else Traced(declared)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 from .program import Program, Space
 from .recipe import Recipe
@@ -25,17 +25,16 @@ class Wanted(NamedTuple):
 class Compound:
     """A recipe made of `parts`.
 
-    rank, name, hashed: found from those of the parts when it is made.
+    rank, name: found from those of the parts when it is made.      hashed: once it was asked for.
     """
 
     rank: int = field(init=False, default=1)
     name: str = field(init=False, default="")
-    hashed: int = field(init=False, default=0)
+    hashed: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", max(part.rank for part in self.parts))
         object.__setattr__(self, "name", self.named(*(part.name for part in self.parts))[:60])
-        object.__setattr__(self, "hashed", hash((type(self), self.form, *self.parts)))
 
     @property
     def parts(self) -> tuple[Recipe, ...]:
@@ -82,12 +81,14 @@ class Compound:
         return found[0]
 
     def __hash__(self) -> int:
-        return self.hashed
+        if self.hashed is None:
+            object.__setattr__(self, "hashed", hash(tuple(_written(self))))
+        return cast(int, self.hashed)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Compound):
             return NotImplemented
-        return self is other or (self.hashed == other.hashed and _written(self) == _written(other))
+        return self is other or (hash(self) == hash(other) and _written(self) == _written(other))
 
     def __repr__(self) -> str:
         return self.label

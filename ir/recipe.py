@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NoReturn, Protocol, SupportsIndex, cast, overload
 
-from .binding import declaration, form, met_as
+from .binding import declaration, form, is_scalar, met_as
 from .build import as_real, quoted, refusal
-from .expr import TRUE, Const, Expr, Kind, Lookup, S, Symbol, Table, Var, walk
+from .expr import ONE, TRUE, ZERO, Const, Expr, Kind, Lookup, S, Select, Symbol, Table, Var, walk
 from .program import InvalidProgram, Program, Space
 from .read_source import rewritten
 from .trace import NoNumber, Traced, TracedTable, lifted
@@ -186,11 +186,26 @@ class Given:
         return self.program.space.rank
 
     def trace(self, values: Mapping[str, object], space: Space) -> Program:
+        moved = dict[Expr, Expr]()
         for entry in (*self.program.parameters, *self.program.tables):
             found = declaration(entry.name, values[entry.name])
-            if found != entry:
+            if isinstance(found, Table) and isinstance(entry, Symbol) and found.rank == 1 and is_scalar(values[entry.name]):
+                moved[entry] = _whole(Lookup(found, (ZERO,)))
+            elif found != entry:
                 _refuse_other_form(self.label, entry)
-        return self.program
+        return _moved_to_tables(self.program, moved) if moved else self.program
+
+
+def _whole(entry: Lookup) -> Expr:
+    return Select(entry, ONE, ZERO) if entry.kind is Kind.BOOL else entry
+
+
+def _moved_to_tables(program: Program, moved: Mapping[Expr, Expr]) -> Program:
+    """With numbers that the host cannot read as tables of one entry, which kernels read."""
+    made = program.substituted(moved)
+    tables = tuple(node.table for entry in moved.values() for node in walk(entry) if isinstance(node, Lookup))
+    parameters = tuple(entry for entry in program.parameters if entry not in moved)
+    return replace(made, parameters=parameters, tables=(*program.tables, *tables))
 
 
 def _refuse_other_form(label: str, entry: Symbol | Table) -> NoReturn:

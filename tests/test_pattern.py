@@ -357,7 +357,7 @@ class Odd:
         (lambda: sliding(windw=3), "`sliding` has no parameter `windw`", "`window=...`"),
         (lambda: sliding(zzz=3), "`sliding` has no parameter `zzz`", "one of its parameters: `window`"),
         (lambda: sliding(window=[1, 2]), "binds `window` to a list", "`window=torch.tensor([1, 2])`"),
-        (lambda: sliding(window=torch.tensor(3)), "binds `window` to a tensor without axes", "`window=int(...)`"),
+        (lambda: sliding(window=torch.tensor(3j)), "binds `window` to a tensor of torch.complex64", "one of int8"),
         (lambda: sliding(window=2**63), "which does not fit in 64 bits", "an integer below 2 ** 63"),
         (lambda: sliding(window=Odd()), "binds `window` to Odd() of type Odd", "an int, float, bool, str, None, a tuple"),
         (lambda: sliding(window=torch.zeros(2, dtype=torch.complex64)), "to a tensor of torch.complex64", "one of int8, int16"),

@@ -89,7 +89,7 @@ class BackwardCall(NamedTuple):
 
 def laid_out_like(like: Tensor, gradient: Tensor) -> Tensor:
     """`gradient` with the strides that `torch.empty_like(like)` has, which a compiler may rely on."""
-    room = torch.empty_like(like)
+    room, gradient = torch.empty_like(like), gradient.reshape(like.shape)
     if not like.numel():  # a table of nothing was one entry for the kernel
         return room
     return gradient if gradient.stride() == room.stride() else room.copy_(gradient)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...ir.advice import advice
-from ...ir.binding import UNBOUND, Argument
+from ...ir.binding import UNBOUND, Argument, is_scalar
 from ...ir.combine import names_beside
 from ...ir.expr import Kind, Lookup, names, walk
 from ...ir.order_text import parted, tokens_table
@@ -58,7 +58,10 @@ def described(pattern: Pattern | None, score: Score | None) -> Description:
     found = None if by_score is None else by_score.get(id(score))
     if found is not None and found[0] is score:
         return found[1]
-    description = _description(*resolved(pattern, score))
+    program, bindings = resolved(pattern, score)
+    description = _description(program, bindings)
+    if any(is_scalar(bindings[symbol.name]) for symbol in program.parameters):
+        return description  # they are read at each call
     if len(_described.setdefault(key, {})) >= MOST_SCORES:
         _described[key].clear()
     _described[key][id(score)] = (score, description)  # the score is kept, so that its identity stays its own
@@ -71,11 +74,14 @@ MOST_SCORES = 64
 def _description(program: Program, bindings: Bindings) -> Description:
     numbers = [(symbol.kind, cast(float, bindings[symbol.name])) for symbol in program.parameters]
     return Description(
-        str(program),
+        _text(program),
         [_tensor(bindings[table.name]) for table in program.tables],
         [int(value) for kind, value in numbers if kind is not Kind.FLOAT],
         [float(value) for kind, value in numbers if kind is Kind.FLOAT],
     )
+
+
+_text = functools.lru_cache(maxsize=256)(str)
 
 
 def _tensor(value: object) -> Tensor:
@@ -116,6 +122,7 @@ def bindings_of(program: Program, tables: Sequence[Tensor], integers: Sequence[i
     bindings: dict[str, object] = {symbol.name: next(real if symbol.kind is Kind.FLOAT else whole) for symbol in program.parameters}
     declared = (*program.tables, *map(tokens_table, range(len(tables) - len(program.tables))))  # of orders
     for table, tensor in zip(declared, tables, strict=True):
+        tensor = tensor.reshape(1) if tensor.dim() == 0 else tensor  # a table of one entry
         if not table.monotone and (DTYPES[table.dtype] is not tensor.dtype or tensor.dim() != table.rank):
             raise TypeError(
                 advice(

@@ -83,6 +83,7 @@ def entries(table: Table, value: object, length: int) -> Tensor:
     tensor = torch.as_tensor(value) if offsets is None else segment_ids(torch.as_tensor(offsets), length)
     if not tensor.numel():  # of nothing, nothing can be read, and kernels hold every index inside
         tensor = tensor.new_zeros(tuple(max(size, 1) for size in tensor.shape))
+    tensor = tensor.reshape(1) if tensor.dim() == 0 else tensor
     if tensor.dim() != table.rank:
         raise ValueError(
             advice(
