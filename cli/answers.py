@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..ir.program import InvalidProgram
+from .packages import OPTIONAL, REQUIRED, pip_line
 
 FAILED, MISUSED = 1, 2
 _OF_INPUT = (ValueError, TypeError, NotImplementedError, FileNotFoundError)
@@ -54,6 +55,8 @@ def _answer(error: Exception, whole: bool) -> NoReturn:
 def _message(error: Exception) -> str:
     """The message of ours as it is; others with their kind, and where to see more."""
     text = str(error).strip()
+    if isinstance(error, ModuleNotFoundError) and error.name in REQUIRED | OPTIONAL:
+        return f"the package `{error.name}` is not installed, and this command needs it{_WRITE}{pip_line(error.name)}"
     if "\n  " in text or isinstance(error, InvalidProgram):
         return text
     return f"{type(error).__name__}: {text or 'no message'}\n  `lacuna --traceback ...` shows where it came from"

@@ -9,7 +9,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,15 +96,16 @@ def machine() -> Machine:
 def compiler_found(target: str) -> CompilerFound:
     from ..ir.target import Target
     from ..runtime.cpp.toolchain import CompileFailed, compile_shared, find_compiler
+    from ..runtime.temporary import temporary_folder
 
     try:
         found = find_compiler()
     except Exception as error:  # no compiler, a setting without meaning, a cache folder that anyone could write to
         return CompilerFound(None, None, (), target, _first_line(error), compiler_command())
     problem = None
-    with tempfile.TemporaryDirectory(prefix="lacuna-") as folder:
+    with temporary_folder() as folder:
         try:
-            compile_shared(PROBE, Target("cpp", target), Path(folder, "probe.so"), found)
+            compile_shared(PROBE, Target("cpp", target), folder / "probe.so", found)
         except CompileFailed as error:
             error.source.unlink(missing_ok=True)
             problem = f"does not compile for {target}: {' '.join(str(error).splitlines()[1:3])}"

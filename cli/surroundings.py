@@ -45,9 +45,9 @@ def settings_found(environment: Mapping[str, str] | None = None) -> tuple[Settin
 
 
 def known_names() -> tuple[str, ...]:
-    from ..runtime.settings import Settings
+    from ..runtime.settings import VARIABLES
 
-    return tuple(f"{PREFIX}{field.upper()}" for field in Settings._fields)
+    return tuple(VARIABLES.values())
 
 
 @contextlib.contextmanager

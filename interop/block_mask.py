@@ -19,6 +19,7 @@ from torch.nn.attention.flex_attention import BlockMask, noop_mask
 from ..ir.build import refusal
 from ..ir.pattern import Pattern
 from ..ir.program import InvalidProgram
+from .block_edges import edges_of
 from .flex_trace import traced
 from .given_tiles import given_tiles
 from .mask_mod import mask_mod
@@ -32,7 +33,7 @@ def to_block_mask(
     q_len: int,
     kv_len: int | None = None,
     *,
-    block: int | tuple[int, int] = 128,
+    block: int | tuple[int, int] | list[int] = 128,
     batch: int | None = None,
     heads: int | None = None,
     device: torch.device | str = "cpu",
@@ -50,7 +51,7 @@ def to_block_mask(
         ValueError: the mask differs between heads or batch items and there is no number of them.
         NotImplementedError: the mask holds real numbers.
     """
-    edges = block if isinstance(block, tuple) else (block, block)
+    edges = edges_of("block", block)
     tiles = tiling(pattern, (q_len, kv_len), edges, (batch, heads))
     classes = np.stack([tiles.classes(*at) for at in tiles.each()])
     classes = classes.reshape(*tiles.extents, *classes.shape[1:])

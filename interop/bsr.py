@@ -97,8 +97,8 @@ def _elements(tiles: Tiling, at: tuple[int, int], entries: tuple[Array, Array]) 
 
 
 @pattern
-def _inside(q, k, *, slot, elements, block):
-    return elements[slot[q // block[0], k // block[1]], q % block[0], k % block[1]]
+def _inside(q, k, *, tiles, elements, block):
+    return elements[tiles[q // block[0], k // block[1]], q % block[0], k % block[1]]
 
 
 def from_bsr(tiles: Bsr | Tensor) -> Pattern:
@@ -127,7 +127,7 @@ def from_bsr(tiles: Bsr | Tensor) -> Pattern:
         )
     slot, some = torch.zeros(shape, dtype=torch.int32), torch.zeros(shape, dtype=torch.bool)
     slot[place], some[place] = torch.arange(len(row), dtype=torch.int32), partial
-    inside = given_tiles(some[None, None], tiles.block) & _inside(slot=slot, elements=tiles.elements, block=tiles.block)
+    inside = given_tiles(some[None, None], tiles.block) & _inside(tiles=slot, elements=tiles.elements, block=tiles.block)
     return given_tiles(full[None, None], tiles.block) | inside if full.any() else inside
 
 

@@ -145,15 +145,15 @@ def _offsets(sequences: _Sequences, k_len: int) -> tuple[Tensor, Tensor]:
 
 
 @pattern
-def _packed(q, k, *, sequence, left, right):
-    seen = sequence[q] == sequence[k]
+def _packed(q, k, *, cu_seqlens, left, right):
+    seen = cu_seqlens[q] == cu_seqlens[k]
     seen = seen if left is None else seen & (q - k <= left)
     return seen if right is None else seen & (k - q <= right)
 
 
 @pattern
-def _packed_apart(q, k, *, sequence_q, sequence_k, shift, left, right):
-    seen = sequence_q[q] == sequence_k[k]
+def _packed_apart(q, k, *, cu_seqlens_q, cu_seqlens_k, shift, left, right):
+    seen = cu_seqlens_q[q] == cu_seqlens_k[k]
     seen = seen if left is None else seen & (q + shift[q] - k <= left)
     return seen if right is None else seen & (k - q - shift[q] <= right)
 
@@ -177,13 +177,13 @@ def from_cu_seqlens(
     offsets = _checked("cu_seqlens_q", cu_seqlens_q)
     others = offsets if cu_seqlens_k is None else _checked("cu_seqlens_k", cu_seqlens_k)
     if cu_seqlens_k is None or torch.equal(offsets, others):
-        return _packed(sequence=segments(cu_seqlens_q), left=left, right=right)
+        return _packed(cu_seqlens=segments(cu_seqlens_q), left=left, right=right)
     if len(offsets) != len(others):
         raise ValueError(
             f"there are {len(offsets) - 1} sequences of queries and {len(others) - 1} of keys.\n  write as many offsets for both"
         )
     shift = torch.repeat_interleave(others[1:] - offsets[1:], offsets.diff()).int()
-    return _packed_apart(sequence_q=segments(cu_seqlens_q), sequence_k=segments(cu_seqlens_k), shift=shift, left=left, right=right)
+    return _packed_apart(cu_seqlens_q=segments(cu_seqlens_q), cu_seqlens_k=segments(cu_seqlens_k), shift=shift, left=left, right=right)
 
 
 def _require_window(window: object) -> None:

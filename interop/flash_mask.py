@@ -136,9 +136,9 @@ def _hidden(visible: Runs, lengths: tuple[int, int]) -> _Hidden:
 
 
 @pattern
-def _outside(b, h, q, k, *, rows, columns, triangle, per, group):
+def _outside(b, h, q, k, *, startend_row_indices, columns, triangle, per, group):
     def bound(column):
-        return rows[at(per, b, h // group if group > 1 else h, k, column)]
+        return startend_row_indices[at(per, b, h // group if group > 1 else h, k, column)]
 
     lower = q < bound(0)
     if columns != (1,) and (triangle or columns == (4,)):
@@ -173,7 +173,7 @@ def from_flash_mask(startend_row_indices: Tensor, causal: bool, q_len: int | Non
     keys, width = indices.shape[2:]
     triangle = (keys - (keys if q_len is None else q_len),) if causal else ()
     group = _query_heads_each(indices.shape[1], heads)
-    return _outside(rows=without_axes(indices), columns=(width,), triangle=triangle, per=per_axes(indices), group=group)
+    return _outside(startend_row_indices=without_axes(indices), columns=(width,), triangle=triangle, per=per_axes(indices), group=group)
 
 
 def _query_heads_each(given: int, heads: int | None) -> int:

@@ -19,6 +19,7 @@ from .. import attention, dense
 from ..ir.build import refusal
 from ..ir.pattern import Pattern
 from ..ir.score import Score
+from .block_edges import edges_of
 from .flex_trace import Function, traced
 
 
@@ -70,7 +71,7 @@ def create_block_mask(
     Q_LEN: int,  # noqa: N803
     KV_LEN: int,  # noqa: N803
     device: torch.device | str | None = None,
-    BLOCK_SIZE: int | tuple[int, int] = 128,  # noqa: N803
+    BLOCK_SIZE: int | tuple[int, int] | list[int] = 128,  # noqa: N803
 ) -> BlockMask:
     """The mask that `mask_mod(b, h, q_idx, kv_idx)` says, traced once; no pair is evaluated.
 
@@ -88,7 +89,7 @@ def create_block_mask(
     if not callable(mask_mod):
         raise refusal(f"`mask_mod` is {mask_mod!r}", "a function of (b, h, q_idx, kv_idx)")
     made = traced(mask_mod, is_score=False)
-    sizes = BLOCK_SIZE if isinstance(BLOCK_SIZE, tuple) else (BLOCK_SIZE, BLOCK_SIZE)
+    sizes = edges_of("BLOCK_SIZE", BLOCK_SIZE)
     return BlockMask(mask_mod, Pattern.of(made.program, made.bindings), made.computes, (B or 1, H or 1, Q_LEN, KV_LEN), sizes)
 
 

@@ -37,7 +37,7 @@ class Captured:
     def look_up(self, tensor: Tensor, indices: tuple[Value, ...]) -> Value:
         """`tensor[indices]`, an index for every axis. Negative ones count from the end, as torch has it."""
         wide = tensor.short() if tensor.dtype is uint8 else tensor  # tables hold signed integers
-        table = self._declare(tensor, "table", wide)
+        table = self._declare(tensor, "captured", wide)
         assert isinstance(table, Table)
         for each in indices:
             if each.dtype not in (int32, int64):
@@ -116,5 +116,8 @@ def names_of_tensors(function: Callable[..., object]) -> dict[int, str]:
 
 
 def _closed_over(function: Callable[..., object]) -> list[tuple[str, object]]:
-    scope = inspect.getclosurevars(function)
+    try:
+        scope = inspect.getclosurevars(function)
+    except ValueError:  # a variable that it closes over has no value yet: what reads it says so
+        return []
     return [*scope.nonlocals.items(), *scope.globals.items()]

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from ..ir.build import as_real, quoted, refusal
 from ..ir.expr import TRUE, Expr, S, Var, symbols, tables
 from ..ir.program import InvalidProgram, Program
+from ..ir.recipe import without_value
 from ..ir.reserved import is_plain
 from ..ir.verify import verify
 from .flex_calls import lift
@@ -67,6 +68,8 @@ def traced(function: Function, *, is_score: bool, real: torch.dtype = torch.floa
         mask, score = (TRUE, expr) if is_score else (expr, S)
         program = Program(name if is_plain(name) else "anonymous", mask, score, symbols(expr), tables(expr))
         _verify_once(program)
+    except NameError as error:
+        raise without_value(name, error) from error
     except (TypeError, InvalidProgram) as error:
         error.add_note(f"while tracing `{name}`, {_place(function)}")
         raise

@@ -20,8 +20,8 @@ Per = tuple[bool, bool]
 
 
 @pattern
-def _visible(b, h, q, k, *, visible, block, per):
-    return visible[at(per, b, h, q // block[0], k // block[1])]
+def _visible(b, h, q, k, *, blocks, block, per):
+    return blocks[at(per, b, h, q // block[0], k // block[1])]
 
 
 def at(per: Per, b: object, h: object, *place: object) -> tuple[object, ...]:
@@ -44,4 +44,4 @@ def given_tiles(visible: Tensor, block: tuple[int, int]) -> Pattern:
 
     It holds for lengths up to q_tiles * rows and k_tiles * keys.
     """
-    return _visible(visible=without_axes(visible), block=block, per=per_axes(visible))
+    return _visible(blocks=without_axes(visible), block=block, per=per_axes(visible))

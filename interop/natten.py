@@ -19,6 +19,7 @@ from ..patterns import gna
 from .natten_attention import attention
 from .natten_checks import Window, backend_of, require_extra, require_tensors, require_window, window
 from .natten_merge import merge_attentions
+from .natten_names import require_known_keywords, require_no_old_name
 
 __all__ = [
     "NeighborhoodAttention1D",
@@ -99,7 +100,7 @@ def _function(name: str, axes: int | None, layout: str) -> Callable[..., Tensor 
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        kernel_size: PerAxis,
+        kernel_size: PerAxis | None = None,
         stride: PerAxis = 1,
         dilation: PerAxis = 1,
         is_causal: Causal = False,
@@ -146,6 +147,14 @@ na2d = _function("na2d", 2, "[batch, X, Y, heads, head_dim]")
 na3d = _function("na3d", 3, "[batch, X, Y, Z, heads, head_dim]")
 
 
+_MODULES_ARGUMENTS = ("embed_dim", "num_heads", "kernel_size", "stride", "dilation", "is_causal", "qkv_bias", "qk_scale", "proj_drop")
+
+
+def __getattr__(name: str) -> object:
+    require_no_old_name(name)
+    raise AttributeError(f"module `{__name__}` has no attribute `{name}`\n  write one of {', '.join(__all__)}")
+
+
 class _NeighborhoodAttention(nn.Module):
     """Projections around neighborhood attention, with the names that NATTEN's checkpoints have: `qkv` and `proj`."""
 
@@ -153,17 +162,22 @@ class _NeighborhoodAttention(nn.Module):
 
     def __init__(
         self,
-        embed_dim: int,
-        num_heads: int,
-        kernel_size: PerAxis,
+        embed_dim: int | None = None,
+        num_heads: int | None = None,
+        kernel_size: PerAxis | None = None,
         stride: PerAxis = 1,
         dilation: PerAxis = 1,
         is_causal: Causal = False,
         qkv_bias: bool = True,
         qk_scale: float | None = None,
         proj_drop: float = 0.0,
+        **old: object,
     ) -> None:
         super().__init__()
+        require_known_keywords(old, _MODULES_ARGUMENTS)
+        if embed_dim is None or num_heads is None:
+            missing = "embed_dim" if embed_dim is None else "num_heads"
+            raise TypeError(advice(f"`{missing}` is not given", "`NeighborhoodAttention2D(embed_dim, num_heads, kernel_size)`"))
         if num_heads < 1:
             raise ValueError(advice(f"`num_heads` is {num_heads}", "a positive number of heads"))
         if embed_dim % num_heads:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..ir.advice import advice
+from .natten_names import KEYWORDS, require_known_keywords
 
 LACUNAS_BACKENDS = ("cpp", "eager", "triton")
 _OF_NATTEN = ("backend", "backward", "compile", "fused", "kernel_schedule", "persistent", "split", "tile", "tiling")
@@ -32,6 +33,8 @@ def window(axes: int, kernel_size: object, stride: object, dilation: object, is_
     Raises:
         ValueError: one is no integer, or too small, or there are not as many as axes.
     """
+    if kernel_size is None:
+        raise TypeError(advice("`kernel_size` is not given", "`kernel_size=7`, tokens of a window along each axis"))
     causal = _each(axes, False if is_causal is None else is_causal)
     flags = tuple(each for each in causal if isinstance(each, bool))
     if len(flags) != axes or len(causal) != axes:
@@ -157,8 +160,9 @@ def backend_of(options: Mapping[str, object]) -> str | None:
     Raises:
         TypeError: an argument is none of NATTEN's.
     """
+    require_known_keywords({name: value for name, value in options.items() if name in KEYWORDS}, _ARGUMENTS)
     for name in options:
-        if not any(word in name for word in _OF_NATTEN):
+        if name not in KEYWORDS and not any(word in name for word in _OF_NATTEN):
             close = difflib.get_close_matches(name, _ARGUMENTS, n=1)
             raise TypeError(advice(f"there is no argument `{name}`", f"`{close[0]}=`" if close else f"one of {', '.join(_ARGUMENTS)}"))
     backend = options.get("backend")

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from .. import schedule
 from ..ir.build import refusal
 from ..ir.expr import Expr, names
 from ..ir.pattern import Pattern
+from .block_edges import edges_of
 from .mask_mod import MaskMod, Values, mask_mod
 
 Array = np.ndarray
@@ -137,21 +138,20 @@ def tiling(
         ValueError: the mask reads `b` or `h`, and there is no batch size or number of heads.
     """
     q_len, k_len = lengths[0], lengths[0] if lengths[1] is None else lengths[1]
-    _require_integers(q_len, k_len, block)
+    _require_integers(q_len, k_len)
+    edges = edges_of("block", block)
     read = names(pattern.program.mask) if isinstance(pattern, Pattern) and not pattern.unbound else frozenset[str]()
     counted = [_extent(read, extents[axis], *words) for axis, words in enumerate((("b", "batch"), ("h", "heads")))]
-    found = schedule(pattern, q_len, k_len, block=block, batch=counted[0], heads=counted[1])
+    found = schedule(pattern, q_len, k_len, block=edges, batch=counted[0], heads=counted[1])
     launch = found.launch
     values = Values({"q": q_len, "k": k_len, "b": counted[0], "h": counted[1]}, launch.environment(), launch.tables)
-    return Tiling((q_len, k_len), block, (counted[0], counted[1]), found.schedule.program.mask, values, found.tiles)
+    return Tiling((q_len, k_len), edges, (counted[0], counted[1]), found.schedule.program.mask, values, found.tiles)
 
 
-def _require_integers(q_len: object, k_len: object, block: object) -> None:
+def _require_integers(q_len: object, k_len: object) -> None:
     for name, value in (("q_len", q_len), ("kv_len", k_len)):
         if not _is_integer(value):
             raise refusal(f"`{name}` is {value!r}", "a number of tokens")
-    if not (isinstance(block, tuple) and [_is_integer(edge) for edge in cast("tuple[object, ...]", block)] == [True, True]):
-        raise refusal(f"`block` is {block!r}", "two integers, `block=(128, 128)` for tiles of 128 queries and 128 keys")
 
 
 def _is_integer(value: object) -> bool:

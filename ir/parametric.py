@@ -161,7 +161,16 @@ def from_function(cls: type[Parametric], function: Callable[..., object], rank: 
     return made
 
 
+_OF_FLEX = {"q_idx": "q", "kv_idx": "k", "score": "s", "batch": "b", "head": "h", "b_idx": "b", "h_idx": "h", "kv": "k", "k_idx": "k"}
+
+
 def _require_position(name: str, parameter: inspect.Parameter, takes: str) -> None:
+    if parameter.name in _OF_FLEX and parameter.default is parameter.empty:
+        letters, face = ", ".join(takes), "create_block_mask" if "s" not in takes else "flex_attention"
+        raise refusal(
+            f"`{name}` takes `{parameter.name}`, as functions for FlexAttention do; here it is `{_OF_FLEX[parameter.name]}`",
+            f"some of {letters}, by name: `def f({letters})`; or keep the function and import `{face}` from `lacuna.interop.flex`",
+        )
     if parameter.name not in takes or parameter.default is not parameter.empty:
         letters = ", ".join(takes)
         raise refusal(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, cast, overload
 
 from .binding import Argument, plain, require_bindable
 from .build import refusal
@@ -21,6 +21,7 @@ from .given_grid import is_count
 from .grid import Extent, Grid
 from .parametric import Parametric, from_function
 from .program import Space
+from .trace import is_tensor
 
 if TYPE_CHECKING:
     from .laid_out import Where
@@ -67,6 +68,12 @@ class Pattern(Parametric):
 
     def __sub__(self, other: object) -> Pattern:
         return _joined(Op.AND, self, ~other if isinstance(other, Pattern) else other)
+
+    def _reflected(self, other: object) -> NoReturn:
+        raise _no_pattern(self, other)
+
+    __rand__ = __ror__ = __rxor__ = __rsub__ = _reflected
+    __array_ufunc__ = None  # numpy arrays leave operators to us
 
     def __invert__(self) -> Pattern:
         from .combined import Inverted  # a start with a pattern that is one function does without
@@ -133,9 +140,20 @@ def _slices(index: object) -> tuple[_Slice, _Slice]:
     return rows, columns
 
 
+def _no_pattern(pattern: Pattern, other: object) -> TypeError:
+    if is_tensor(other):
+        shape = ", ".join(str(size) for size in other.shape)
+        fix = "`lacuna.interop.dense_mask.from_dense(mask)`, which is one"
+        return refusal(f"`{pattern!r}` is combined with a tensor {other.dtype}[{shape}], which is no pattern", fix)
+    module, name = str(getattr(other, "__module__", "")), getattr(other, "__name__", "")
+    if module.startswith("lacuna.patterns."):
+        return refusal(f"`{pattern!r}` is combined with the function `{name}` of the catalogue, which was not called", f"`{name}(...)`")
+    return refusal(f"`{pattern!r}` is combined with {other!r:.60}, which is no pattern", "`@lacuna.pattern` above the function")
+
+
 def _joined(op: Op, left: Pattern, right: object) -> Pattern:
     if not isinstance(right, Pattern):
-        raise refusal(f"`{left!r}` is combined with {right!r}, which is no pattern", "`@lacuna.pattern` above the function")
+        raise _no_pattern(left, right)
     from .combined import Joined
 
     space = _common_space(left, right)

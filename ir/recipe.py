@@ -115,6 +115,8 @@ class FromFunction:
             mask, score = (TRUE, self._score(result)) if self.is_score else (self._mask(result), S)
             program = _declared(Program(self.name, mask, score, space=space), values)
             verify(program)
+        except NameError as error:
+            raise without_value(self.name, error) from error
         except (TypeError, InvalidProgram) as error:
             error.add_note(f"while tracing `{self.name}`, {_place(self.function)}")
             raise
@@ -138,6 +140,12 @@ class FromFunction:
         if result is None or isinstance(result, TracedTable | tuple | list | str):
             raise refusal(f"`{self.name}` returns {'nothing' if result is None else repr(cast(object, result))}", instead)
         return lifted(result)
+
+
+def without_value(owner: str, error: NameError) -> TypeError:
+    """What a user is told whose function reads a name of Python's that has no value."""
+    name = error.name or str(error)
+    return refusal(f"`{owner}` reads `{name}`, which has no value yet", f"`{name} = ...` before it is traced, or a parameter after a `*`")
 
 
 def _run(function: Callable[..., object], positions: tuple[object, ...], given: Mapping[str, object]) -> object:

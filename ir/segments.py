@@ -26,6 +26,8 @@ def _require_offsets(offsets: object) -> None:
     if not is_tensor(offsets):
         fix = "`lacuna.segments(torch.tensor([0, ...], dtype=torch.int32))`"
         raise refusal(f"`lacuna.segments` of {type(offsets).__name__}", fix)
+    if str(getattr(offsets, "layout", "torch.strided")) != "torch.strided":
+        raise refusal(f"`lacuna.segments` of a {getattr(offsets, 'layout', None)} tensor", "`offsets.to_dense()`")
     if len(offsets.shape) != 1 or "int" not in str(offsets.dtype):
         raise refusal(
             f"`lacuna.segments` of {offsets.dtype} with shape {tuple(offsets.shape)}: offsets are integers along one axis",

@@ -7,13 +7,14 @@ error says what to write instead.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import NoReturn, Protocol, TypeGuard, cast
 
 from . import build
 from .build import quoted, refusal
 from .expr import Const, Expr, Kind, Lookup, Op, Table
+from .foreign_functions import NUMPYS_OPERATORS, foreign, unwrapped
 
 
 class TensorLike(Protocol):
@@ -76,6 +77,19 @@ def lifted(value: object) -> Expr:
 
 _TENSOR_FIX = "a tensor as a keyword-only parameter, bind it by name, and look it up: `def f(q, k, *, table): ... table[q]`"
 
+
+def _refuse_tensors(given: Iterable[object]) -> None:
+    for each in given:
+        if is_tensor(each) and not isinstance(each, numbers.Number):
+            lifted(each)
+
+
+def _refuse_index(index: object) -> None:
+    for each in cast("tuple[object, ...]", index if isinstance(index, tuple) else (index,)):
+        if isinstance(each, Traced):
+            each.__index__()
+
+
 _Operator = Callable[["Traced", object], "Traced"]
 
 
@@ -95,7 +109,6 @@ class Traced:
     """A value that stands for every (q, k) at once."""
 
     __slots__ = ("expr",)
-    __array_ufunc__ = None  # numpy arrays leave operators to us, which refuse them with the fix
 
     def __init__(self, expr: Expr) -> None:
         self.expr = expr
@@ -126,6 +139,28 @@ class Traced:
 
     def __hash__(self) -> int:
         raise refusal(f"the expression `{self}` cannot be a dictionary key or a member of a set", "a table, bound as a tensor: `table[q]`")
+
+    @classmethod
+    def __torch_function__(cls, function: object, types: object, args: tuple[object, ...] = (), kwargs: object = None) -> NoReturn:
+        """Torch's functions come here, and its tensors before an operator or an index."""
+        name = str(getattr(function, "__name__", function))
+        if name in ("__getitem__", "__setitem__"):
+            _refuse_index(args[1])
+        _refuse_tensors(args)
+        raise foreign("torch", name)
+
+    def __array_function__(self, function: object, types: object, args: object, kwargs: object) -> NoReturn:
+        """Numpy's functions come here, but for those of numbers alone."""
+        raise foreign("numpy", str(getattr(function, "__name__", function)))
+
+    def __array_ufunc__(self, function: object, method: str, *inputs: object, **options: object) -> object:
+        """Numpy's functions of numbers come here, and its numbers before an operator."""
+        name = str(getattr(function, "__name__", function))
+        given = [unwrapped(each) for each in inputs]
+        _refuse_tensors(given)
+        if name not in NUMPYS_OPERATORS or len(given) != 2:
+            raise foreign("numpy", name)
+        return NUMPYS_OPERATORS[name](Traced(lifted(given[0])), given[1])
 
     def __divmod__(self, other: object) -> tuple[Traced, Traced]:
         return self // other, self % other

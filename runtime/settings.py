@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 BACKENDS = ("cpp", "eager", "triton")
@@ -33,6 +34,12 @@ class Settings(NamedTuple):
     backend: str | None = None
     threads: int | None = None
     cache_bytes: int = CACHE_BYTES
+
+
+VARIABLES: Mapping[str, str] = MappingProxyType(
+    {field: f"LACUNA_{field.upper()}" for field in Settings._fields} | {"cache_bytes": "LACUNA_CACHE_SIZE"}
+)
+"""What the variable of each field is called."""
 
 
 def settings(environment: Mapping[str, str] | None = None) -> Settings:

@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import cast
 
 import hypothesis
 import pytest
@@ -24,6 +25,17 @@ hypothesis.settings.load_profile(PROFILE)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew; say why in the commit message")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    from skip_reasons import counted
+
+    reports = terminalreporter.stats.get("skipped", [])
+    lines = counted(str(cast("tuple[object, ...]", each.longrepr)[-1]) for each in reports)
+    if lines:
+        terminalreporter.section("skipped")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ BAD: dict[str, tuple[Make, type[Exception], str]] = {
     "mask tensor": (
         lambda: attention(Q, K, V, torch.ones(6, 6, dtype=torch.bool)),
         TypeError,
-        "`pattern` is a tensor of shape (6, 6).\n  write a function of q and k under `@lacuna.pattern`, which may read the tensor",
+        "`pattern` is a mask, torch.bool of shape (6, 6).\n  write `from lacuna.interop.dense_mask import from_dense`",
     ),
     "word": (
         lambda: attention(Q, K, V, "causal"),

@@ -41,7 +41,7 @@ def test_a_block_mask_of_ragged_blocks_counts_the_last_ones() -> None:
 def test_captured_tensors_keep_their_names() -> None:
     doc, near = torch.zeros(L, dtype=torch.int32), torch.tensor(3)
     assert shown(lambda b, h, q_idx, kv_idx: (doc[q_idx] == doc[kv_idx]) & (q_idx - kv_idx < near)) == "doc[q] == doc[k] and q - k < near"
-    assert shown(lambda b, h, q_idx, kv_idx: doc.long()[q_idx] == doc[-1]) == "table[q] == value"
+    assert shown(lambda b, h, q_idx, kv_idx: doc.long()[q_idx] == doc[-1]) == "captured[q] == value"
 
 
 def test_tensors_keep_their_names_in_combinations() -> None:

@@ -417,7 +417,14 @@ def test_ten_runs_on_one_thread_or_two_give_the_same_bits(backend: str, case: An
     for run in range(10):
         threads(1 + run % 2)
         runs.append([found for _, found, _, _ in found_and_exact(problem, backend)])
-    assert all(torch.equal(*pair) for run in runs[1:] for pair in zip(runs[0], run, strict=True))
+    same = torch.testing.assert_close if backend == "eager" else _equal  # torch's products are torch's: threads may change their bits
+    for run in runs[1:]:
+        for one, other in zip(runs[0], run, strict=True):
+            same(one, other)
+
+
+def _equal(one: Tensor, other: Tensor) -> None:
+    assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("pattern", [None, problems.causal, problems.sliding(window=300), ~problems.sliding(window=64)], ids=repr)

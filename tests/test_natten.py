@@ -319,8 +319,8 @@ def test_what_natten_refuses_is_refused(call: Callable[[], object], message: str
 def test_arguments_that_natten_does_not_have_are_refused() -> None:
     with pytest.raises(TypeError, match=r"there is no argument `dilatoin`.\n  write `dilation=`"):
         no(dilatoin=2)()
-    with pytest.raises(TypeError, match=r"there is no argument `rpb`.\n  write one of kernel_size"):
-        no(rpb=None)()
+    with pytest.raises(TypeError, match=r"there is no argument `rpb`.\n  write `lacuna.attention` over"):
+        no(rpb=X)()
     with pytest.raises(TypeError, match=r"`key` is a list, not a tensor.\n  write `torch.as_tensor"):
         no(key=[1.0])()
     with pytest.raises(NotImplementedError, match=r"is a torch.sparse_coo tensor"):

@@ -242,8 +242,8 @@ def test_transforms_of_torch_take_calls_in_order(order: orders.TokenOrder) -> No
         return attention(x, x, x, pattern, order=order, backend="eager")
 
     inputs = torch.randn(3, 2, 1, 256, 16)
-    assert torch.equal(torch.func.vmap(call)(inputs), torch.stack([call(each) for each in inputs]))
-    assert torch.equal(torch.compile(call, backend="eager", fullgraph=True)(inputs[0]), call(inputs[0]))
+    torch.testing.assert_close(torch.func.vmap(call)(inputs), torch.stack([call(each) for each in inputs]))
+    torch.testing.assert_close(torch.compile(call, backend="eager", fullgraph=True)(inputs[0]), call(inputs[0]))
 
 
 # -- graphs -----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lacuna.runtime.settings import Settings, settings
+from lacuna.cli.surroundings import known_names, settings_found
+from lacuna.runtime.settings import VARIABLES, Settings, settings
+from skip_reasons import counted
 
 
 def test_an_empty_environment_asks_for_nothing() -> None:
@@ -60,3 +62,24 @@ def test_a_value_outside_the_allowed_ones_is_refused_by_name(name: str, value: s
 def test_a_value_of_any_length_is_refused_in_few_words() -> None:
     with pytest.raises(ValueError, match=r"`LACUNA_THREADS` is `9{400}`, .*\n  write a whole number from 1 to 4096"):
         settings({"LACUNA_THREADS": "9" * 5000})
+
+
+def test_every_field_has_the_variable_that_sets_it_and_doctor_names_those() -> None:
+    """Each name is read: a value that it does not allow is refused by that name."""
+    assert set(VARIABLES) == set(Settings._fields)
+    wrong = {"jit": "2", "backend": "gpu", "threads": "0", "cache_bytes": "many", "cache_dir": "relative/folder", "cxx": " "}
+    for field, value in wrong.items():
+        with pytest.raises(ValueError, match=f"`{VARIABLES[field]}` is `"):
+            settings({VARIABLES[field]: value})
+    assert settings({VARIABLES["dump"]: "somewhere"}).dump is not None
+    assert known_names() == tuple(VARIABLES.values())
+    assert [each.name for each in settings_found({"LACUNA_CACHE_BYTES": "1"}) if not each.read] == ["LACUNA_CACHE_BYTES"]
+
+
+def test_skipped_tests_are_counted_by_their_reason() -> None:
+    reasons = ["Skipped: a hundred compilations: LACUNA_TEST_PROFILE=prove", "Skipped: one more: LACUNA_TEST_PROFILE=prove"]
+    assert counted([*reasons, "Skipped: there is no GPU", "Skipped: no C++ compiler on PATH"]) == [
+        "    2 full counts only, `make prove`",
+        "    1 with a GPU only",
+        "    1 no C++ compiler on PATH",
+    ]

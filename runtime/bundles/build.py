@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.advice import advice
+from ..temporary import temporary_folder
 from .files import checksum, names_in, put
 from .jobs import Job, described, jobs_of
 from .manifest import FILE, SCHEMA_FILE, Manifest
@@ -142,11 +143,11 @@ def _workers(folder: Path) -> Generator[Callable[[Job], list[Entry]]]:
     """A function that builds a job in a process of the thread that calls it."""
     mine = threading.local()
     started: list[subprocess.Popen[str]] = []
-    with tempfile.TemporaryDirectory(prefix="lacuna-") as private:
+    with temporary_folder() as private:
 
         def build_one(job: Job) -> list[Entry]:
             if not hasattr(mine, "process"):
-                mine.process = _started(folder, Path(private))
+                mine.process = _started(folder, private)
                 started.append(mine.process)
             return _asked(mine.process, job)
 

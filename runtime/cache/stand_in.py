@@ -5,13 +5,13 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import tempfile
 import threading
 import warnings
 from pathlib import Path
 
 from ...ir.advice import advice
 from ..caller import depth_of_caller
+from ..temporary import new_folder
 from .folder import CacheUnwritable, Folder
 
 _made: dict[int, tuple[Folder, str]] = {}  # by process: a forked child makes its own
@@ -42,7 +42,7 @@ def reason_of_stand_in() -> str | None:
 def _new(unwritable: CacheUnwritable) -> tuple[Folder, str]:
     why = unwritable.args[0].splitlines()[0].rstrip(".")
     try:
-        folder = Path(tempfile.mkdtemp(prefix="lacuna-cache-"))
+        folder, _ = new_folder()  # its lock is held until the process ends
     except OSError as error:
         raise CacheUnwritable(advice(f"{why}; nor is there room for temporary files: {error}", "TMPDIR=/a/folder/with/room")) from error
     atexit.register(_remove, folder, os.getpid())

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import autograd, computation
 from . import operators as operators  # registers them
+from .backends import no_backend
 from .call import check_dense_layout
 from .description import described, traced_description
 from .dispatch import below_autograd, goes_past_torch, in_forward_mode, traced_by_jit, transformed
@@ -162,6 +163,8 @@ def _call(
     check_dense("key", key)
     check_dense("value", value)
     scale, layout, backend, order, beside = options
+    if backend is not None and not isinstance(backend, str):  # pyright: ignore[reportUnnecessaryIsInstance] (not every caller is typed)
+        raise no_backend(backend)
     if scale is not None:
         scale = check_scale(scale, 1)
     if torch.compiler.is_compiling():

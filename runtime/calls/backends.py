@@ -25,10 +25,14 @@ def room_of(name: str | None, device: str) -> ModuleType:
     """
     chosen = name if name is not None else default(device)
     if chosen not in BACKENDS:
-        raise ValueError(advice(f"there is no backend {chosen!r}", " or ".join(f"`{each}`" for each in BACKENDS)))
+        raise no_backend(chosen)
     if chosen == "cpp" and device not in ("cpu", "meta"):
         raise ValueError(advice(f"backend `cpp` does not run on `{device}` tensors", '`backend="triton"`, or `query.cpu()`'))
     return importlib.import_module(f"..{chosen}.backend", __package__)
+
+
+def no_backend(given: object) -> ValueError:
+    return ValueError(advice(f"there is no backend {given!r:.60}", " or ".join(f"`{each}`" for each in BACKENDS)))
 
 
 def default(device: str) -> str:

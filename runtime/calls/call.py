@@ -18,7 +18,7 @@ from .keywords import unknown
 from .lookups import check_reads, launch_of_call
 from .ragged import Lengths, lengths, lengths_on_gpu, packed_lengths
 from .request import Request, check_scale, check_shapes, check_tensors, readable
-from .table_checks import check_bound_tensors, check_space
+from .table_checks import check_bound_tensors, check_layout, check_space
 from .token_order import check_fits
 from .zero_keys import check_counts
 
@@ -120,6 +120,8 @@ class Call(NamedTuple):
         bindings = bindings_of(program, self.tables, self.integers, self.reals)
         batch = query.shape[0] if spans.ragged.q_start is None else spans.ragged.q_start.shape[0]
         heads = query.shape[1]
+        if self.kv_len is None and self.q_len is None and not self.spans and heads == key.shape[1] and self.layout != "packed":
+            check_layout(program, bindings, (heads, key.shape[2]), self.layout)
         pairs = batch > 0 and heads > 0 and spans.q_len > 0 and spans.k_stop > 0  # else nothing is read
         if pairs and program.space.is_bound:
             everything = self.kv_len is None and not self.spans and self.layout != "packed"

@@ -17,6 +17,7 @@ from ...ir.score import Score, combined
 Bindings = Mapping[str, object]
 Meaning = tuple[Program, Bindings]
 
+CATALOGUE = "lacuna.patterns"
 DENSE = Pattern.of(Program("dense", TRUE))
 _combined: weakref.WeakKeyDictionary[Pattern, weakref.WeakKeyDictionary[Score, Meaning]] = weakref.WeakKeyDictionary()
 
@@ -50,11 +51,19 @@ def _merged(pattern: Pattern, score: Score) -> Meaning:
 
 
 def _not_traced(role: str, given: Any) -> str:  # noqa: ANN401 (whatever a user passed)
+    if role == "pattern" and str(getattr(given, "dtype", "")) in ("torch.bool", "bool"):
+        instead = (
+            "`from lacuna.interop.dense_mask import from_dense` and `from_dense(mask)`, or a function of q and k under `@lacuna.pattern`"
+        )
+        return advice(f"`pattern` is a mask, {given.dtype} of shape {tuple(given.shape)}", instead)
     if isinstance(given, Tensor):
         instead = f"a function of q and k under `@lacuna.{role}`, which may read the tensor"
         return advice(f"`{role}` is a tensor of shape {tuple(given.shape)}", instead)
     if isinstance(given, Pattern | Score):
         return advice(f"`{role}` is the {type(given).__name__.lower()} `{given!r}`", f"it as `{type(given).__name__.lower()}=`")
+    if str(getattr(given, "__module__", "")).startswith(f"{CATALOGUE}."):
+        name = getattr(given, "__name__", given)
+        return advice(f"`{role}` is the function `{name}` of the catalogue, which was not called", f"`patterns.{name}(...)`")
     if callable(given):
         return advice(f"`{role}` is the plain function `{getattr(given, '__name__', given)}`", f"`@lacuna.{role}` above its definition")
     return advice(f"`{role}` is a {type(given).__name__}: {given!r}", f"the result of `@lacuna.{role}`")

@@ -52,7 +52,7 @@ def number_or_tensor(name: str, given: object) -> tuple[int | None, Tensor | Non
         raise OverflowError(advice(f"`q_offset` is {given}, and positions are 64-bit integers", "an offset of at most 2 ** 62 either way"))
     if isinstance(given, int | torch.SymInt) and not isinstance(given, bool):
         return cast(int, given), None
-    if not isinstance(given, Tensor) or given.dtype not in INTEGERS:
+    if not isinstance(given, Tensor) or given.dtype not in INTEGERS or given.layout is not torch.strided:
         end = ' or "end"' if name == "q_offset" else ""
         raise TypeError(advice(f"`{name}` is {described(given)}", f"an integer{end}, or a tensor int32[batch]"))
     return None, given
@@ -82,7 +82,13 @@ def boundaries(name: str, given: object) -> Tensor:
     Raises:
         TypeError: this is no tensor of integers with one axis.
     """
-    if not isinstance(given, Tensor) or given.dtype not in INTEGERS or given.dim() != 1 or given.shape[0] == 0:
+    if (
+        not isinstance(given, Tensor)
+        or given.dtype not in INTEGERS
+        or given.dim() != 1
+        or given.shape[0] == 0
+        or given.layout is not torch.strided
+    ):
         raise TypeError(advice(f"`{name}` is {described(given)}", "a tensor int32[sequences + 1]: `[0, first length, ..., total]`"))
     return given
 
@@ -266,7 +272,8 @@ def _wrong_shape(name: str, tensor: Tensor, batch: int) -> ValueError:
 
 def described(thing: object) -> str:
     if isinstance(thing, Tensor):
-        return f"a tensor of {thing.dtype} with shape {tuple(thing.shape)}"
+        layout = "" if thing.layout is torch.strided else f"{thing.layout} "
+        return f"a {layout}tensor of {thing.dtype} with shape {tuple(thing.shape)}"
     return f"{thing!r}, a {type(thing).__name__}"
 
 

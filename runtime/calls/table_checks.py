@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from ...ir.advice import advice
+from ...ir.expr import K, Lookup, Q, Table, walk
 from ...ir.program import Program, Space
 from .ragged import Lengths
 
@@ -21,6 +23,39 @@ def check_bound_tensors(program: Program, bindings: Mapping[str, object], device
             raise ValueError(
                 advice(f"table `{table.name}` is on {tensor.device}, the query on {device}", f"`{table.name}.to({str(device)!r})`")
             )
+
+
+FEWEST_TOKENS = 32
+"""Of a table that may be longer than a call: as many heads of fewer tokens than this are taken at their word."""
+
+
+def check_layout(program: Program, bindings: Mapping[str, object], sizes: tuple[int, int], layout: str) -> None:
+    """Raise where the pattern has as many tokens as the tensors have heads, and not as many as they have tokens: the axes are exchanged.
+
+    sizes: heads of queries and keys alike, and tokens of keys, none of which is left out by a length.
+    """
+    heads, tokens = sizes
+    wanted = [(f"{_shown(program.space, 'k')} holds", program.space.tokens("k"))]
+    for table in program.tables if tokens < heads >= FEWEST_TOKENS else ():
+        bound = bindings[table.name]
+        if isinstance(bound, Tensor) and _by_position(program, table):
+            wanted.append((f"table `{table.name}` has", bound.shape[0]))
+    for what, has in wanted:
+        if has == heads and tokens != heads:
+            other = "blhd" if layout == "bhld" else "bhld"
+            raise ValueError(
+                advice(
+                    f"{what} {has} tokens, and query and key have {heads} heads of {tokens} tokens in the layout `{layout}`",
+                    f'`layout="{other}"`, or `.transpose(1, 2)` of query, key and value',
+                )
+            )
+
+
+@functools.lru_cache(maxsize=256)
+def _by_position(program: Program, table: Table) -> bool:
+    """Whether the table is read along its first axis at positions as they are."""
+    looks = [node for node in walk(program.mask, program.score) if isinstance(node, Lookup) and node.table == table]
+    return bool(looks) and all(look.indices[0] in (Q, K) for look in looks)
 
 
 def check_space(space: Space, spans: Lengths, *, all_keys: bool) -> None:

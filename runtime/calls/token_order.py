@@ -129,8 +129,12 @@ def _grid(extents: tuple[int, ...]) -> str:
 
 def check_permutation(tokens: object, name: str) -> None:
     """Raise unless `tokens` is an integer tensor that holds 0 to its length less one, each once."""
-    if not isinstance(tokens, Tensor) or tokens.dim() != 1:
-        found = f"a tensor of shape {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else f"a {type(tokens).__name__}"
+    if not isinstance(tokens, Tensor) or tokens.dim() != 1 or tokens.layout is not torch.strided:
+        found = (
+            f"a tensor of shape {tuple(tokens.shape)} and layout {tokens.layout}"
+            if isinstance(tokens, Tensor)
+            else f"a {type(tokens).__name__}"
+        )
         raise TypeError(advice(f"`{name}` is {found}, no permutation", "an int32 or int64 tensor [tokens]: the token at each position"))
     if tokens.dtype not in (torch.int32, torch.int64):
         raise TypeError(advice(f"`{name}` is of {tokens.dtype}", f"`{name}.int()`, the token at each position"))

@@ -68,7 +68,7 @@ def toolchain_of(target: Target) -> Toolchain:
 @functools.cache
 def _compiling(target: Target, *, forbidden: bool = False) -> Toolchain:
     def compiled(source: Source, path: Path) -> None:
-        compile_shared(source.text, target, path)
+        compile_shared(source.text, target, path, entry=source.entry)
 
     return Toolchain("" if forbidden else find_compiler().identity, render, compiled, ".so")
 

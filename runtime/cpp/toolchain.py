@@ -20,6 +20,8 @@ from ...ir.target import Target
 from ..cache.folder import CacheUnwritable, Folder, cache_folder
 from ..cache.index_entry import sealed, unsealed
 from ..settings import settings
+from ..temporary import temporary_folder
+from .trial import complaint_about
 
 CANDIDATES = ("c++", "clang++", "g++")
 OPENMP_FLAGS = (("-fopenmp",), ("-Xpreprocessor", "-fopenmp", "-lomp"))
@@ -124,20 +126,23 @@ def _words(command: str) -> list[str]:
         return []
 
 
-def compile_shared(text: str, target: Target, out_path: Path, compiler: Compiler | None = None) -> None:
+def compile_shared(text: str, target: Target, out_path: Path, compiler: Compiler | None = None, entry: str = "") -> None:
     """Compile C++ to a shared library at `out_path`. Nothing of the text, and no path, reaches the command line or the library.
+
+    entry: a function that it must have.
 
     Raises:
         CompilerMissing: there is no compiler.
-        CompileFailed: the compiler refused the text, or ran longer than five minutes.
+        CompileFailed: the compiler refused the text, ran longer than five minutes, or left what does not load; then there is no file.
     """
     chosen = compiler or find_compiler()
     tally.compilations += 1
-    with tempfile.TemporaryDirectory(prefix="lacuna-") as folder:
-        complaint = _run(chosen.command, (*FLAGS[target.name], "-fPIC", "-shared", *chosen.openmp), text, Path(folder))
+    with temporary_folder() as folder:
+        complaint = _run(chosen.command, (*FLAGS[target.name], "-fPIC", "-shared", *chosen.openmp), text, folder)
+        complaint = complaint_about(folder / "kernel.so", entry) if complaint is None else complaint
         if complaint is not None:
             raise _refused(chosen, complaint, text)
-        shutil.move(Path(folder, "kernel.so"), out_path)
+        shutil.move(folder / "kernel.so", out_path)
 
 
 def cpu_target() -> Target:
@@ -226,8 +231,8 @@ def _ask(command: tuple[str, ...], stamp: str, origin: str) -> Compiler:
 def _openmp(command: tuple[str, ...]) -> tuple[str, ...]:
     for flags in OPENMP_FLAGS:
         tally.probes += 1
-        with tempfile.TemporaryDirectory(prefix="lacuna-") as folder:
-            if _run(command, (*flags, "-fPIC", "-shared"), OPENMP_PROBE, Path(folder)) is None:
+        with temporary_folder() as folder:
+            if _run(command, (*flags, "-fPIC", "-shared"), OPENMP_PROBE, folder) is None:
                 return flags
     return ()
 

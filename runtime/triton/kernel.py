@@ -21,6 +21,7 @@ from torch import Tensor
 from ...codegen.print_triton import parameter_arguments, table_arguments
 from ...codegen.triton_arguments import AXES
 from ..gpu.binary import Fixed
+from .needed import require_triton
 
 if TYPE_CHECKING:
     from ...ir.plan import Plan
@@ -162,6 +163,7 @@ def load(path: Path, signature: Signature, *, interpret: bool) -> Loaded:
     spec = importlib.util.spec_from_file_location(name, path, loader=_FromText(name, str(path)))
     if spec is None or spec.loader is None:
         raise ImportError(f"`{path}` is not a file that Python can load.\n  write a name that ends in `.py`")
+    require_triton()
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if interpret:

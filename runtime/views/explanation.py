@@ -18,6 +18,7 @@ from ..calls.orders_of_heads import ByHead, OrderGiven, OrdersOfHeads, asked
 from ..choices.positions import grids_of
 from ..terms import term_arrays
 from .inspect import derived, launch_of
+from .lengths_given import block_given
 from .tile_schedule import TileSchedule
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def _short(text: str) -> str:
 @overload
 def explain(
     pattern: Pattern | None,
-    q_len: int,
+    q_len: int | None = None,
     kv_len: int | None = None,
     *,
     block: tuple[int, int] = (128, 64),
@@ -249,7 +250,7 @@ def explain(
 @overload
 def explain(
     pattern: Pattern | None,
-    q_len: int,
+    q_len: int | None = None,
     kv_len: int | None = None,
     *,
     block: tuple[int, int] = (128, 64),
@@ -259,7 +260,7 @@ def explain(
 ) -> ExplanationOfHeads: ...
 def explain(
     pattern: Pattern | None,
-    q_len: int,
+    q_len: int | None = None,
     kv_len: int | None = None,
     *,
     block: tuple[int, int] = (128, 64),
@@ -271,6 +272,7 @@ def explain(
 
     The rest is as in `schedule`; with an order for each head, the first head of each view of heads that share one is explained.
     """
+    block = block_given(block)
     launch, program = launch_of(pattern, (q_len, kv_len), (batch, heads)), resolved(pattern, None)[0]
     given = None if order is None else asked(order, heads)
     if not isinstance(given, OrdersOfHeads):

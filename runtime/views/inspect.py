@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
-from ...ir.given_grid import is_count
 from ...ir.pattern import Pattern
 from ...ir.program import Program
 from ...passes.flatten_grid import FlattenGrid
@@ -16,6 +15,7 @@ from ..calls.lookups import check_reads
 from ..calls.merging import resolved
 from ..calls.orders_of_heads import ByHead, OrderGiven, OrdersOfHeads, asked
 from ..terms import term_arrays
+from .lengths_given import block_given, count_given, lengths_given
 from .tile_schedule import TileSchedule
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @overload
 def schedule(
     pattern: Pattern | None,
-    q_len: int,
+    q_len: int | None = None,
     kv_len: int | None = None,
     *,
     block: tuple[int, int] = (128, 64),
@@ -38,7 +38,7 @@ def schedule(
 @overload
 def schedule(
     pattern: Pattern | None,
-    q_len: int,
+    q_len: int | None = None,
     kv_len: int | None = None,
     *,
     block: tuple[int, int] = (128, 64),
@@ -48,7 +48,7 @@ def schedule(
 ) -> SchedulesOfHeads: ...
 def schedule(
     pattern: Pattern | None,
-    q_len: int,
+    q_len: int | None = None,
     kv_len: int | None = None,
     *,
     block: tuple[int, int] = (128, 64),
@@ -58,12 +58,14 @@ def schedule(
 ) -> TileSchedule | SchedulesOfHeads:
     """Derive which tiles of `block` tokens are empty, partial and full.
 
-    q_len, kv_len: tokens; kv_len is q_len where it is not given.
+    q_len, kv_len: tokens; those of the pattern's grid or sequence where neither is given, else kv_len is q_len.
     order:         from `lacuna.orders`: tiles hold the tokens of so many positions of it. One for each head gives schedules of heads.
 
     Raises:
         ValueError: a length, a tile edge, `heads` or `batch` is no positive integer; orders are ones of other tokens, or too few.
+        TypeError: there is no length, and the pattern does not know how many tokens there are.
     """
+    block = block_given(block)
     launch, program = launch_of(pattern, (q_len, kv_len), (batch, heads)), resolved(pattern, None)[0]
     given = None if order is None else asked(order, heads)
     if isinstance(given, OrdersOfHeads):
@@ -79,8 +81,6 @@ def derived(program: Program, launch: Launch, block: tuple[int, int], order: Tok
     from ...passes.exactly import exactly
     from ...passes.pipeline import Trace
 
-    for edge in block:
-        _require_positive("block", edge)
     trace = Trace()
     if order is not None:
         from .in_order import derived
@@ -92,26 +92,20 @@ def derived(program: Program, launch: Launch, block: tuple[int, int], order: Tok
     return TileSchedule(found.schedule, launch, {**arrays, **found.arrays}), trace
 
 
-def launch_of(pattern: Pattern | None, lengths: tuple[int, int | None], extents: tuple[int, int]) -> Launch:
+def launch_of(pattern: Pattern | None, lengths: tuple[int | None, int | None], extents: tuple[int, int]) -> Launch:
     """lengths: of queries and of keys.   extents: batch items and heads."""
     program, bindings = resolved(pattern, None)
-    q_len, k_len = lengths[0], lengths[0] if lengths[1] is None else lengths[1]
-    for name, value in zip(("q_len", "kv_len", "batch", "heads"), (q_len, k_len, *extents), strict=True):
-        _require_positive(name, value)
+    q_len, k_len = lengths_given(program.space, *lengths, least=1)
+    batch, heads = (count_given(name, value) for name, value in zip(("batch", "heads"), extents, strict=True))
     tables = materialise.tables(program, bindings, max(q_len, k_len))
     launch = Launch(
         q_len=q_len,
         k_len=k_len,
-        batch=extents[0],
-        heads=extents[1],
+        batch=batch,
+        heads=heads,
         parameters=materialise.parameters(program, bindings),
         tables=materialise.arrays(tables),
     )
     check_reads(program, bindings, launch)
     require_64_bits(FlattenGrid()(program), launch)
     return launch
-
-
-def _require_positive(name: str, value: object) -> None:
-    if not is_count(value) or value == 0:
-        raise ValueError(f"`{name}` is {value!r}; a schedule has at least one tile\n  write a positive integer")

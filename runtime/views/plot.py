@@ -12,6 +12,7 @@ import numpy as np
 from ...ir.pattern import Pattern
 from ..calls.orders_of_heads import OrderGiven
 from .inspect import schedule
+from .lengths_given import block_given
 from .tile_schedule import TileSchedule
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def pooled(tiles: np.ndarray, most: int) -> np.ndarray:
 
 def plot(
     pattern: Pattern | None,
-    q_len: int,
+    q_len: int | None = None,
     kv_len: int | None = None,
     path: str | Path | None = None,
     *,
@@ -54,8 +55,11 @@ def plot(
     The rest is as in `schedule`, and `h` the head whose tiles are shown.
 
     Raises:
-        ValueError: `path` ends in something else.
+        ValueError: `path` ends in something else. FileNotFoundError: its folder is not there.
     """
+    block = block_given(block)
+    if path is not None:
+        _require_folder(Path(path))
     found = schedule(pattern, q_len, kv_len, block=block, heads=heads, order=order)
     tiles = found.tiles(h=h)
     if path is not None:
@@ -67,9 +71,16 @@ def _route(found: TileSchedule | SchedulesOfHeads) -> str:
     return found.route if isinstance(found, TileSchedule) else ", ".join(dict.fromkeys(each.route for _, each in found.each))
 
 
-def _draw(tiles: np.ndarray, path: Path, title: str) -> None:
+def _require_folder(path: Path) -> None:
     if path.suffix not in (".png", ".svg"):
         raise ValueError(f"a picture cannot be written to `{path.name}`\n  write a name that ends in .png or .svg")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"there is no folder `{path.parent}` for the picture\n  write `mkdir -p {path.parent}`, or a path in a folder that is there"
+        )
+
+
+def _draw(tiles: np.ndarray, path: Path, title: str) -> None:
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
