@@ -36,6 +36,7 @@ from ..ir.expr import (
 )
 from ..ir.program import Program
 from .evaluate import evaluate
+from .exact_integers import fits
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ def _foldable(node: Expr, op: Op) -> bool:
 
 def _folded(node: Expr) -> Expr:
     value = evaluate_exactly(node)
-    return Const(bool(value)) if node.kind is Kind.BOOL else Const(int(value))
+    if node.kind is Kind.BOOL:
+        return Const(bool(value))
+    return Const(int(value)) if fits(int(value)) else node  # which is refused by name
 
 
 def evaluate_exactly(node: Expr) -> int | bool | float:

@@ -105,8 +105,8 @@ def _with_known_values(expr: Expr, ranges: Mapping[Expr, range]) -> Expr:
     known: dict[Expr, Expr] = {}
 
     def observe(node: Expr, found: Span) -> None:
-        if node.kind is Kind.INT and not isinstance(node, Const) and found.low == found.high:
-            known[node] = Const(int(found.low))
+        if node.kind is Kind.INT and not isinstance(node, Const) and found.low.item() == found.high.item():
+            known[node] = Const(int(found.low.item()))
 
     with contextlib.suppress(TooWide, MeaninglessShift):  # by a shift of anything; what was seen before it holds
         spans(expr, environment, {}, observe, in_64_bits=False)

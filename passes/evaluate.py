@@ -88,9 +88,9 @@ def evaluate(expr: Expr, environment: Mapping[Expr, Value], read: Read = no_tabl
             case Select():
                 return np.where(*parts)
             case Unary(op=op) if op in UNARY:
-                return UNARY[op](*parts)
+                return _exact(node, UNARY[op](*parts))
             case Binary(op=op) if op in BINARY:
-                return BINARY[op](*parts)
+                return _exact(node, BINARY[op](*parts))
             case _:
                 raise NotImplementedError(f"`{node}` is a real function; schedules and masks are made of integers")
 

@@ -30,7 +30,7 @@ def fits(*values: int) -> bool:
 
 
 def widened(value: Value) -> Array:
-    """int64 of an integer, or of integers of any dtype; objects where some do not fit."""
+    """int64 of an integer, or of integers of any dtype; objects where some do not fit, also of what numpy makes of one such object."""
     if isinstance(value, int):
         return np.asarray(value, np.int64 if fits(value) else object)
     array = np.asarray(value)
@@ -39,9 +39,9 @@ def widened(value: Value) -> Array:
     return array.astype(object if array.dtype == np.uint64 and array.size and int(array.max()) > HIGHEST else np.int64)
 
 
-def narrowed(array: Array) -> Array:
+def narrowed(array: Value) -> Array:
     """Objects as int64 again where they all fit."""
-    array = np.asarray(array)
+    array = widened(array)
     return array.astype(np.int64) if array.dtype == object and fits(*_ends(array)) else array
 
 
@@ -54,8 +54,8 @@ def _binary(plain: np.ufunc, of_two: Callable[[int, int], int], reach: Callable[
 
     def apply(a: Value, b: Value) -> Value:
         a, b = widened(a), widened(b)
-        if a.ndim == b.ndim == 0:  # proofs do little else
-            return widened(of_two(int(a), int(b)))
+        if a.size == b.size == 1:  # proofs do little else
+            return np.reshape(widened(of_two(int(a.item()), int(b.item()))), np.broadcast_shapes(a.shape, b.shape))
         if fits(*reach(_ends(a), _ends(b))):
             return plain(a, b) if a.dtype == b.dtype == np.int64 else narrowed(plain(a, b))
         return narrowed(plain(a.astype(object), b.astype(object)))
@@ -96,7 +96,7 @@ def negative(a: Value) -> Value:
 
 def absolute(a: Value) -> Value:
     a = widened(a)
-    return np.abs(a) if a.dtype == object or _ends(a)[0] > LOWEST else np.abs(a.astype(object))
+    return np.abs(a) if a.dtype == np.int64 and _ends(a)[0] > LOWEST else widened(np.abs(a.astype(object)))
 
 
 def shifted_left(a: Value, by: Value) -> Value:

@@ -35,7 +35,7 @@ from .exact_integers import (
 from .range_table import Array, RangeTable, Span
 from .too_wide import MeaninglessShift, TooWide
 
-ANY_REAL = Span(np.asarray(0), np.asarray(0))
+ANY_REAL = Span(np.zeros(1, np.int64), np.zeros(1, np.int64))
 """Stands for a real number, of which nothing is known and whose comparisons come out either way."""
 
 
@@ -52,7 +52,7 @@ def spans(
     *,
     in_64_bits: bool = True,
 ) -> Span:
-    """The span of `expr` when variables and symbols range over `environment`, elementwise over the arrays there.
+    """The span of `expr` when variables and symbols range over `environment`, elementwise over the arrays there; of one box, arrays of one.
 
     observe:    is shown every integer and truth value with its span.
     in_64_bits: refuse what may leave them; else ends are Python's integers wherever they must be.
@@ -65,14 +65,19 @@ def spans(
     def visit(node: Expr, parts: tuple[Span, ...]) -> Span:
         if node.kind is Kind.FLOAT:
             return ANY_REAL
-        found = environment[node] if isinstance(node, Var | Symbol) else _rule(node, parts, tables)
-        if in_64_bits and node.kind is Kind.INT:
-            found = _in_64_bits(node, found)
+        found = _in_arrays(environment[node]) if isinstance(node, Var | Symbol) else _rule(node, parts, tables)
+        if node.kind is Kind.INT:
+            found = _in_64_bits(node, found) if in_64_bits else Span(widened(found.low), widened(found.high))
         if observe is not None:
             observe(node, found)
         return found
 
     return fold(expr, visit)
+
+
+def _in_arrays(ends: Span) -> Span:
+    """One box as an array of one: of a bare object numpy makes whatever type it takes it for."""
+    return Span(np.atleast_1d(ends.low), np.atleast_1d(ends.high))
 
 
 def _in_64_bits(node: Expr, found: Span) -> Span:
@@ -85,9 +90,9 @@ def _in_64_bits(node: Expr, found: Span) -> Span:
 def _rule(node: Expr, parts: tuple[Span, ...], tables: Mapping[str, RangeTable]) -> Span:
     match node:
         case Const(value=bool() as value):
-            return Span(np.asarray(value), np.asarray(not value))
+            return _in_arrays(Span(np.asarray(value), np.asarray(not value)))
         case Const(value=value):
-            return span(int(value))
+            return _in_arrays(span(int(value)))
         case Lookup(table=table):
             return _read(table, tables[table.name], parts)
         case Select():
@@ -97,7 +102,7 @@ def _rule(node: Expr, parts: tuple[Span, ...], tables: Mapping[str, RangeTable])
         case Binary(op=op, a=a) if a.kind is Kind.BOOL:
             return _LOGIC[op](*parts)
         case Binary(a=a, b=b) if Kind.FLOAT in (a.kind, b.kind):
-            return Span(np.asarray(True), np.asarray(True))
+            return Span(np.ones(1, bool), np.ones(1, bool))
         case Binary(op=Op.SHL | Op.SHR as op):
             _require_shift(node, *parts)
             return _BINARY[op](*parts)

@@ -77,9 +77,9 @@ def powers_rewritten(expr: Expr) -> Expr:
                 return Binary(Op.MUL, a, Const(1 << n))
             case Binary(op=Op.SHR, a=a, b=Const(value=int(n))) if 0 <= n < 62:
                 return Binary(Op.FLOORDIV, a, Const(1 << n))
-            case Binary(op=Op.BITAND, a=a, b=Const(value=int(m))) if m > 0 and m & (m + 1) == 0:
+            case Binary(op=Op.BITAND, a=a, b=Const(value=int(m))) if 0 < m < 2**62 and m & (m + 1) == 0:
                 return Binary(Op.MOD, a, Const(m + 1))
-            case Binary(op=Op.BITAND, a=Const(value=int(m)), b=b) if m > 0 and m & (m + 1) == 0:
+            case Binary(op=Op.BITAND, a=Const(value=int(m)), b=b) if 0 < m < 2**62 and m & (m + 1) == 0:
                 return Binary(Op.MOD, b, Const(m + 1))
             case _:
                 return node

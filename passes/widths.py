@@ -181,8 +181,8 @@ def _is_narrow(schedule: Schedule, ranges: Ranges, known: Tables) -> bool:
         return False
 
     def observe(node: Expr, found: Span) -> None:
-        if node.kind is Kind.INT and (int(found.low) < -INT32 or int(found.high) > INT32):
-            raise TooWide(node, int(found.low), int(found.high))
+        if node.kind is Kind.INT and (found.low.item() < -INT32 or found.high.item() > INT32):
+            raise TooWide(node, found.low.item(), found.high.item())
 
     try:
         _compute(roots, _padded(ranges, schedule), known, observe)
