@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from lacuna.ir.expr import H, Lookup, Table
+from lacuna.ir.expr import Binary, Const, H, Lookup, Op, Table
 from lacuna.ir.parse import parse_program, parse_schedule
-from lacuna.ir.schedule import Schedule
+from lacuna.ir.schedule import Piece, Schedule
 from lacuna.passes.derive import derive
 from lacuna.passes.integer_sets import BUDGET
 from lacuna.passes.packing import MOST_TOGETHER, heads_together
@@ -74,3 +76,13 @@ def test_a_head_that_a_mask_reads_as_a_number_is_projected_exactly() -> None:
     shared = derive(parse_program(text), 16, 16, together=4).schedule
     assert shared.exact
     assert shared.closed_form
+
+
+@pytest.mark.parametrize("at", ["start", "stop", "where", "full_loops"])
+def test_heads_differ_wherever_a_loop_reads_the_head(at: str) -> None:
+    plain = derive(parse_program(PER_HEAD.replace("width[h]", "width[0]")), 32, 16).schedule
+    assert not plain.heads_differ
+    part = {"start": H, "stop": H, "where": Binary(Op.LE, H, Const(1)), "full_loops": H}[at]
+    loops = (Piece(Const(0), Const(1))._replace(**{"stop" if at == "full_loops" else at: part}),)
+    kind = "full_loops" if at == "full_loops" else "partial_loops"
+    assert replace(plain, **{kind: loops}).heads_differ

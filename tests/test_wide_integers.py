@@ -124,3 +124,47 @@ def test_the_oracle_refuses_what_leaves_64_bits() -> None:
     with pytest.raises(OverflowError, match=r"`\(q \+ n\) \* \(k \+ n\)` leaves 64 bits at some pair.\n  write smaller numbers"):
         lacuna.dense(product(n=2**32), 3)
     assert lacuna.dense(product(n=2**31), 3).all()
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+@pytest.mark.parametrize("wide", [False, True], ids=["32 bits", "64 bits"])
+def test_kernels_shift_by_more_than_31(wide: bool) -> None:
+    """Small numbers too, whose kernel computes in 32 bits: a shift by 40 leaves the sign."""
+
+    @lacuna.pattern
+    def moved(q: Any, k: Any, *, t: Any, by: Any) -> Any:  # noqa: ANN401 (patterns are written without types)
+        return ((t[q] >> by[k]) & 1) == (((t[k] >> by[q]) << (by[k] % 2)) & 1)
+
+    chance = np.random.default_rng(1)
+    numbers: list[int] = [int(each) << (40 if wide else 0) for each in chance.integers(-99, 99, 40)]
+    amounts: list[int] = [int(each) for each in chance.integers(0, 64, 40)]
+    shown = [
+        [((numbers[q] >> amounts[k]) & 1) == (((numbers[k] >> amounts[q]) << (amounts[k] % 2)) & 1) for k in range(40)] for q in range(40)
+    ]
+    tensors = tuple(torch.randn(1, 1, 40, 8, generator=torch.Generator().manual_seed(part)) for part in range(3))
+    pattern = moved(t=torch.tensor(numbers), by=torch.tensor(amounts))
+    for backend in ("cpp", "eager"):
+        query, key, value = tensors
+        out = lacuna.attention(query, key, value, pattern, backend=backend)
+        assert isinstance(out, Tensor)
+        assert float((out.double() - reference(tensors, np.array(shown))).abs().max()) < 1e-4
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+def test_bounds_of_tables_are_those_of_each_item() -> None:
+    """Where offsets differ between items, so do the entries that rows of one tile read."""
+
+    @lacuna.pattern
+    def same(q: Any, k: Any, *, ids: Any) -> Any:  # noqa: ANN401
+        return ids[q] == ids[k]
+
+    ids = torch.arange(560) // 40
+    offsets = torch.tensor([10, 500])
+    query, key, value = (torch.randn(2, 1, length, 8, generator=torch.Generator().manual_seed(length)) for length in (20, 560, 561))
+    for backend in ("cpp", "eager"):
+        out = lacuna.attention(query, key, value[:, :, :560], same(ids=ids), q_offset=offsets, backend=backend)
+        assert isinstance(out, Tensor)
+        for item, offset in enumerate(offsets.tolist()):
+            pairs = (ids[offset : offset + 20, None] == ids[None]).numpy()
+            wanted = reference((query[item : item + 1], key[item : item + 1], value[item : item + 1, :, :560]), pairs)
+            assert float((out[item : item + 1].double() - wanted).abs().max()) < 1e-4
