@@ -122,16 +122,16 @@ place place_of(const lacuna_args &a, int64_t b) {{
 }}
 """
 BOUNDS = """\
-// Extrema of `width` values every `step`, from `first` on; a tile of no values has 1 and 0, its minimum above its maximum.
-template <typename F>
-void bounds(const lacuna_args &a, const shape &of, int64_t *room, int64_t first, int64_t step, int64_t width, F value) {
+// Extrema of `width` values from `first` of a tile on; a tile of no values has 1 and 0, its minimum above its maximum.
+template <typename S, typename F>
+void bounds(const lacuna_args &a, const shape &of, int64_t *room, S first, int64_t width, F value) {
   int64_t *low = room, *high = room + of.count();
   for (int64_t b = 0; b < of.batch; ++b) {
     const place at = place_of(a, b);
     for (int64_t h = 0; h < of.heads; ++h)
       for (int64_t t = 0; t < of.tiles; ++t, ++low, ++high) {
         *low = INT64_MAX, *high = INT64_MIN;
-        for (int64_t n = first + t * step; n < first + t * step + width; ++n) {
+        for (int64_t n = first(t); n < first(t) + width; ++n) {
           int64_t found = 0;
           if (!value(at, b, h, n, found)) continue;
           *low = smaller(*low, found), *high = larger(*high, found);
@@ -148,7 +148,8 @@ shape shape{at}(const lacuna_args &a) {{
   return {{{batch}, {heads}, {tiles}}};
 }}
 void fill{at}(const lacuna_args &a, int64_t *room) {{
-  bounds(a, shape{at}(a), room, {first}, {step}, {width}, [&a](const place &at, int64_t b, int64_t h, int64_t n, int64_t &found) {{
+  const auto first = [](int64_t t) -> int64_t {{ return {first}; }};
+  bounds(a, shape{at}(a), room, first, {width}, [&a](const place &at, int64_t b, int64_t h, int64_t n, int64_t &found) {{
     {guard}
     found = term{at}<int64_t>({q}, {k}, b, h, at);
     return true;
@@ -173,12 +174,13 @@ def _term(at: int, term: Term, plan: Plan, slots: Slots) -> str:
     text = function(f"term{at}", "int64_t", term.expr, "", slots)
     if term.axis == "diagonal":
         unit = math.gcd(block_q, block_k)
-        tiles = f"({q_tiles} * {block_q} + {k_tiles} * {block_k}) / {unit} + 1"
-        where = {"first": f"-({k_tiles}) * {block_k} - {block_k} + 1", "step": unit, "width": block_q + block_k - 1, "tiles": tiles}
+        tiles = f"larger({q_tiles} * {block_q}, {k_tiles} * {block_k}) / {unit} * 2 + 1"
+        first = f"(t % 2 ? -(t + 1) / 2 : t / 2) * {unit} - {block_k} + 1"
+        where = {"first": first, "width": block_q + block_k - 1, "tiles": tiles}
         return TERM.format(at=at, function=text, guard=DIAGONAL, q="q", k="q - n", **extents, **where)
     length, block, tiles = ("q_len", block_q, q_tiles) if term.axis == "q" else ("k_len", block_k, k_tiles)
     position = {"q": "n", "k": "0"} if term.axis == "q" else {"q": "0", "k": "n"}
-    where = {"first": 0, "step": block, "width": block, "tiles": tiles}
+    where = {"first": f"t * {block}", "width": block, "tiles": tiles}
     return TERM.format(at=at, function=text, guard=f"if (n >= a.{length}) return false;", **position, **extents, **where)
 
 

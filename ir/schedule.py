@@ -48,7 +48,7 @@ class Term(NamedTuple):
     axis:      `q`, `k`, `diagonal`, or `h` where it differs among the heads that share a tile and reads neither `q` nor `k`.
     low, high: i64 tables [b, h, tile] of inclusive bounds over the tile and the heads from `h` on that share it; an extent is 1 where the
                term does not depend on `b`, on `h` or on a tile.
-               A diagonal has one entry per multiple of gcd(block_q, block_k) from the lowest diagonal on.
+               A diagonal has one entry per multiple of gcd(block_q, block_k): of 0, -1, 1, -2, 2, ... of them, so that lengths decide none.
     """
 
     name: str

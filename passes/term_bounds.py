@@ -35,12 +35,14 @@ def _bound_expressions(term: Term, block: tuple[int, int]) -> tuple[Expr, Expr]:
 
 
 def diagonal_index(block_q: int, block_k: int) -> Expr:
-    """Entry of a diagonal term for tile (i, j): diagonals start at -(k_tiles * block_k) and advance by gcd(block_q, block_k)."""
+    """Entry of a diagonal term for tile (i, j): 2d or, where d is negative, -1 - 2d; it starts d units of gcd(block_q, block_k) later.
+
+    No length decides it: batch items of several lengths share the entries.
+    """
     unit = math.gcd(block_q, block_k)
-    k_tiles = simplified(Binary(Op.FLOORDIV, Binary(Op.ADD, K_LEN, Const(block_k - 1)), Const(block_k)))
-    along_q = simplified(Binary(Op.MUL, I, Const(block_q // unit)))
-    along_k = simplified(Binary(Op.MUL, Binary(Op.SUB, k_tiles, J), Const(block_k // unit)))
-    return Binary(Op.ADD, along_q, along_k)
+    along_q = simplified(Binary(Op.MUL, I, Const(2 * block_q // unit)))
+    along_k = simplified(Binary(Op.MUL, J, Const(2 * block_k // unit)))
+    return Binary(Op.MAX, Binary(Op.SUB, along_q, along_k), Binary(Op.SUB, Binary(Op.SUB, along_k, along_q), Const(1)))
 
 
 def monotone(term: Term) -> bool:

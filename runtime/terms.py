@@ -51,18 +51,22 @@ def _one_sided(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, A
 
 
 def _diagonal(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Array]:
-    """Entry e covers the differences e * unit - k_tiles * block_k - block_k + 1 and the block_q + block_k - 2 after it."""
+    """Entry 2d, or -1 - 2d, covers the differences d * unit - block_k + 1 and the block_q + block_k - 2 after it."""
     unit = math.gcd(schedule.block_q, schedule.block_k)
     q_tiles, k_tiles = -(-launch.q_len // schedule.block_q), -(-launch.k_len // schedule.block_k)
-    base = -k_tiles * schedule.block_k - schedule.block_k + 1
-    entries = (q_tiles * schedule.block_q + k_tiles * schedule.block_k) // unit + 1
+    most = max(q_tiles * schedule.block_q, k_tiles * schedule.block_k) // unit
+    base = -most * unit - schedule.block_k + 1
+    entries = 2 * most + 1
     width = schedule.block_q + schedule.block_k - 1
     length = (entries - 1) * unit + width
     difference = base + np.arange(length, dtype=np.int64)
     q = np.clip(difference, 0, launch.q_len - 1)
     values = _values(term, launch, {Q: q[None, None, :], K: (q - difference)[None, None, :]}, length)
     real = (difference > -launch.k_len) & (difference < launch.q_len)
-    return _reduced(values, entries, unit, width, real)
+    low, high = _reduced(values, entries, unit, width, real)
+    entry = np.arange(entries)
+    there = most + np.where(entry % 2 == 1, -(entry + 1) // 2, entry // 2)
+    return low[..., there], high[..., there]
 
 
 _BOUNDS = {"diagonal": _diagonal, "h": _per_head}

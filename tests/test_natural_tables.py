@@ -171,3 +171,21 @@ def test_rows_after_their_length_read_nothing() -> None:
         assert (found[item, 0, :count] - torch.softmax(scores, -1) @ key[item, 0]).abs().max() < 1e-5
     with pytest.raises(IndexError, match=r"table `place` holds 63 entries along axis 1, but `q` reaches 63"):
         attention(query, key[:, :, :63], key[:, :, :63], ordered(place=place[:, :63]), q_len=rows, q_offset=60)
+
+
+@pytest.mark.parametrize("backend", ["eager", "cpp", "triton"])
+def test_a_table_along_diagonals_serves_sequences_of_several_lengths(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tiles are empty: one that is taken for another hides pairs."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    torch.manual_seed(0)
+    near = torch.zeros(2, 210, dtype=torch.bool)
+    near[:, :3] = near[:, 150:160] = True
+    query, key = torch.randn(3, 2, 210, 8), torch.randn(3, 2, 210, 8)
+    keys = torch.tensor([40, 210, 130], dtype=torch.int32)
+    found = attention(query, key, key, slashes(near=near), kv_len=keys, backend=backend)
+    q, k = torch.arange(210)[:, None], torch.arange(210)[None, :]
+    for item, count in enumerate(keys.tolist()):
+        mask = (k <= q) & (k < count) & near[0, (q - k).clamp(0)]
+        scores = torch.where(mask, query[item] @ key[item].transpose(-1, -2) / 8**0.5, -torch.inf)
+        wanted = torch.softmax(scores, -1).nan_to_num() @ key[item]
+        assert (found[item] - wanted).abs().max() < 1e-5
