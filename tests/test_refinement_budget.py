@@ -5,6 +5,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -305,11 +306,12 @@ MASKS: dict[Pattern, Callable[[int, int], Any]] = {
     morton: lambda q, k: ((q ^ k) & 0x155) == 0 and k <= q,
     logsparse: lambda q, k: k <= q and ((q - k) & (q - k - 1)) == 0,
 }
+BACKENDS = ["cpp", "eager", "triton"]  # the last in its interpreter
 LENGTHS = {"uniform": None, "ragged": torch.tensor([70, 33], dtype=torch.int32)}
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize("backend", ["cpp", "eager"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.usefixtures("compiled_quickly", "few_tiles")
 def test_kernels_of_a_cover_compute_the_mask(backend: str, lengths: str) -> None:
     with pytest.warns(RuntimeWarning, match="`morton` has too many tiles to list them"):
@@ -327,10 +329,27 @@ def test_kernels_compute_the_mask_in_tiles_that_could_not_be_told(backend: str) 
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("backend", ["cpp", "eager"])
 @pytest.mark.usefixtures("compiled_quickly")
-def test_kernels_read_the_tiles_of_diagonals(backend: str, lengths: str) -> None:
-    got, want = _attention(logsparse, backend, LENGTHS[lengths])
+def test_kernels_read_the_tiles_of_diagonals(backend: str) -> None:
+    got, want = _attention(logsparse, backend, LENGTHS["ragged"])
     for ours, theirs in zip(got, want, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize(("backend", "rows"), [("cpp", 1), ("cpp", 40), ("eager", 1), ("triton", 1)])
+@pytest.mark.usefixtures("compiled_quickly")
+def test_rows_at_the_end_of_a_cache_meet_the_same_tiles(backend: str, rows: int, few: bool, request: pytest.FixtureRequest) -> None:
+    """Key heads shared by queries, at an offset of each call."""
+    if few:
+        request.getfixturevalue("few_tiles")
+    torch.manual_seed(1)
+    query, key, value = torch.randn(1, 4, rows, 16), torch.randn(1, 2, 70, 16), torch.randn(1, 2, 70, 16)
+    with pytest.warns(RuntimeWarning, match="too many tiles") if few else contextlib.nullcontext():
+        out = lacuna.attention(query, key, value, hashed, q_offset="end", backend=backend)
+    assert isinstance(out, torch.Tensor)
+    seen = torch.tensor([[bool(MASKS[hashed](70 - rows + q, k)) for k in range(70)] for q in range(rows)])
+    keys, values = (each.repeat_interleave(2, 1) for each in (key, value))
+    weights = (query @ keys.mT / 4).masked_fill(~seen, -torch.inf).softmax(-1).nan_to_num(0.0)
+    torch.testing.assert_close(out, weights @ values, rtol=1e-4, atol=1e-4)
