@@ -38,7 +38,7 @@ from ..ir.expr import (
 )
 from .coalesce import coalesced
 
-BUDGET = 400_000  # of the projection, which everything rests on
+BUDGET = 200_000  # of the projection, which everything rests on: about a second of the dearest operations
 SMALL_BUDGET = 100_000  # of what has a cheaper way out
 EVEN_BUDGET = 15_000  # of full tiles without their ragged rows: where they are simpler at all, they are quickly found
 HEAD = Var("head")
