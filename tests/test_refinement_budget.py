@@ -133,7 +133,7 @@ def test_tiles_of_nasty_masks_are_those_of_every_pair(prove: bool) -> None:
 
 def test_a_refinement_stays_in_its_budget_and_hides_nothing(prove: bool) -> None:
     cut_short = 0
-    for seed, nasty in _drawn(range(1000, 1600 if prove else 1050)):
+    for seed, nasty in _drawn(range(1000, 1600 if prove else 1030)):
         rng = random.Random(seed)
         launch, program = launch_of(nasty.pattern, (nasty.q_len, nasty.k_len), (1, 1)), nasty.pattern.program
         budget = (rng.choice([0, 50, 400, 1 << 25]), rng.choice([0, 100, 5000, 1 << 29]))
@@ -146,7 +146,7 @@ def test_a_refinement_stays_in_its_budget_and_hides_nothing(prove: bool) -> None
         assert _sound(got, want), f"seed {seed}: {nasty.text}"
         assert int((got != want).sum()) <= found.untold, f"seed {seed}: {nasty.text}"
         cut_short += found.untold > 0
-    assert cut_short >= 5
+    assert cut_short >= 3
 
 
 def test_a_tabulated_mask_is_the_mask_at_every_pair(prove: bool) -> None:
@@ -154,14 +154,14 @@ def test_a_tabulated_mask_is_the_mask_at_every_pair(prove: bool) -> None:
     from lacuna.passes.evaluate import evaluate, reader
 
     tables = 0
-    for seed, nasty in _drawn(range(2000, 2500 if prove else 2060)):
+    for seed, nasty in _drawn(range(2000, 2500 if prove else 2030)):
         launch = launch_of(nasty.pattern, (nasty.q_len, nasty.k_len), (1, 1))
         found = tabulated(nasty.pattern.program.mask, launch, (0, 0))
         tables += len(found.tables)
         at = {**launch.environment(), Q: np.arange(nasty.q_len)[:, None], K: np.arange(nasty.k_len)[None, :]}
         got = evaluate(found.mask, at, reader({**launch.tables, **found.tables}))
         assert (np.broadcast_to(got, nasty.pairs.shape) == nasty.pairs).all(), f"seed {seed}: {nasty.text}"
-    assert tables > 20
+    assert tables > 10
 
 
 def test_pairs_are_counted_or_said_to_be_an_estimate(prove: bool) -> None:
