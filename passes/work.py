@@ -5,7 +5,7 @@
     listed       tiles that are written down
 
 Past the first two a tile that could not be told is PARTIAL, which is sound; past the last there are no lists, and a kernel meets every
-tile of a cover. On one core of 2020 the first two together are about two seconds, the last is 64 MB.
+tile of a cover. On one core of 2020 the first two together are two to six seconds, the last is 64 MB.
 """
 
 from __future__ import annotations
