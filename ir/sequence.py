@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from .build import refusal
 from .given_grid import as_grid
 from .grid import Grid
 from .stretch import Stretch
@@ -85,6 +86,10 @@ def sequence(**parts: int | Grid | tuple[int, ...]) -> SequenceOfParts:
     """
     if not parts:
         raise ValueError("a sequence without parts\n  write `lacuna.sequence(text=226, video=lacuna.grid(30, 48, 80))`")
+    for name, value in parts.items():
+        if value is None:  # pyright: ignore[reportUnnecessaryComparison] (not every caller is typed)
+            what = f"the part `{name}` is None, and where the next one starts is not known"
+            raise refusal(what, "how many tokens it has at most; `kv_len=`, or a table in its rule, says how many count")
     grids = {name: as_grid(value) for name, value in parts.items()}
     sizes = {name: each.tokens for name, each in grids.items()}
     for name, size in sizes.items():

@@ -158,6 +158,11 @@ CALLS: list[tuple[Callable[[], object], Error, str]] = [
         "`kv_len` is a torch.sparse_coo tensor of torch.int64 with shape (1,)",
     ),
     (lambda: attend(None, q_offset=torch.tensor([2]).to_sparse()), TypeError, "`q_offset` is a torch.sparse_coo tensor"),
+    (
+        lambda: lacuna.sequence(text=None, video=lacuna.grid(4, 4)),
+        TypeError,
+        "the part `text` is None, and where the next one starts is not",
+    ),
     (lambda: lacuna.segments(torch.tensor([0, 2]).to_sparse()), TypeError, "of a torch.sparse_coo tensor\n  write `offsets.to_dense()`"),
     (lambda: lacuna.orders.permutation(torch.arange(4).to_sparse()), TypeError, "layout torch.sparse_coo, no permutation"),
     (
