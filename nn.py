@@ -6,15 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from .ir.advice import advice
+from .ir.derived import Derived
 from .ir.expr import Expr, Lookup, fold, rebuilt
 from .ir.program import Program
 from .ir.segments import Segments
+from .ir.trace import TensorLike
 from .runtime.calls.attention import attention
 from .runtime.calls.merging import resolved
 from .runtime.calls.orders_of_heads import OrderGiven, OrdersOfHeads, asked
@@ -188,12 +190,13 @@ class Attention(torch.nn.Module):
 
     def _rebound(self, role: str, of: P) -> P:
         moved = {name: getattr(self, f"{role}_{name}") for name in _tensors(of)}
-        kept = {name: argument.value for name, argument in of.arguments.items()}
-        held = {name: Segments(tensor) if isinstance(kept[name], Segments) else tensor for name, tensor in moved.items()}
-        if not of.unbound and any(NAMES.get(moved[table.name].dtype) not in (None, table.dtype) for table in of.program.tables):
+        held = {name: _held(name, argument.value, moved) for name, argument in of.arguments.items()}
+        tables = () if of.unbound else of.program.tables
+        if any(table.name in moved and NAMES.get(moved[table.name].dtype) not in (None, table.dtype) for table in tables):
             of = type(of).of(_retyped(of.program, moved), {**of.bindings, **held}, of.recipe.label)
-        changed = {name: value for name, value in held.items() if name in of.arguments and _of(value) is not _tensors(of).get(name)}
-        return of(**changed) if changed else of
+        before = _tensors(of)
+        differs = {name for name in of.arguments if any(moved[each] is not before.get(each) for each in _names(name, held[name]))}
+        return of(**{name: held[name] for name in differs}) if differs else of
 
 
 def _checked_order(order: OrderGiven, num_heads: int) -> TokenOrder | OrdersOfHeads | None:
@@ -212,9 +215,34 @@ def _check_heads(embed_dim: int, num_heads: int, num_kv_heads: int) -> None:
 
 
 def _tensors(of: Pattern | Score) -> dict[str, Tensor]:
-    """The tensors that are bound to a pattern or a score, of segments their offsets."""
-    found = {name: _of(argument.value) for name, argument in of.arguments.items()}
-    return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+    """The tensors that a pattern or a score reads: of segments their offsets, of a table that is made of others those."""
+    found: dict[str, Tensor] = {}
+    for name, argument in of.arguments.items():
+        found |= zip(_names(name, argument.value), _read(argument.value), strict=True)
+    return found
+
+
+def _read(value: object) -> tuple[Tensor, ...]:
+    given = _of(value)
+    return cast("tuple[Tensor, ...]", given.sources) if isinstance(given, Derived) else (given,) if isinstance(given, Tensor) else ()
+
+
+def _names(name: str, value: object) -> list[str]:
+    """Of the tensors that an argument reads, in a module."""
+    several = isinstance(_of(value), Derived)
+    return [f"{name}_{number}" if several else name for number, _ in enumerate(_read(value))]
+
+
+def _held(name: str, value: object, moved: Mapping[str, Tensor]) -> object:
+    """What an argument is bound to, of the tensors `moved`."""
+    given = _of(value)
+    if isinstance(given, Derived):
+        inner: TensorLike = given.of(tuple(moved[each] for each in _names(name, value)))
+    elif isinstance(given, Tensor):
+        inner = moved[name]
+    else:
+        return value
+    return Segments(inner) if isinstance(value, Segments) else inner
 
 
 def _of(value: object) -> object:
@@ -223,7 +251,8 @@ def _of(value: object) -> object:
 
 def _retyped(program: Program, tensors: Mapping[str, Tensor]) -> Program:
     """The program whose float tables have the dtypes of `tensors`: a module was cast."""
-    tables = {table: replace(table, dtype=NAMES.get(tensors[table.name].dtype, table.dtype)) for table in program.tables}
+    there = {table: tensors.get(table.name) for table in program.tables}
+    tables = {table: table if to is None else replace(table, dtype=NAMES.get(to.dtype, table.dtype)) for table, to in there.items()}
 
     def visit(node: Expr, parts: tuple[Expr, ...]) -> Expr:
         return Lookup(tables[node.table], parts) if isinstance(node, Lookup) else rebuilt(node, parts)

@@ -9,6 +9,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..ir.pattern import Pattern
 from ..ir.program import InvalidProgram
 from .block_edges import edges_of
 from .flex_trace import traced
-from .given_tiles import given_tiles
+from .given_tiles import derived_tiles
 from .mask_mod import mask_mod
 from .tiling import FULL, PARTIAL, tiling
 
@@ -72,7 +73,8 @@ def from_block_mask(block_mask: BlockMask) -> Pattern:
     """The pattern of a torch `BlockMask`, for its lengths: full blocks are visible, others where its `mask_mod` holds.
 
     The blocks become tables of truth values, so that empty ones are skipped and full ones run without mask arithmetic; the `mask_mod` is
-    traced as by `lacuna.interop.flex`. What the lists say counts, also where it is not what the `mask_mod` alone would say.
+    traced as by `lacuna.interop.flex`. What the lists say counts, also where it is not what the `mask_mod` alone would say, and what they
+    say when the pattern is used: they may change in place.
 
     Raises:
         TypeError: it is no torch `BlockMask`, or has partial blocks whose `mask_mod` is no expression.
@@ -80,16 +82,36 @@ def from_block_mask(block_mask: BlockMask) -> Pattern:
     _require_block_mask(block_mask)
     edges = cast("tuple[int, int]", tuple(block_mask.BLOCK_SIZE))
     columns = -(-block_mask.seq_lengths[1] // edges[1])
-    partial = _bitmap(block_mask.kv_num_blocks, block_mask.kv_indices, columns)
-    full = torch.zeros_like(partial)
-    if block_mask.full_kv_num_blocks is not None and block_mask.full_kv_indices is not None:
-        full = _bitmap(block_mask.full_kv_num_blocks, block_mask.full_kv_indices, columns)
+    given = (block_mask.kv_num_blocks, block_mask.kv_indices, block_mask.full_kv_num_blocks, block_mask.full_kv_indices)
+    lists = tuple(each for each in given if each is not None)
     if block_mask.mask_mod is noop_mask:
-        return given_tiles(partial | full, edges)
-    if not partial.any():
-        return given_tiles(full, edges)
-    inside = given_tiles(partial & ~full, edges) & _traced(block_mask)
-    return given_tiles(full, edges) | inside if full.any() else inside
+        return derived_tiles(partial(_listed_blocks, columns), lists, edges)
+    inside = _traced(block_mask)
+    if inside is None:
+        return derived_tiles(partial(_full_blocks_alone, columns), lists, edges)
+    inside = derived_tiles(partial(_partial_blocks, columns), lists, edges) & inside
+    return inside if len(lists) == 2 else derived_tiles(partial(_full_blocks, columns), lists, edges) | inside
+
+
+def _partial_blocks(columns: int, *lists: Tensor) -> Tensor:
+    """bool[B, H, rows, columns] of the blocks whose pairs are asked for. lists: counts and columns of those, then of full blocks."""
+    return _bitmap(lists[0], lists[1], columns) & ~_full_blocks(columns, *lists)
+
+
+def _full_blocks(columns: int, *lists: Tensor) -> Tensor:
+    return _bitmap(lists[2], lists[3], columns) if len(lists) == 4 else torch.zeros_like(_bitmap(lists[0], lists[1], columns))
+
+
+def _full_blocks_alone(columns: int, *lists: Tensor) -> Tensor:
+    """Of a block mask whose `mask_mod` cannot be asked."""
+    if _partial_blocks(columns, *lists).any():
+        what = "the block mask has partial blocks by now, and its `mask_mod` was no expression when the pattern was made"
+        raise refusal(what, "`from_block_mask` of a `BlockMask` whose `mask_mod` is one")
+    return _full_blocks(columns, *lists)
+
+
+def _listed_blocks(columns: int, *lists: Tensor) -> Tensor:
+    return _bitmap(lists[0], lists[1], columns) | _full_blocks(columns, *lists)
 
 
 def _require_block_mask(block_mask: object) -> None:
@@ -107,9 +129,12 @@ def _bitmap(counts: Tensor, indices: Tensor, columns: int) -> Tensor:
     return found[..., :columns]
 
 
-def _traced(block_mask: BlockMask) -> Pattern:
+def _traced(block_mask: BlockMask) -> Pattern | None:
+    """The pattern of the `mask_mod`; None where it is no expression and nothing asks."""
     try:
         return Pattern.of(*traced(block_mask.mask_mod, is_score=False)[:2])
     except (TypeError, InvalidProgram) as error:
+        if not block_mask.kv_num_blocks.any():
+            return None
         what = f"the `mask_mod` of the partial blocks is no expression: {error}"
         raise refusal(what, "it with operators and captured tensors, or a `BlockMask` of full blocks only") from error

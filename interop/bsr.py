@@ -11,7 +11,8 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ from torch import Tensor
 
 from .. import pattern
 from ..ir.build import refusal
+from ..ir.derived import derived
 from ..ir.pattern import Pattern
-from .given_tiles import given_tiles
+from .given_tiles import derived_tiles
 from .tiling import FULL, PARTIAL, Tiling, tiling
 
 Array = np.ndarray
@@ -110,25 +112,51 @@ def from_bsr(tiles: Bsr | Tensor) -> Pattern:
         TypeError: it is neither.
         ValueError: it has partial tiles without elements.
     """
-    tiles = _as_bsr(tiles)
-    shape = (len(tiles.crow_indices) - 1, -(-tiles.shape[1] // tiles.block[1]))
-    row = torch.repeat_interleave(torch.arange(shape[0]), tiles.crow_indices.diff())
-    place = (row, tiles.col_indices.long())
-    full = torch.zeros(shape, dtype=torch.bool)
-    full[place] = tiles.classes == FULL
-    partial = tiles.classes == PARTIAL
-    if not partial.any():
-        return given_tiles(full[None, None], tiles.block)
-    if tiles.elements is None:
-        first = int(partial.nonzero()[0])
+    given = _as_bsr(tiles)
+    shape = (len(given.crow_indices) - 1, -(-given.shape[1] // given.block[1]))
+    sources = (given.crow_indices, given.col_indices, given.classes)
+    if given.elements is None:
+        return derived_tiles(partial(_full_alone, shape), sources, given.block)
+    slot = derived(partial(_slots, shape), *sources)
+    inside = derived_tiles(partial(_of_class, PARTIAL, shape), sources, given.block)
+    inside &= _inside(tiles=slot, elements=given.elements, block=given.block)
+    return derived_tiles(partial(_of_class, FULL, shape), sources, given.block) | inside
+
+
+def _of_class(wanted: int, shape: tuple[int, int], crow_indices: Tensor, col_indices: Tensor, classes: Tensor) -> Tensor:
+    """bool[1, 1, q_tiles, k_tiles]. classes: of tiles, or their elements."""
+    found = torch.zeros(shape, dtype=torch.bool)
+    found[_places(crow_indices, col_indices)] = _classes(classes) == wanted
+    return found[None, None]
+
+
+def _slots(shape: tuple[int, int], crow_indices: Tensor, col_indices: Tensor, classes: Tensor) -> Tensor:
+    """int32[q_tiles, k_tiles]: where the elements of a tile are."""
+    found = torch.zeros(shape, dtype=torch.int32)
+    found[_places(crow_indices, col_indices)] = torch.arange(len(classes), dtype=torch.int32)
+    return found
+
+
+def _full_alone(shape: tuple[int, int], crow_indices: Tensor, col_indices: Tensor, classes: Tensor) -> Tensor:
+    """Of tiles whose elements nobody has."""
+    partial_ones = _of_class(PARTIAL, shape, crow_indices, col_indices, classes)[0, 0].nonzero()
+    if len(partial_ones):
+        row, column = partial_ones[0].tolist()
         raise ValueError(
-            f"tile ({int(row[first])}, {int(tiles.col_indices[first])}) is partial, and nothing says which pairs of it are visible.\n"
+            f"tile ({row}, {column}) is partial, and nothing says which pairs of it are visible.\n"
             f"  write `to_bsr(..., elements=True)`, or class {FULL} where tiles are visible as a whole"
         )
-    slot, some = torch.zeros(shape, dtype=torch.int32), torch.zeros(shape, dtype=torch.bool)
-    slot[place], some[place] = torch.arange(len(row), dtype=torch.int32), partial
-    inside = given_tiles(some[None, None], tiles.block) & _inside(tiles=slot, elements=tiles.elements, block=tiles.block)
-    return given_tiles(full[None, None], tiles.block) | inside if full.any() else inside
+    return _of_class(FULL, shape, crow_indices, col_indices, classes)
+
+
+def _places(crow_indices: Tensor, col_indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column of each tile that is stored."""
+    return torch.repeat_interleave(torch.arange(len(crow_indices) - 1), crow_indices.diff()), col_indices.long()
+
+
+def _classes(given: Tensor) -> Tensor:
+    """Of tiles by themselves, or by their elements [tiles, rows, keys]."""
+    return given if given.ndim == 1 else torch.where((given != 0).flatten(1).all(1), FULL, PARTIAL).to(torch.uint8)
 
 
 def _as_bsr(tiles: object) -> Bsr:
@@ -145,7 +173,11 @@ def _of_sparse(sparse: Tensor) -> Bsr:
             f"`tiles` is a tensor of shape {tuple(sparse.shape)} with layout {sparse.layout}",
             "one mask [q_len, kv_len], `mask.to_sparse_bsr((rows, keys))`; `from_dense(mask)` for dense ones",
         )
-    elements = sparse.values() != 0
-    rows, keys = elements.shape[1:]
-    classes = torch.where(elements.flatten(1).all(1), FULL, PARTIAL).to(torch.uint8)
-    return Bsr(sparse.crow_indices(), sparse.col_indices(), classes, elements, (rows, keys), (sparse.shape[0], sparse.shape[1]))
+    values = sparse.values()
+    rows, keys = values.shape[1:]
+    seen = cast(Tensor, derived(_visible, values))
+    return Bsr(sparse.crow_indices(), sparse.col_indices(), values, seen, (rows, keys), (sparse.shape[0], sparse.shape[1]))
+
+
+def _visible(values: Tensor) -> Tensor:
+    return values != 0

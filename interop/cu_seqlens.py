@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .. import pattern, segments
 from ..ir.build import refusal
+from ..ir.derived import derived
 from ..ir.pattern import Pattern
 from .tiling import Runs, one_mask, tiling
 
@@ -175,15 +176,35 @@ def from_cu_seqlens(
     left, right = (None if size < 0 else size for size in window)
     right = 0 if causal else right
     offsets = _checked("cu_seqlens_q", cu_seqlens_q)
-    others = offsets if cu_seqlens_k is None else _checked("cu_seqlens_k", cu_seqlens_k)
-    if cu_seqlens_k is None or torch.equal(offsets, others):
-        return _packed(cu_seqlens=segments(cu_seqlens_q), left=left, right=right)
+    if cu_seqlens_k is None or cu_seqlens_k is cu_seqlens_q:
+        return _packed(cu_seqlens=segments(derived(_rising, cu_seqlens_q)), left=left, right=right)
+    others = _checked("cu_seqlens_k", cu_seqlens_k)
+    if torch.equal(offsets, others):
+        return _packed(cu_seqlens=segments(derived(_alike, cu_seqlens_q, cu_seqlens_k)), left=left, right=right)
     if len(offsets) != len(others):
         raise ValueError(
             f"there are {len(offsets) - 1} sequences of queries and {len(others) - 1} of keys.\n  write as many offsets for both"
         )
-    shift = torch.repeat_interleave(others[1:] - offsets[1:], offsets.diff()).int()
+    shift = derived(_shifts, cu_seqlens_q, cu_seqlens_k)
     return _packed_apart(cu_seqlens_q=segments(cu_seqlens_q), cu_seqlens_k=segments(cu_seqlens_k), shift=shift, left=left, right=right)
+
+
+def _rising(cu_seqlens_q: Tensor) -> Tensor:
+    return _checked("cu_seqlens_q", cu_seqlens_q)
+
+
+def _alike(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor) -> Tensor:
+    """The offsets of both sides, which were the same when the pattern was made."""
+    offsets, others = _checked("cu_seqlens_q", cu_seqlens_q), _checked("cu_seqlens_k", cu_seqlens_k)
+    if not torch.equal(offsets, others):
+        raise ValueError("`cu_seqlens_k` was `cu_seqlens_q` when the pattern was made, and is not now.\n  write `from_cu_seqlens` again")
+    return offsets
+
+
+def _shifts(cu_seqlens_q: Tensor, cu_seqlens_k: Tensor) -> Tensor:
+    """int32[rows]: how far the keys of the sequence of a row are ahead of its rows."""
+    offsets, others = _checked("cu_seqlens_q", cu_seqlens_q), _checked("cu_seqlens_k", cu_seqlens_k)
+    return torch.repeat_interleave(others[1:] - offsets[1:], offsets.diff()).int()
 
 
 def _require_window(window: object) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import cast
 
 import torch
@@ -52,8 +51,9 @@ class BlockMask:
         """Percentage of blocks without any attended pair. Evaluates every pair."""
         return 100.0 * (1.0 - self._blocks.float().mean().item()) if self._blocks.numel() else 0.0
 
-    @cached_property
+    @property
     def _blocks(self) -> Tensor:
+        """Of what captured tensors hold now."""
         batch, heads, rows, columns = self.shape
         mask = dense(self.pattern, rows, columns, batch=batch, heads=heads)
         block_q, block_k = self.block_size

@@ -11,6 +11,7 @@ from torch import Tensor, int32, int64, uint8
 
 from ..ir.binding import declaration, require_bindable, scalar
 from ..ir.build import binary, quoted, refusal
+from ..ir.derived import derived
 from ..ir.expr import Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Table, Unary, Var
 from ..ir.reserved import misnamed
 from .flex_values import Value, integer, truth_value
@@ -36,7 +37,7 @@ class Captured:
 
     def look_up(self, tensor: Tensor, indices: tuple[Value, ...]) -> Value:
         """`tensor[indices]`, an index for every axis. Negative ones count from the end, as torch has it."""
-        wide = tensor.short() if tensor.dtype is uint8 else tensor  # tables hold signed integers
+        wide = derived(_signed, tensor) if tensor.dtype is uint8 else tensor  # tables hold signed integers
         table = self._declare(tensor, "captured", wide)
         assert isinstance(table, Table)
         for each in indices:
@@ -96,6 +97,10 @@ def _of_dtype(found: Expr, tensor: Tensor) -> Value:
     if found.kind is Kind.INT:
         return integer(found, tensor.dtype)
     return truth_value(found) if found.kind is Kind.BOOL else Value(found, tensor.dtype)
+
+
+def _signed(table: Tensor) -> Tensor:
+    return table.short()
 
 
 def names_of_tensors(function: Callable[..., object]) -> dict[int, str]:

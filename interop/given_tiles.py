@@ -10,10 +10,15 @@ cover, empty ones are skipped, and full ones run without mask arithmetic.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor
 
 from .. import pattern
+from ..ir.derived import derived
 from ..ir.pattern import Pattern
+from ..ir.trace import TensorLike
 
 Per = tuple[bool, bool]
 """Whether tables differ between batch items, and between heads. With neither they have no axes for them."""
@@ -29,14 +34,14 @@ def at(per: Per, b: object, h: object, *place: object) -> tuple[object, ...]:
     return ((b if per[0] else 0, h if per[1] else 0) if any(per) else ()) + place
 
 
-def per_axes(table: Tensor) -> Per:
+def per_axes(table: TensorLike) -> Per:
     """Which of the leading axes of [batch or 1, heads or 1, ...] are more than one."""
     return table.shape[0] > 1, table.shape[1] > 1
 
 
 def without_axes(table: Tensor) -> Tensor:
-    """[batch or 1, heads or 1, ...] as a table that `at` indexes: contiguous, without leading axes where both are one."""
-    return table.contiguous() if any(per_axes(table)) else table[0, 0].contiguous()
+    """[batch or 1, heads or 1, ...] as a table that `at` indexes: a view of its memory, without leading axes where both are one."""
+    return table if any(per_axes(table)) else table[0, 0]
 
 
 def given_tiles(visible: Tensor, block: tuple[int, int]) -> Pattern:
@@ -45,3 +50,12 @@ def given_tiles(visible: Tensor, block: tuple[int, int]) -> Pattern:
     It holds for lengths up to q_tiles * rows and k_tiles * keys.
     """
     return _visible(blocks=without_axes(visible), block=block, per=per_axes(visible))
+
+
+def derived_tiles(make: Callable[..., Tensor], sources: tuple[Tensor, ...], block: tuple[int, int]) -> Pattern:
+    """`given_tiles` of `make(*sources)`, at every call of what the sources hold then."""
+    return _visible(blocks=derived(partial(_made, make), *sources), block=block, per=per_axes(make(*sources)))
+
+
+def _made(make: Callable[..., Tensor], *sources: Tensor) -> Tensor:
+    return without_axes(make(*sources))

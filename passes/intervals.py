@@ -32,7 +32,7 @@ from .exact_integers import (
     subtracted,
     widened,
 )
-from .range_table import Array, RangeTable, Span
+from .range_table import Array, Reads, Span
 from .too_wide import MeaninglessShift, TooWide
 
 ANY_REAL = Span(np.zeros(1, np.int64), np.zeros(1, np.int64))
@@ -47,7 +47,7 @@ def span(value: int | Array) -> Span:
 def spans(
     expr: Expr,
     environment: Mapping[Expr, Span],
-    tables: Mapping[str, RangeTable],
+    tables: Mapping[str, Reads],
     observe: Callable[[Expr, Span], None] | None = None,
     *,
     in_64_bits: bool = True,
@@ -87,7 +87,7 @@ def _in_64_bits(node: Expr, found: Span) -> Span:
     return Span(low, high)
 
 
-def _rule(node: Expr, parts: tuple[Span, ...], tables: Mapping[str, RangeTable]) -> Span:
+def _rule(node: Expr, parts: tuple[Span, ...], tables: Mapping[str, Reads]) -> Span:
     match node:
         case Const(value=bool() as value):
             return _in_arrays(Span(np.asarray(value), np.asarray(not value)))
@@ -119,7 +119,7 @@ def _require_shift(node: Binary, a: Span, by: Span) -> None:
         raise TooWide(node, *(int(end) << LARGEST_SHIFT for end in (np.min(a.low), np.max(a.high))))
 
 
-def _read(table: Table, values: RangeTable, indices: tuple[Span, ...]) -> Span:
+def _read(table: Table, values: Reads, indices: tuple[Span, ...]) -> Span:
     found = values.over(indices)
     return Span(found.high > 0, found.low <= 0) if table.kind is Kind.BOOL else found
 

@@ -11,7 +11,7 @@ table's memory and is exact on aligned squares.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -27,6 +27,23 @@ class Span(NamedTuple):
 
     low: Array
     high: Array
+
+
+class Reads(Protocol):
+    """A table, or what is known of one."""
+
+    def over(self, indices: tuple[Span, ...]) -> Span: ...
+
+
+class Anywhere(NamedTuple):
+    """A table of which only extrema are known."""
+
+    extremes: Span
+
+    def over(self, indices: tuple[Span, ...]) -> Span:
+        """The same for all ranges."""
+        shape = np.broadcast_shapes(*(each.low.shape for each in indices))
+        return Span(np.broadcast_to(self.extremes.low, shape), np.broadcast_to(self.extremes.high, shape))
 
 
 class RangeTable:

@@ -18,7 +18,7 @@ from ..ir.program import Program
 from ..ir.schedule import Piece, Schedule
 from .intervals import Span, spans
 from .launch import Launch
-from .range_table import RangeTable
+from .range_table import Anywhere, RangeTable, Reads
 from .too_wide import MeaninglessShift, TooWide
 
 INT32 = 2**31 - 1
@@ -26,7 +26,7 @@ FURTHEST = 2**48
 """Tokens from 0 that an offset may be which stays on a device."""
 
 Ranges = dict[Expr, Span]
-Tables = Mapping[str, RangeTable]
+Tables = Mapping[str, Reads]
 
 
 class Width(enum.IntEnum):
@@ -48,7 +48,7 @@ def width_of(schedule: Schedule, launch: Launch, arrays: Mapping[str, np.ndarray
         TooWide: an integer of mask or score may leave 64 bits.
         MeaninglessShift: a shift of mask or score may be by a negative number.
     """
-    if not arrays and not launch.ragged and _narrow_up_to(schedule, _Sizes.above(launch)):
+    if not arrays and not launch.ragged and _narrow_up_to(schedule, Sizes.above(launch)):
         return Width.NARROW
     known = _range_tables(_roots(schedule), arrays)
     ranges = _ranges(launch) | _tile_ranges(launch, schedule)
@@ -56,6 +56,31 @@ def width_of(schedule: Schedule, launch: Launch, arrays: Mapping[str, np.ndarray
         return Width.NARROW
     _require_with_ragged_tiles(schedule, launch, known)
     return _width_of_pieces(schedule, ranges, known)
+
+
+def width_up_to(schedule: Schedule, sizes: Sizes, arrays: Mapping[str, np.ndarray], *, ragged: bool) -> Width | None:
+    """What `width_of` gives for every launch up to these sizes; None where one proof does not tell.
+
+    arrays: of the tables of the program. Bounds of a term are what its expression can be, and of nothing 1 and 0.
+    ragged: lengths or offsets differ between batch items.
+    """
+    ranges, reads = sizes.ranges() | sizes.tile_ranges(schedule), _given(arrays)
+    try:
+        for term in schedule.terms:
+            found = spans(term.expr, ranges, reads)
+            reads[term.low.name] = reads[term.high.name] = Anywhere(Span(np.minimum(found.low, 0), np.maximum(found.high, 1)))
+        if not {table.name for table in tables(*_roots(schedule)) if table.kind is not Kind.FLOAT} <= reads.keys():
+            return None
+        if not ragged:
+            return Width.NARROW if _is_narrow(schedule, ranges, reads) else None
+        _compute(_roots(schedule), _padded(ranges, schedule), reads)
+    except (TooWide, MeaninglessShift):
+        return None
+    return Width.WIDE
+
+
+def _given(arrays: Mapping[str, np.ndarray]) -> dict[str, Reads]:
+    return {name: RangeTable(array) for name, array in arrays.items() if array.size}
 
 
 def _require_with_ragged_tiles(schedule: Schedule, launch: Launch, known: Tables) -> None:
@@ -136,8 +161,8 @@ def _range_tables(roots: Iterable[Expr], arrays: Mapping[str, np.ndarray]) -> di
 # -- 32 bits ----------------------------------------------------------------------------------------------------------
 
 
-class _Sizes(NamedTuple):
-    """Lengths, distance of the offset from 0, and what else a proof depends on."""
+class Sizes(NamedTuple):
+    """Lengths, distance of offsets from 0, and what else a proof depends on."""
 
     q_len: int
     k_len: int
@@ -147,16 +172,25 @@ class _Sizes(NamedTuple):
     parameters: tuple[tuple[str, int | float], ...]
 
     @staticmethod
-    def above(launch: Launch) -> _Sizes:
-        q_len, k_len, offset = (1 << min(abs(size).bit_length(), 62) for size in (launch.q_len, launch.k_len, launch.offset))
-        return _Sizes(q_len, k_len, offset, launch.batch, launch.heads, tuple(sorted(launch.parameters.items())))
+    def above(launch: Launch) -> Sizes:
+        """The next powers of two. Lengths and offsets of batch items have been looked at."""
+        offset = max(abs(launch.offset), *map(abs, _ends(OFFSET, launch.ragged.get(OFFSET, np.zeros(1)), launch)))
+        q_len, k_len, furthest = (1 << min(size.bit_length(), 62) for size in (launch.q_len, launch.k_len, offset))
+        return Sizes(q_len, k_len, furthest, launch.batch, launch.heads, tuple(sorted(launch.parameters.items())))
+
+    def ranges(self) -> Ranges:
+        """Where every variable and symbol lies in all launches up to here."""
+        launch = Launch(self.q_len, self.k_len, batch=self.batch, heads=self.heads, parameters=dict(self.parameters))
+        lengths: Ranges = {Q_LEN: _span(0, self.q_len), K_LEN: _span(0, self.k_len), OFFSET: _span(-self.offset, self.offset)}
+        return _ranges(launch) | lengths
+
+    def tile_ranges(self, schedule: Schedule) -> Ranges:
+        return _tile_ranges(Launch(self.q_len, self.k_len), schedule)
 
 
 @functools.lru_cache(maxsize=256)
-def _narrow_up_to(schedule: Schedule, sizes: _Sizes) -> bool:
-    launch = Launch(sizes.q_len, sizes.k_len, batch=sizes.batch, heads=sizes.heads, parameters=dict(sizes.parameters))
-    lengths: Ranges = {Q_LEN: _span(0, sizes.q_len), K_LEN: _span(0, sizes.k_len), OFFSET: _span(-sizes.offset, sizes.offset)}
-    return _is_narrow(schedule, {**_ranges(launch), **_tile_ranges(launch, schedule), **lengths}, {})
+def _narrow_up_to(schedule: Schedule, sizes: Sizes) -> bool:
+    return _is_narrow(schedule, sizes.ranges() | sizes.tile_ranges(schedule), {})
 
 
 def int32_reach(schedule: Schedule) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import NamedTuple, cast
@@ -14,13 +15,16 @@ from torch import Tensor
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, Expr, Kind
 from ..ir.program import Program
 from ..passes.launch import Launch
-from ..passes.widths import Width, width_of
+from ..passes.widths import Width
 from ..passes.work import TooManyTiles
 from .calls import materialise
+from .calls.bound_tensors import tensor_of
 from .calls.request import Request
 from .gpu.device_numbers import Unread, capturing, numbers_of, pin
+from .kept_bounds import kept_tables, kept_term_arrays, kept_width
+from .kept_facts import forget_facts
 from .kernels import RAGGED, Kernel, Toolchain, Variant, forget_kernels, kernel_of, with_ragged_tables
-from .terms import term_arrays
+from .tensor_states import states_of, table_states
 from .tile_lists import say_covered, tile_lists
 
 REMEMBERED = 256  # a call may have as many residue classes, forward and backward, as its shortest side holds tiles
@@ -40,10 +44,9 @@ class Values(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """kept: tensors whose identities must stay theirs. read: states of the lengths that were looked at; None where nobody looked."""
+    """read: states of the lengths that were looked at; None where nobody looked."""
 
     values: Values
-    kept: tuple[object, ...]
     read: Hashable | None
 
 
@@ -56,52 +59,65 @@ def seeing_beside(variant: Variant, request: Request) -> Variant:
 
 
 def values_of(request: Request, variant: Variant, toolchain: Toolchain) -> Values:
-    """The kernel of a request and what it reads; remembered while lengths, parameters and tables stay the same."""
-    ragged = tuple(each for each in request.ragged if each is not None)
-    bound = tuple(request.bindings.get(table.name) for table in request.program.tables)
-    tables = tuple(getattr(each, "offsets", each) for each in bound)
-    lengths = tuple((id(tensor), state_of(tensor)) for tensor in ragged)
-    known: Hashable = (
-        variant,
-        (request.batch, request.heads, request.q_len, request.k_len, request.offset, request.positions, request.from_end),
-        tuple(request.bindings[symbol.name] for symbol in request.program.parameters),
-        tuple((id(tensor), state_of(tensor)) for tensor in tables),
-        tuple(each is None for each in request.ragged) if request.left else lengths,
-        request.left,
-    )
-    found = _remembered.get(known)
+    """The kernel of a request and what it reads; remembered while parameters are the same, and lengths and tables hold the same."""
+    tables = _tables(request)
+    states, lengths = table_states(tables), states_of(request.ragged, few=sys.maxsize)  # these lengths are copies, made for the call
+    known = None if states is None else _known_by(request, variant, states, lengths)
+    found = None if known is None else _remembered.get(known)
     if found is None or found.read not in (None, lengths):
-        given = _ragged(request)
-        values = _values(request, variant, toolchain, given)
-        looked = any(isinstance(each, Unread) and each.was_read for each in given.values())
-        found = _remembered[known] = _Known(
-            values, (*tables, *(() if request.left and not looked else ragged)), lengths if looked else None
-        )
-        while len(_remembered) > REMEMBERED:
-            _remembered.popitem(last=False)
+        ragged = _ragged(request)
+        values = _values(request, variant, toolchain, (ragged, states))
+        looked = any(isinstance(each, Unread) and each.was_read for each in ragged.values())
+        found = _Known(values, lengths if looked else None)
+        if known is not None and not (looked and lengths is None) and table_states(tables) == states:
+            _keep(known, found)
     if found.values.tables and capturing(request.query.device):
         pin(found)
     return found.values
 
 
+def _known_by(request: Request, variant: Variant, states: Hashable, lengths: Hashable | None) -> Hashable | None:
+    """What decides the values of a launch; None where a length could change unseen."""
+    if lengths is None and not request.left:
+        return None
+    return (
+        variant,
+        (request.batch, request.heads, request.q_len, request.k_len, request.offset, request.positions, request.from_end),
+        tuple(request.bindings[symbol.name] for symbol in request.program.parameters),
+        states,
+        tuple(each is None for each in request.ragged) if request.left else lengths,
+        request.left,
+    )
+
+
+def _tables(request: Request) -> tuple[Tensor, ...]:
+    """What is bound to the tables of a request, of segments their offsets."""
+    return tuple(tensor_of(materialise.bound(request.bindings, table.name)) for table in request.program.tables)
+
+
+def _keep(known: Hashable, found: _Known) -> None:
+    _remembered[known] = found
+    while len(_remembered) > REMEMBERED:
+        _remembered.popitem(last=False)
+
+
 def forget_launches() -> None:
     """Drop every kernel of this process and what its launches read: the next one asks the cache, as that of a new process would."""
     _remembered.clear()
+    forget_facts()
     forget_kernels()
 
 
-def state_of(tensor: object) -> object:
-    """Something that differs once a tensor has changed in place; inference tensors do not say, and each look differs."""
-    if isinstance(tensor, Tensor):
-        return object() if tensor.is_inference() else tensor._version
-    return 0
+Seen = tuple[Mapping[Expr, np.ndarray], "tuple[Hashable, ...] | None"]
 
 
-def _values(request: Request, variant: Variant, toolchain: Toolchain, ragged: Mapping[Expr, np.ndarray]) -> Values:
+def _values(request: Request, variant: Variant, toolchain: Toolchain, seen: Seen) -> Values:
+    """seen: what differs between batch items, and the states of the tables, None where these could change unseen."""
+    ragged, states = seen
     parameters = materialise.parameters(request.program, request.bindings)
     furthest = request.offset if OFFSET not in ragged or request.left else int(ragged[OFFSET].max())
     length = request.positions or max(request.q_len + max(furthest, 0), request.k_len)
-    tables = materialise.tables(request.program, request.bindings, length, request.query.device)
+    tables = kept_tables(request, length, states)
     launch = Launch(
         q_len=request.row_positions,
         k_len=request.key_positions,
@@ -113,9 +129,9 @@ def _values(request: Request, variant: Variant, toolchain: Toolchain, ragged: Ma
         shifted=variant.shifted,
         ragged=ragged,
     )
-    launched = _launched(variant, launch, toolchain, request, ragged)
+    launched = _launched(variant, launch, toolchain, (request, seen))
     if launched.width is Width.BEYOND:  # lists of tiles hold no arithmetic
-        launched = _launched(variant._replace(listed=True), launch, toolchain, request, ragged)
+        launched = _launched(variant._replace(listed=True), launch, toolchain, (request, seen))
     given = {name: torch.as_tensor(array, device=request.query.device) for name, array in launched.arrays.items()}
     return Values(launched.kernel, parameters, {**tables, **given}, launched.width is Width.NARROW)
 
@@ -128,7 +144,8 @@ class _Launched(NamedTuple):
     width: Width
 
 
-def _launched(variant: Variant, launch: Launch, toolchain: Toolchain, request: Request, ragged: Mapping[Expr, np.ndarray]) -> _Launched:
+def _launched(variant: Variant, launch: Launch, toolchain: Toolchain, of: tuple[Request, Seen]) -> _Launched:
+    request, (ragged, states) = of
     kernel = kernel_of(variant, launch, toolchain)
     lengths: dict[str, np.ndarray] = {}
     if kernel.schedule.route == "refined" and launch.ragged:
@@ -136,14 +153,15 @@ def _launched(variant: Variant, launch: Launch, toolchain: Toolchain, request: R
         launch = launch._replace(tables={**launch.tables, **lengths}, ragged={}, shifted=False, offset=0)
         variant = with_ragged_tables(variant)
         kernel = kernel_of(variant, launch, toolchain)
-    seen = variant.launch(launch)  # as the schedule knows it
+        states = None  # some tables are lengths by now
+    seen_by = variant.launch(launch)  # as the schedule knows it
     try:
-        arrays = _schedule_arrays(kernel, seen)
+        arrays = _schedule_arrays(kernel, seen_by, states)
     except TooManyTiles:
         say_covered(variant.program)
         kernel = kernel_of(variant._replace(covered=True), launch, toolchain)
-        arrays = _schedule_arrays(kernel, seen)
-    return _Launched(kernel, {**lengths, **arrays}, width_of(kernel.schedule, seen, {**seen.tables, **arrays}))
+        arrays = _schedule_arrays(kernel, seen_by, states)
+    return _Launched(kernel, {**lengths, **arrays}, kept_width(kernel, seen_by, arrays, states))
 
 
 def _integers(program: Program, tables: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -177,9 +195,9 @@ def _everything(request: Request, ragged: Mapping[Expr, np.ndarray]) -> dict[Exp
     return {symbol: np.broadcast_to(_of(ragged, symbol, value), (request.batch,)).copy() for symbol, value in uniform.items()}
 
 
-def _schedule_arrays(kernel: Kernel, launch: Launch) -> dict[str, np.ndarray]:
+def _schedule_arrays(kernel: Kernel, launch: Launch, states: Hashable | None) -> dict[str, np.ndarray]:
     schedule = kernel.schedule
-    arrays = term_arrays(schedule, launch)
+    arrays = kept_term_arrays(schedule, launch, states)
     if schedule.route == "refined":
         arrays |= tile_lists(schedule, launch)
     return arrays

@@ -1,11 +1,10 @@
 """Calls that were made before: of a call with the same shapes, numbers and tables only the addresses are new.
 
-What is remembered is what every check and every proof of a call depends on; a table that changed in place has another version.
+What is remembered is what every check and every proof of a call depends on: of tables and lengths what they hold, see `tensor_states`.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from types import ModuleType
 from typing import NamedTuple, TypeVar, cast
@@ -17,6 +16,7 @@ from .calls.backward_calls import BackwardCall
 from .calls.call import Call, lse_dtype
 from .calls.request import Request
 from .gpu.device_numbers import capturing, pin
+from .tensor_states import states_of, table_states
 
 REMEMBERED = 256
 BESIDE = Call._fields.index("zero_keys")
@@ -36,7 +36,6 @@ class Prepared(NamedTuple):
     out_shape: list[int]
     lse_shape: list[int]
     lse_dtype: torch.dtype
-    read: tuple[weakref.ref[Tensor], ...]
     lengths: bool = False
 
     def __call__(self, call: Call) -> tuple[Tensor, Tensor]:
@@ -58,7 +57,6 @@ class PreparedBackward(NamedTuple):
     launch: BackwardLaunch
     tables: tuple[int, ...]
     places: tuple[int, ...]
-    read: tuple[weakref.ref[Tensor], ...]
     lengths: bool = False
 
     def __call__(self, backward: BackwardCall) -> list[Tensor]:
@@ -77,21 +75,19 @@ _prepared: dict[Hashable, Prepared] = {}
 _backwards: dict[Hashable, PreparedBackward] = {}
 
 
-def prepared(call: Call) -> Prepared | None:
-    """What an earlier call like this one left."""
-    return _found(_prepared, _key(call), call)
+def prepared(known: Hashable | None, call: Call) -> Prepared | None:
+    """What an earlier call like this one left. known: `key_of` the call."""
+    return _found(_prepared, known, call)
 
 
-def prepared_backward(backward: BackwardCall) -> PreparedBackward | None:
-    """What an earlier backward pass like this one left."""
-    return _found(_backwards, _backward_key(backward), backward.call)
+def prepared_backward(known: Hashable | None, backward: BackwardCall) -> PreparedBackward | None:
+    """What an earlier backward pass like this one left. known: `backward_key_of` it."""
+    return _found(_backwards, known, backward.call)
 
 
 def _found(among: Mapping[Hashable, AnyPrepared], known: Hashable | None, call: Call) -> AnyPrepared | None:
     found = None if known is None else among.get(known)
     if found is None:
-        return None
-    if found.read and any(reference() is None for reference in found.read):  # another tensor may have its identity by now
         return None
     if (call.tables or call.spans) and capturing(call.query.device):
         if call.layout == "packed":  # what was found out of boundaries holds now, not whenever the graph runs
@@ -106,21 +102,23 @@ def forget_prepared() -> None:
     _backwards.clear()
 
 
-def remember(call: Call, request: Request, room: ModuleType) -> None:
-    """Keep what the next call like this one can skip, where the backend offers it."""
-    known = _key(call)
+def remember(known: Hashable | None, call: Call, request: Request, room: ModuleType) -> None:
+    """Keep what the next call like this one can skip, where the backend offers it.
+
+    known: `key_of` the call, before anybody looked at what its tables hold. Where that has changed meanwhile, nothing is kept.
+    """
     prepare = getattr(room, "prepare", None)
     if prepare is None or known is None or not _in_place(request, call):
         return
     launch = cast("Launch | None", prepare(request))
-    if launch is not None:
-        made = Prepared(launch, *call.output_shapes(), lse_dtype(call.query), _read(request, call), bool(request.left))
+    if launch is not None and key_of(call) == known:
+        made = Prepared(launch, *call.output_shapes(), lse_dtype(call.query), bool(request.left))
         _keep(_prepared, known, made)
 
 
-def remember_backward(backward: BackwardCall, request: Request, room: ModuleType) -> None:
+def remember_backward(known: tuple[Hashable, ...] | None, backward: BackwardCall, request: Request, room: ModuleType) -> None:
     """As `remember`."""
-    call, known = backward.call, _backward_key(backward)
+    call = backward.call
     prepare = getattr(room, "prepare_backward", None)
     if prepare is None or known is None or not _in_place(request, call):
         return
@@ -128,20 +126,15 @@ def remember_backward(backward: BackwardCall, request: Request, room: ModuleType
     tables = sorted(backward.tables, key=lambda number: names[number])
     gradients = tuple(call.as_requested(each) for each in backward.room())
     launch = cast("BackwardLaunch | None", prepare(request, backward.saved(), gradients, [names[number] for number in tables]))
-    if launch is not None:
+    if launch is not None and key_of(call) == known[0]:
         places = tuple(3 + tables.index(number) for number in backward.tables)
-        _keep(_backwards, known, PreparedBackward(launch, tuple(tables), places, _read(request, call), bool(request.left)))
+        _keep(_backwards, known, PreparedBackward(launch, tuple(tables), places, bool(request.left)))
 
 
 def _keep(among: dict[Hashable, AnyPrepared], known: Hashable, made: AnyPrepared) -> None:
     if len(among) >= REMEMBERED:
         among.clear()
     among[known] = made
-
-
-def _read(request: Request, call: Call) -> tuple[weakref.ref[Tensor], ...]:
-    """Tensors that were looked at."""
-    return tuple(weakref.ref(each) for each in (*call.tables, *(() if request.left else call.spans)) if each is not None)
 
 
 def _in_place(request: Request, call: Call) -> bool:
@@ -175,23 +168,12 @@ def _lengths_in_place(request: Request, call: Call) -> bool:
     )
 
 
-def _key(call: Call) -> Hashable | None:
+def key_of(call: Call) -> Hashable | None:
     """Everything that the checks and the launch depend on; None where a change in place cannot be seen."""
     query, key, value = call.query, call.key, call.value
-    tables = call.tables
-    if call.spans and call.leaves_lengths:
-        q_lens, k_lens, offsets, *_ = call.spans
-        lengths = _form(q_lens), _form(k_lens), _form(offsets)
-        seen = _versions(tables)
-        if seen is None:
-            return None
-        seen = seen, lengths
-    elif tables or call.spans:
-        seen = _versions((*tables, *call.spans))
-        if seen is None:
-            return None
-    else:
-        seen = ()
+    seen = _seen(call) if call.tables or call.spans else ()
+    if seen is None:
+        return None
     return (
         (query.shape, key.shape, value.shape, query.stride(), key.stride(), value.stride()),
         (query.dtype, key.dtype, value.dtype, query.device, key.device, value.device),
@@ -206,6 +188,17 @@ def _key(call: Call) -> Hashable | None:
     )
 
 
+def _seen(call: Call) -> Hashable | None:
+    """What a call reads beside query, key and value: tables in their place, and lengths, of which launches hold copies."""
+    tables = table_states(call.tables)
+    lengths = _forms(call.spans[:3]) if call.spans and call.leaves_lengths else states_of(call.spans)
+    return None if tables is None or lengths is None else (tables, lengths)
+
+
+def _forms(lengths: Sequence[Tensor | None]) -> tuple[Hashable, ...]:
+    return tuple(map(_form, lengths))
+
+
 def _forms_beside(call: Call) -> Hashable:
     _, *extra = call.beside
     return tuple(map(_form, call.beside)), all(each is None or each.data_ptr() % ALIGNMENT_BYTES == 0 for each in extra)
@@ -215,8 +208,9 @@ def _form(lengths: Tensor | None) -> Hashable:
     return None if lengths is None else (lengths.dtype, lengths.shape, lengths.stride(), lengths.device)
 
 
-def _backward_key(backward: BackwardCall) -> Hashable | None:
-    known = _key(backward.call)
+def backward_key_of(backward: BackwardCall) -> tuple[Hashable, ...] | None:
+    """As `key_of`, which comes first in it."""
+    known = key_of(backward.call)
     if known is None:
         return None
     out, lse, grad_out, grad_lse = backward[1:5]
@@ -227,16 +221,3 @@ def _backward_key(backward: BackwardCall) -> Hashable | None:
         (out.data_ptr() | grad_out.data_ptr()) % ALIGNMENT_BYTES == 0,
         tuple(backward.wanted),
     )
-
-
-def _versions(tensors: Sequence[Tensor | None]) -> Hashable | None:
-    """Which tensors a call reads beside query, key and value, and in which state; inference tensors do not say."""
-    found: list[Hashable] = []
-    for tensor in tensors:
-        if tensor is None:
-            found.append(None)
-        elif tensor.is_inference():
-            return None
-        else:
-            found.append((id(tensor), tensor._version, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()))
-    return tuple(found)

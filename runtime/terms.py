@@ -24,14 +24,24 @@ def term_arrays(schedule: Schedule, launch: Launch) -> dict[str, Array]:
     """
     found: dict[str, Array] = {}
     for term in schedule.terms:
-        low, high = _BOUNDS.get(term.axis, _one_sided)(term, schedule, launch)
-        found[term.low.name] = _over_heads(low, schedule.together, np.minimum)
-        found[term.high.name] = _over_heads(high, schedule.together, np.maximum)
+        found[term.low.name], found[term.high.name] = bounds_of(term, schedule, launch)
     return found
+
+
+def bounds_of(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Array]:
+    """The arrays of one term.
+
+    Raises:
+        TooWide: it leaves 64 bits.
+    """
+    low, high = _BOUNDS.get(term.axis, _one_sided)(term, schedule, launch)
+    return _over_heads(low, schedule.together, np.minimum), _over_heads(high, schedule.together, np.maximum)
 
 
 def _over_heads(bounds: Array, together: int, either: np.ufunc) -> Array:
     """The bounds of each head, over the heads from it on that share a tile."""
+    if together == 1:
+        return bounds
     found = bounds.copy()
     for step in range(1, min(together, bounds.shape[1])):
         found[:, :-step] = either(found[:, :-step], bounds[:, step:])
@@ -46,8 +56,10 @@ def _per_head(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Ar
 def _one_sided(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Array]:
     side, length, block = (Q, launch.q_len, schedule.block_q) if term.axis == "q" else (K, launch.k_len, schedule.block_k)
     values = _values(term, launch, {side: np.arange(length, dtype=np.int64)[None, None, :]}, length)
-    tiles = -(-length // block)
-    return _reduced(values, tiles, block, block)
+    if length <= 0:
+        return values[..., :0], values[..., :0]
+    firsts = np.arange(0, length, block)
+    return np.minimum.reduceat(values, firsts, -1), np.maximum.reduceat(values, firsts, -1)
 
 
 def _diagonal(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Array]:
@@ -84,12 +96,12 @@ def _values(term: Term, launch: Launch, positions: dict[Expr, Array], length: in
     return np.broadcast_to(values, (b.shape[0], h.shape[1], length))
 
 
-def _reduced(values: Array, tiles: int, step: int, width: int, real: Array | None = None) -> tuple[Array, Array]:
+def _reduced(values: Array, tiles: int, step: int, width: int, real: Array) -> tuple[Array, Array]:
     """Extrema of `width` values every `step`, ignoring what is not `real`; a window with nothing real has 1 and 0, so low > high."""
     need = max(0, (tiles - 1) * step + width)
     pad = [(0, 0), (0, 0), (0, max(0, need - values.shape[-1]))]
-    low = np.where(True if real is None else real, values, HIGHEST)
-    high = np.where(True if real is None else real, values, LOWEST)
+    low = np.where(real, values, HIGHEST)
+    high = np.where(real, values, LOWEST)
     low, high = np.pad(low, pad, constant_values=HIGHEST), np.pad(high, pad, constant_values=LOWEST)
     if tiles == 0:
         return low[..., :0], high[..., :0]

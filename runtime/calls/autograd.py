@@ -13,6 +13,7 @@ from . import computation
 from .backends import default, room_of
 from .call import Call
 from .dispatch import applied_at_one_level, below_autograd, goes_past_torch, in_forward_mode
+from .written_since import held_by, require_unwritten
 
 Outputs = tuple[Tensor, Tensor]
 BACKEND = Call._fields.index("backend") + 1
@@ -88,6 +89,7 @@ class _Attention(torch.autograd.Function):
         ctx.given = tuple(span is not None for span in spans)
         ctx.tables = len(tensors) - OWN
         ctx.save_for_backward(*output, *tensors, *(span for span in spans if span is not None))  # a change in place is an error
+        ctx.held = held_by((*tensors[OWN:], *spans))  # and so is one that torch does not see
         ctx.set_materialize_grads(False)
 
     @staticmethod
@@ -102,6 +104,7 @@ class _Attention(torch.autograd.Function):
         wanted = [number for number, each in enumerate(needed) if each]
         given = [next(spans) if there else None for there in ctx.given]
         arguments = (grad_out, grad_lse, out, lse, wanted, query, key, value, tables, given, *ctx.numbers, *beside)
+        require_unwritten(ctx.held, Call(*arguments[5:]))
         found: Iterator[Tensor] = iter(_gradients(*arguments))
         first = [next(found) for _ in range(3)]
         rest = [next(found) if each else None for each in needed]

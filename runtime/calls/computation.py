@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..prepared import prepared, prepared_backward, remember, remember_backward
+from ..prepared import backward_key_of, key_of, prepared, prepared_backward, remember, remember_backward
 from .backends import room_of
 from .backward_calls import BackwardCall, laid_out_like
 from .call import Call
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 def attention(*arguments: object) -> tuple[Tensor, Tensor]:
     """Output and log-sum-exp in the layout of the call, contiguous."""
     call = Call(*arguments)  # pyright: ignore[reportArgumentType]  (the schema has checked them)
-    known = prepared(call)
-    if known is not None:
-        return known(call)
+    known = key_of(call)
+    found = prepared(known, call)
+    if found is not None:
+        return found(call)
     request = call.request()
     if request.sees_beside and not request.k_len:
         request = seeing_nothing(request)
     room = room_of(call.backend or None, request.query.device.type)
     out, lse = room.run(request)
-    remember(call, request, room)
+    remember(known, call, request, room)
     return request.as_given(out, lse)
 
 
@@ -42,9 +43,10 @@ def attention_backward(
     """Gradients of query, key, value and of what is `wanted`, laid out like what they are gradients of."""
     call = Call(*arguments)  # pyright: ignore[reportArgumentType]
     backward = BackwardCall.of(call, (out, lse), (grad_out, grad_lse), wanted)
-    known = prepared_backward(backward)
-    if known is not None:
-        return [*known(backward), *backward.of_counts()]
+    known = backward_key_of(backward)
+    ready = prepared_backward(known, backward)
+    if ready is not None:
+        return [*ready(backward), *backward.of_counts()]
     request = call.request()._replace(zero_keys=None)  # they are in the log-sum-exp: the rest is as it would be without them
     names = [request.program.tables[index].name for index in backward.tables]
     room = room_of(call.backend or None, request.query.device.type)
@@ -55,7 +57,7 @@ def attention_backward(
         found = replace(found, key=torch.zeros_like(request.key), value=torch.zeros_like(request.value), tables=tables)
     else:
         found = room.run_backward(request, backward.saved(), frozenset(names))
-    remember_backward(backward, request, room)
+    remember_backward(known, backward, request, room)
     gradients = [*(call.as_given(each) for each in (found.query, found.key, found.value)), *(found.tables[name] for name in names)]
     likes = (call.query, call.key, call.value, *(call.tables[index] for index in backward.tables))
     laid_out = [laid_out_like(like, gradient) for like, gradient in zip(likes, gradients, strict=True)]

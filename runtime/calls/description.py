@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-import torch
 from torch import Tensor
 
 from ...ir.advice import advice
@@ -26,6 +25,7 @@ from ...ir.recipe import Recipe
 from ...ir.score import Score
 from ...ir.segments import Segments
 from ...ir.verify import verify
+from .bound_tensors import tensor_of
 from .materialise import DTYPES
 from .merging import DENSE, Bindings, resolved
 
@@ -45,48 +45,59 @@ class Description(NamedTuple):
 
 # -- there ------------------------------------------------------------------------------------------------------------
 
-_described: weakref.WeakKeyDictionary[Pattern, dict[int, tuple[object, Description]]] = weakref.WeakKeyDictionary()
+
+class _Known(NamedTuple):
+    """score: kept, so that its identity stays its own. bound: what the tables are bound to, None where these are tensors."""
+
+    score: Score | None
+    description: Description
+    bound: list[object] | None
+
+
+_described: weakref.WeakKeyDictionary[Pattern, dict[int, _Known]] = weakref.WeakKeyDictionary()
 
 
 def described(pattern: Pattern | None, score: Score | None) -> Description:
-    """What `pattern` and `score` come to; remembered for as long as the pattern lives.
+    """What `pattern` and `score` come to; remembered for as long as the pattern lives, but for tables that are no tensors.
 
     Raises: as `resolved`.
     """
     key = DENSE if pattern is None else pattern
     by_score = _described.get(key) if isinstance(key, Pattern) else None  # pyright: ignore[reportUnnecessaryIsInstance]  (callers vary)
     found = None if by_score is None else by_score.get(id(score))
-    if found is not None and found[0] is score:
-        return found[1]
-    program, bindings = resolved(pattern, score)
-    description = _description(program, bindings)
-    if any(is_scalar(bindings[symbol.name]) for symbol in program.parameters):
-        return description  # they are read at each call
-    if len(_described.setdefault(key, {})) >= MOST_SCORES:
-        _described[key].clear()
-    _described[key][id(score)] = (score, description)  # the score is kept, so that its identity stays its own
-    return description
+    if found is None or found.score is not score:
+        program, bindings = resolved(pattern, score)
+        found = _known(score, program, bindings)
+        if any(is_scalar(bindings[symbol.name]) for symbol in program.parameters):
+            return found.description  # they are read at each call
+        if len(_described.setdefault(key, {})) >= MOST_SCORES:
+            _described[key].clear()
+        _described[key][id(score)] = found
+    if found.bound is None:
+        return found.description
+    return found.description._replace(tables=[tensor_of(value) for value in found.bound])
 
 
 MOST_SCORES = 64
+
+
+def _known(score: Score | None, program: Program, bindings: Bindings) -> _Known:
+    bound = [bindings[table.name] for table in program.tables]
+    steady = all(isinstance(getattr(value, "offsets", value), Tensor) for value in bound)
+    return _Known(score, _description(program, bindings), None if steady else bound)
 
 
 def _description(program: Program, bindings: Bindings) -> Description:
     numbers = [(symbol.kind, cast(float, bindings[symbol.name])) for symbol in program.parameters]
     return Description(
         _text(program),
-        [_tensor(bindings[table.name]) for table in program.tables],
+        [tensor_of(bindings[table.name]) for table in program.tables],
         [int(value) for kind, value in numbers if kind is not Kind.FLOAT],
         [float(value) for kind, value in numbers if kind is Kind.FLOAT],
     )
 
 
 _text = functools.lru_cache(maxsize=256)(str)
-
-
-def _tensor(value: object) -> Tensor:
-    given = value.offsets if isinstance(value, Segments) else value
-    return given if isinstance(given, Tensor) else torch.as_tensor(given)
 
 
 # -- and back ---------------------------------------------------------------------------------------------------------
@@ -164,7 +175,7 @@ def traced_description(pattern: Pattern | None, score: Score | None) -> Descript
     values = [given[side][name].value for side, name in order]
     return Description(
         text,
-        [_tensor(value) for value in values if not isinstance(value, int | float)],
+        [tensor_of(value) for value in values if not isinstance(value, int | float)],
         [value for value in values if isinstance(value, int)],
         [value for value in values if isinstance(value, float)],
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ...ir.expr import K_LEN, OFFSET, Q_LEN, Expr
+from ...ir.expr import K_LEN, OFFSET, Q_LEN, Expr, walk
 from ...ir.program import Program
 from ...passes.launch import Launch
-from ...passes.lookup_ranges import check_lookups
+from ...passes.lookup_ranges import OutOfRange, Shapes, check_lookups
 from ..gpu.device_numbers import numbers_of
+from ..kept_facts import kept
 from ..lookup_proofs import proofs_of
+from ..tensor_states import table_states
 from . import materialise
+from .bound_tensors import tensor_of
 from .ragged import Lengths
 
 ANYWHERE = Launch(q_len=1 << 41, k_len=0, offset=-(1 << 40))
@@ -43,7 +47,49 @@ def check_reads(program: Program, bindings: materialise.Bindings, launch: Launch
         OutOfRange: one leaves its table, or may.
     """
     shapes = {table.name: _shape(materialise.bound(bindings, table.name)) for table in program.tables if not table.monotone}
-    check_lookups(program, launch, shapes, lambda: proofs_of(program, launch.parameters))
+    if not _checked_further(program, bindings, launch, shapes):
+        check_lookups(program, launch, shapes, lambda: proofs_of(program, launch.parameters))
+
+
+def _checked_further(program: Program, bindings: materialise.Bindings, launch: Launch, shapes: Shapes) -> bool:
+    """Whether the check passes, while tables hold the same, for all positions up to a power of two or the end of a table: so that a growing
+    cache is checked once in a while. What reads lengths or the offset says nothing of others.
+    """
+    rows, keys, offset = _reach(launch)
+    if offset < 0 or _reads_lengths(program):
+        return False
+    states = table_states(tensor_of(materialise.bound(bindings, table.name)) for table in program.tables)
+    if states is None:
+        return False
+    sizes = [size for shape in shapes.values() for size in shape]
+    rows, keys = (min([size for size in sizes if size >= reach], default=1 << reach.bit_length()) for reach in (rows, keys))
+    known = (program, rows, keys, launch.batch, launch.heads, launch.integers, states)
+    numbers = Numbers(program, bindings, max(rows, keys))
+    further = launch._replace(q_len=rows, k_len=keys, offset=0, ragged={}, tables=numbers)
+    return kept(known, lambda: _passes(program, further, shapes))
+
+
+def _reach(launch: Launch) -> tuple[int, int, int]:
+    """How many positions queries and keys reach, and the first position of a row; -1 for that where no item says."""
+    q_len, k_len, offset = (
+        np.asarray(launch.ragged.get(symbol, value), np.int64)
+        for symbol, value in ((Q_LEN, launch.q_len), (K_LEN, launch.k_len), (OFFSET, launch.offset))
+    )
+    ends = offset + q_len
+    return int(ends.max(initial=0)), int(k_len.max(initial=0)), int(offset.min()) if offset.size else -1
+
+
+@functools.lru_cache(maxsize=256)
+def _reads_lengths(program: Program) -> bool:
+    return any(node in (Q_LEN, K_LEN, OFFSET) for node in walk(program.mask, program.score))
+
+
+def _passes(program: Program, launch: Launch, shapes: Shapes) -> bool:
+    try:
+        check_lookups(program, launch, shapes, lambda: proofs_of(program, launch.parameters))
+    except OutOfRange:
+        return False
+    return True
 
 
 def launch_of_call(program: Program, bindings: materialise.Bindings, spans: Lengths, extents: tuple[int, int], *, left: bool) -> Launch:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...ir.advice import advice
 from ...ir.expr import Kind, Table
 from ...ir.program import Program
+from .bound_tensors import tensor_of
 
 Bindings = Mapping[str, object]
 
@@ -80,7 +81,8 @@ def entries(table: Table, value: object, length: int) -> Tensor:
     offsets = getattr(value, "offsets", None)
     if offsets is None and not hasattr(value, "shape"):
         raise TypeError(advice(f"table `{table.name}` is bound to a {type(value).__name__}", "a tensor: `torch.as_tensor(...)`"))
-    tensor = torch.as_tensor(value) if offsets is None else segment_ids(torch.as_tensor(offsets), length)
+    given = tensor_of(value)
+    tensor = given if offsets is None else segment_ids(given, length)
     if not tensor.numel():  # of nothing, nothing can be read, and kernels hold every index inside
         tensor = tensor.new_zeros(tuple(max(size, 1) for size in tensor.shape))
     tensor = tensor.reshape(1) if tensor.dim() == 0 else tensor

@@ -226,7 +226,7 @@ def _held(bounds: Tensor, total: int, most: int) -> tuple[Tensor, Tensor]:
 
 def _boundaries(name: str, given: object, total: int) -> tuple[Tensor, Tensor]:
     """First token and length of each sequence, i64 on the host."""
-    bounds = torch.from_numpy(numbers_of(name, boundaries(name, given))).to(torch.int64)
+    bounds = _copied(name, boundaries(name, given))
     sizes = bounds.diff()
     if int(bounds[0]) != 0 or int(bounds[-1]) != total:
         raise ValueError(
@@ -261,7 +261,12 @@ def _integers(name: str, given: object, batch: int) -> int | Tensor:
         return number
     if tensor.shape != (batch,):
         raise _wrong_shape(name, tensor, batch)
-    return torch.from_numpy(numbers_of(name, tensor)).to(torch.int64)
+    return _copied(name, tensor)
+
+
+def _copied(name: str, tensor: Tensor) -> Tensor:
+    """i64 on the host, in memory that nobody else writes: launches that are remembered read it again."""
+    return torch.from_numpy(numbers_of(name, tensor)).to(torch.int64, copy=True)
 
 
 def _wrong_shape(name: str, tensor: Tensor, batch: int) -> ValueError:

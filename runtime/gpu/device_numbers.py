@@ -41,6 +41,7 @@ def capturing(device: torch.device) -> bool:
 class Seen(NamedTuple):
     reference: weakref.ref[Tensor]
     version: int
+    address: int
     numbers: np.ndarray
 
 
@@ -48,17 +49,17 @@ _seen: dict[int, Seen] = {}
 
 
 def numbers_of(name: str, tensor: Tensor) -> np.ndarray:
-    """The entries of a tensor of integers, read once for each state of it.
+    """The entries of a tensor of integers; of one on a device read once for each state of it, of one on the host its own memory.
 
     name: what a message calls it.
 
     Raises:
         NotImplementedError: it lies on a GPU whose stream is being captured, and was not read before.
     """
-    if tensor.is_inference():  # a change in place does not show
+    if not on_gpu(tensor) or tensor.is_inference():  # a change in place does not show
         return _read(name, tensor)
     known = _seen.get(id(tensor))
-    if known is not None and known.reference() is tensor and known.version == tensor._version:
+    if known is not None and known.reference() is tensor and (known.version, known.address) == (tensor._version, tensor.data_ptr()):
         return known.numbers
     return _remembered(tensor, _read(name, tensor))
 
@@ -74,7 +75,7 @@ def moved(numbers: Tensor, device: torch.device) -> Tensor:
 def _remembered(tensor: Tensor, numbers: np.ndarray) -> np.ndarray:
     if len(_seen) >= REMEMBERED:
         _seen.clear()
-    _seen[id(tensor)] = Seen(weakref.ref(tensor), tensor._version, numbers)
+    _seen[id(tensor)] = Seen(weakref.ref(tensor), tensor._version, tensor.data_ptr(), numbers)
     return numbers
 
 
