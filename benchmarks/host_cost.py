@@ -2,6 +2,7 @@
 
     python benchmarks/host_cost.py [cpp] [triton]
 
+Beside calls like an earlier one there are those that look at tensors, and steps of a growing cache, of which each is another call.
 For `triton` tensors on the CPU are claimed to be on an H200, and the driver does nothing: all that is left out is `cuLaunchKernelEx`
 itself, torch's look for its current stream and device, and its allocator of GPU memory. Kernels are compiled, which takes a minute.
 Prints microseconds of this thread's processor time per call, so that what else runs on the machine counts little: the median and the
@@ -11,10 +12,12 @@ range of several rounds; `must` is the limit of the design.
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lacuna
@@ -28,8 +31,13 @@ ROUNDS, CALLS = 15, 1000
 attention: Any = lacuna.attention
 
 
+@lacuna.pattern
+def same(q: Any, k: Any, *, doc: Any) -> Any:  # noqa: ANN401  (anything that has operators)
+    return doc[q] == doc[k]
+
+
 @lacuna.score
-def alibi(s: Any, h: Any, q: Any, k: Any, *, slopes: Any) -> Any:  # noqa: ANN401  (anything that has operators)
+def alibi(s: Any, h: Any, q: Any, k: Any, *, slopes: Any) -> Any:  # noqa: ANN401
     return s + slopes[h] * (k - q)
 
 
@@ -40,7 +48,8 @@ def main() -> None:
         with contextlib.ExitStack() as stack:
             if backend == "triton":
                 stack.enter_context(claimed("sm_90", Recording(keep=False)))
-            for name, call, must in [*cases(backend), *(decoding(backend) if backend == "triton" else [])]:
+            others = [*looking(backend), *growing(backend)] if backend == "cpp" else decoding(backend)
+            for name, call, must in [*cases(backend), *others]:
                 rounds = sorted(measured(call) for _ in range(ROUNDS))
                 print(f"{f'{backend}: {name}':52}{statistics.median(rounds):9.1f}{rounds[0]:9.1f}{rounds[-1]:9.1f}{must:>6}", flush=True)
 
@@ -69,6 +78,37 @@ def cases(backend: str) -> list[Case]:
         ),
         ("with grad, forward", lambda: attention(wanted, key, value, window, backend=backend), "60"),
         ("with grad, forward and backward", both, ""),
+    ]
+
+
+def looking(backend: str) -> list[Case]:
+    """Calls that look at what tensors hold: documents of 64 KB and of 1 MB, lengths, also of inference mode."""
+    query, key = torch.randn(4, 8, 1, 64), torch.randn(4, 2, 4096, 64)
+    lengths, (short, long) = torch.full((4,), 4000, dtype=torch.int32), (torch.zeros(size, dtype=torch.int32) for size in (2**14, 2**18))
+    with torch.inference_mode():
+        inferred = short.clone()
+    return [
+        ("lengths", lambda: attention(query, key, key, kv_len=lengths, backend=backend), ""),
+        *(
+            (f"a table of {name}", functools.partial(attention, query, key, key, same(doc=doc), backend=backend), "")
+            for name, doc in (("64 KB", short), ("64 KB, inference mode", inferred), ("1 MB", long))
+        ),
+    ]
+
+
+def growing(backend: str) -> list[Case]:
+    """Steps of a cache whose length is a number, another one in each: what is kept of the step before counts."""
+    query, key = torch.randn(1, 8, 1, 64), torch.randn(1, 2, 8192, 64)
+    doc, bounds = torch.arange(8192, dtype=torch.int32) // 500, torch.arange(0, 8193, 512, dtype=torch.int32)
+    masks = {"window": patterns.sliding_window(64), "documents": same(doc=doc), "segments": patterns.documents(lacuna.segments(bounds))}
+
+    def step(pattern: Any, lengths: Iterator[int]) -> None:  # noqa: ANN401
+        length = next(lengths)
+        attention(query, key, key, pattern, kv_len=length, q_offset=length - 1, backend=backend)
+
+    return [
+        (f"step of a growing cache, {name}", functools.partial(step, pattern, itertools.cycle(range(100, 8192))), "1000")
+        for name, pattern in masks.items()
     ]
 
 
