@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from lacuna.passes import lookup_ranges
 from lacuna.passes.derive import derive
 from lacuna.passes.launch import Launch
-from lacuna.passes.proofs import Sizes, fits_int32, fits_int32_up_to
+from lacuna.passes.widths import Sizes, Width, width_of, width_up_to
 from lacuna.runtime import kept_bounds
 from lacuna.runtime.calls import lookups
 from lacuna.runtime.kept_facts import forget_facts
@@ -70,11 +70,11 @@ def test_a_proof_for_longer_caches_holds_for_every_pair_of_a_shorter_one(largest
     doc = np.array([rng.randrange(-largest - 1, largest + 1) // rng.choice([1, 4, 16]) for _ in range(ROOM)])
     launch = Launch(3, k_len, tables={"doc": doc})
     schedule = derive(together(doc=torch.from_numpy(doc)).program, 2, 4, launch).schedule
-    if fits_int32_up_to(schedule, Sizes.above(launch), launch.tables):
+    if width_up_to(schedule, Sizes.above(launch), launch.tables, ragged=False) is Width.NARROW:
         exact = doc[:3, None].astype(object) + doc[None, :k_len].astype(object) * 3
         assert max(abs(exact.min()), exact.max()) < 2**31
         arrays = kept_bounds.kept_term_arrays(schedule, launch, None)
-        assert fits_int32(schedule.program, schedule, launch, {**launch.tables, **arrays})
+        assert width_of(schedule, launch, {**launch.tables, **arrays}) is Width.NARROW
     else:
         assert np.abs(doc).max() * 4 > 2**29  # small numbers are always proved
 
@@ -107,21 +107,20 @@ def test_a_step_finds_out_nothing_about_keys_that_the_one_before_knew(name: str,
     def count(module: Any, name: str) -> None:
         inner = getattr(module, name)
 
-        def counted(*arguments: Any) -> Any:
+        def counted(*arguments: Any, **others: Any) -> Any:
             over_keys = name != "bounds_of" or arguments[0].axis == "k"
             asked[name] = asked.get(name, 0) + over_keys
-            return inner(*arguments)
+            return inner(*arguments, **others)
 
         monkeypatch.setattr(module, name, counted)
 
     forget_facts()
-    for module, function in ((kept_bounds, "bounds_of"), (kept_bounds, "fits_int32_up_to"), (lookups, "check_lookups")):
+    for module, function in ((kept_bounds, "bounds_of"), (kept_bounds, "width_up_to"), (lookups, "check_lookups")):
         count(module, function)
     doc, qkv = torch.arange(ROOM) // 30, (torch.randn(2, 2, 1, 16), torch.randn(2, 2, ROOM, 16), torch.randn(2, 2, ROOM, 16))
     for n in range(70, 110):
         STEPS[name](doc, qkv, n)
-    assert asked.pop("fits_int32_up_to", 1) == 1  # lengths that differ between items have no such proof
-    assert asked == {"bounds_of": 1, "check_lookups": 1}
+    assert asked == {"bounds_of": 1, "width_up_to": 1, "check_lookups": 1}
 
 
 def test_ids_of_segments_that_index_a_table_are_checked_where_they_are() -> None:
