@@ -93,7 +93,8 @@ def _values_read(term: Term, launch: Launch) -> tuple[Any, ...]:
 
 def kept_width(kernel: Kernel, launch: Launch, arrays: Mapping[str, Array], states: Hashable | None) -> Width:
     """As `width_of` for a launch, as the schedule of a kernel knows it. arrays: of terms and lists of tiles; states: as above."""
-    if launch.tables and states is not None and all(isinstance(values, np.ndarray) for values in launch.ragged.values()):
+    given: Mapping[Any, Any] = launch.ragged  # arrays, or what stands for one that stays on a device
+    if launch.tables and states is not None and all(isinstance(values, np.ndarray) for values in given.values()):
         sizes, ragged = Sizes.above(launch), bool(launch.ragged)
         proved = kept((kernel, sizes, ragged, states), lambda: width_up_to(kernel.schedule, sizes, launch.tables, ragged=ragged))
         if proved is not None:
