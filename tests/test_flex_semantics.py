@@ -22,6 +22,7 @@ from lacuna import attention, dense, schedule
 from lacuna.interop import flex
 from lacuna.ir.expr import Binary, Const, Expr, Lookup, Op, Select, Symbol, Unary, Var, operands
 from lacuna.ir.program import InvalidProgram
+from lacuna.runtime.calls.bound_tensors import tensor_of
 from torch import Tensor
 
 Values = dict[str, Tensor]
@@ -69,7 +70,9 @@ def computed(expr: Expr, row: int, bindings: dict[str, Any]) -> Any:  # noqa: AN
             return int(bindings[name])
         case Lookup(table=of, indices=indices):
             return (
-                bindings[of.name].reshape(-1, *bindings[of.name].shape[1:])[tuple(computed(each, row, bindings) for each in indices)].item()
+                tensor_of(bindings[of.name])
+                .reshape(-1, *bindings[of.name].shape[1:])[tuple(computed(each, row, bindings) for each in indices)]
+                .item()
             )
         case _:
             parts = [computed(each, row, bindings) for each in operands(expr)]
