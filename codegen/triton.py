@@ -40,6 +40,7 @@ class Forward(Kernel):
     persistent:  programs of each multiprocessor, or 0: every tile has its own.
     specialised: warps share the work of a loop by kind, where descriptors are used.
     more:        what rows see beside the pattern; its arguments are among the strides.
+    again, rest_again: dimensions of values that sums are taken once more of at a time, where some are not finite; times_again: how often.
     """
 
     head_rest: int
@@ -66,6 +67,9 @@ class Forward(Kernel):
     persistent: int
     specialised: bool
     more: Beside
+    again: int
+    rest_again: int
+    times_again: int
 
 
 def render(plan: Plan) -> Source:
@@ -80,7 +84,7 @@ def forward(plan: Plan, spans: Spans | None = None) -> Forward:
     scores, met, boxes = score_lines(plan, tokens), tokens.met, copied(plan, names)
     bounds, loops = loops_of(plan, names, scores, spans)
     (head, head_rest), (value, value_rest) = (parts(dim, plan.target) for dim in (plan.head_dim, plan.value_dim))
-    more = beside(plan)
+    more, again = beside(plan), at_once(plan, value, value_rest)
     runtime = (*LENGTHS, "lse", *SCALARS, *TURNS, *STRIDES, *more.names)
     common = told(plan, declarations(plan, names), runtime, head=head, value=value)
     name = identifier(plan.schedule.program.name)
@@ -111,6 +115,9 @@ def forward(plan: Plan, spans: Spans | None = None) -> Forward:
         persistent=plan.persistent,
         specialised=plan.specialised,
         more=more,
+        again=again[0],
+        rest_again=again[1],
+        times_again=PHASES * -(-(plan.value_dim - again[1]) // again[0]),
         bindings="\n".join([*tokens.bindings, *scores.before, *bounds]),
         loops=placed(loops, (*met.select, *boxes.select)),
     )
@@ -123,6 +130,18 @@ def parts(dim: int, target: Target) -> tuple[int, int]:
     spills = rest > 32 and dim > 128 and target.name.startswith("sm_8")
     worthwhile = rest > 0 and below >= SMALLEST_DOT and below + rest < padded(dim)
     return (below, rest) if worthwhile and not spills else (padded(dim), 0)
+
+
+AT_ONCE = {"bf16": 16, "f16": 16, "f32": 32, "f64": 32}
+PHASES = 4  # of sums that are taken once more: what is finite, each infinity, and what weighs nothing
+
+
+def at_once(plan: Plan, width: int, rest: int = 0) -> tuple[int, int]:
+    """Dimensions that sums are taken once more of at a time, and of the rest of two parts.
+
+    Few, so that a kernel asks for no more registers; where NumPy multiplies, as many as the first time, or it would round differently.
+    """
+    return (width, rest) if plan.target.name == "interpreter" else (min(width, AT_ONCE[plan.dtype]), 0)
 
 
 def casts(plan: Plan, names: Names) -> list[str]:

@@ -19,16 +19,17 @@ from ..ir.plan import Gradient, Plan
 from ..ir.schedule import Piece, Schedule
 from ..ir.source import Source
 from .print_triton import bind, define, hoist, identifier, names_of
-from .triton import casts
+from .triton import at_once, casts
 from .triton_arguments import KEY_STRIDES, LENGTHS, QUERY_STRIDES, SCALARS, TURNS
 from .triton_beside import Beside, beside
-from .triton_kernel import Kernel, declarations, rendered, told
+from .triton_kernel import Kernel, Loop, declarations, padded, rendered, told
 from .triton_loops import Scores, loops_of
 from .triton_order import Tokens, placed
 from .triton_sums import Sum, sums_of
 
 QUERIES_TEMPLATE = "triton/backward_queries.py.jinja"
 KEYS_TEMPLATE = "triton/backward_keys.py.jinja"
+PHASES_OF_QUERIES, PHASES_OF_KEYS = 2, 3  # of sums that are taken once more: what is finite, and what is not, or each infinity
 EXCHANGED: dict[Expr, Expr] = {Q_LEN: K_LEN, K_LEN: Q_LEN}
 
 
@@ -39,12 +40,16 @@ class Backward(Kernel):
     sums:      (table, what one number is a sum over) of each look-up that the kernel sums a gradient for, as a Python tuple.
     strides:   declarations, each with a comma.
     closing:   lines after the loops.
+    loops_again: the loops of sums that are taken once more.   again: dimensions that these are taken of at a time; times_again: how often.
     beside, owned, down, there_down: as in `triton.Forward`; of the kernel that owns keys, of the queries that it meets.
     """
 
     sums: str
     strides: str
     closing: str
+    loops_again: tuple[Loop, ...]
+    again: int
+    times_again: int
     beside: str
     owned: str
     down: str
@@ -64,9 +69,13 @@ class BackwardKeys(Backward):
 
     casts:  lines before the loop over what shares the keys: parameters.
     across, there_across: as in `triton.Forward`.
+    bindings_again: `bindings` without those of sums of tables.
+    value_again: dimensions of values, likewise.
     """
 
     casts: str
+    bindings_again: str
+    value_again: int
     across: str
     there_across: str
 
@@ -83,15 +92,19 @@ def render_keys(plan: Plan) -> Source:
 
 def backward_queries(plan: Plan) -> BackwardQueries:
     tokens, sums = Tokens(plan, names_of(plan.parameters, plan.tables)), sums_of(plan, keys=False)
-    scores = _lines(tokens, sums)
+    scores, scores_again = _lines(tokens, sums)
     bounds, loops = loops_of(plan, tokens.names, scores)
-    more = beside(plan)
+    _, loops_again = loops_of(plan, tokens.names, scores_again)
+    more, (again, _) = beside(plan), at_once(plan, padded(plan.head_dim))
     common = _told(tokens, sums, QUERY_STRIDES, more)
     common["entry"] += "_backward_queries"
     before = [*casts(plan, tokens.names), *tokens.bindings, *scores.before, *bounds]
     return BackwardQueries(
         **common,
         more=more,
+        loops_again=placed(loops_again, tokens.met.select),
+        again=again,
+        times_again=PHASES_OF_QUERIES * -(-plan.head_dim // again),
         owned=tokens.owned("rows", "i"),
         bindings="\n".join([*before, *(line for each in sums for line in each.opening)]),
         loops=placed(loops, tokens.met.select),
@@ -101,14 +114,21 @@ def backward_queries(plan: Plan) -> BackwardQueries:
 def backward_keys(plan: Plan) -> BackwardKeys:
     turned = replace(plan, schedule=_turned(plan.schedule))
     tokens, sums = Tokens(plan, names_of(plan.parameters, plan.tables), turned=True), sums_of(plan, keys=True)
-    scores = _lines(tokens, sums)
+    scores, scores_again = _lines(tokens, sums)
     bounds, loops = loops_of(turned, tokens.names, scores)
+    _, loops_again = loops_of(turned, tokens.names, scores_again)
+    (again, _), (value_again, _) = (at_once(plan, padded(dim)) for dim in (plan.head_dim, plan.value_dim))
     common = _told(tokens, sums, KEY_STRIDES, Beside())
     common["entry"] += "_backward_keys"
     common["block_q"], common["block_k"] = plan.block_k, plan.block_q
     before = [*tokens.bindings, *scores.before, *bounds]
     return BackwardKeys(
         **common,
+        loops_again=placed(loops_again, tokens.met.select),
+        again=again,
+        value_again=value_again,
+        times_again=PHASES_OF_KEYS * max(-(-plan.head_dim // again), -(-plan.value_dim // value_again)),
+        bindings_again="\n".join(before),
         owned=tokens.owned("keys_here", "key_tile"),
         across=tokens.met.across,
         there_across=tokens.met.there_across,
@@ -151,8 +171,11 @@ def _exchanged(piece: Piece) -> Piece:
 # -- one tile ---------------------------------------------------------------------------------------------------------
 
 
-def _lines(tokens: Tokens, sums: Sequence[Sum]) -> Scores:
-    """What happens to `s` and `risen` in each loop. What does not change from tile to tile is bound before the loops."""
+def _lines(tokens: Tokens, sums: Sequence[Sum]) -> tuple[Scores, Scores]:
+    """What happens to `s` and `risen` in each loop, and in those of sums that are taken once more.
+
+    What does not change from tile to tile is bound before the loops.
+    """
     plan, known = tokens.plan, tokens.names
     gradient = plan.gradient
     assert gradient is not None
@@ -167,18 +190,29 @@ def _lines(tokens: Tokens, sums: Sequence[Sum]) -> Scores:
     adding = [each.adding(known, tokens.met) for each in sums]
     full, seen = (_weighed(plan, gradient, texts, (sums, adding)) for texts in (unmasked.texts, masked.texts[1:]))
     scaled = () if plan.score is S else ("s = s * scale",)
-    return Scores(
+    once = Scores(
         before,
         (*scaled, *unmasked.lines, full.weight, *clipped, *((*full.plain, *spared) if plan.score is S else full.selected)),
         (*scaled, *masked.lines, seen.weight, hidden, *seen.selected),
     )
+    full, seen = (_weighed(plan, gradient, texts, ((), ())) for texts in (unmasked.texts[:2], masked.texts[1:3]))
+    again = Scores(
+        (),
+        (*scaled, *unmasked.lines, full.weight, full.closed, *clipped, *full.selected),
+        (*scaled, *masked.lines, seen.weight, seen.closed, hidden, *seen.selected),
+    )
+    return once, again
 
 
 @dataclass(frozen=True, slots=True)
 class _Weighed:
-    """The weights; then lines from there on, where a weight of 0 may stand beside anything, and where it may not."""
+    """The weights; then lines from there on, where a weight of 0 may stand beside anything, and where it may not.
+
+    closed: a score of -inf weighs 0, also beside a log-sum-exp that is NaN.
+    """
 
     weight: str
+    closed: str
     plain: tuple[str, ...]
     selected: tuple[str, ...]
 
@@ -193,7 +227,8 @@ def _weighed(plan: Plan, gradient: Gradient, texts: Sequence[str], summed: tuple
     lines.append("moved = change" if constant else f"moved = {select.format(f'change * {_real(by_score, gradient.by_score)}')}")
     for each, adding, by in zip(*summed, by_sums, strict=True):
         lines += [f"moved{each.number} = {select.format(f'change * {_real(by, each.by)}')}", *adding]
-    return _Weighed(f"weight = tl.exp2({power} - level)", (f"moved = {change}",), tuple(lines))
+    closed = f'weight = tl.where({power} == float("-inf"), 0.0, weight)'
+    return _Weighed(f"weight = tl.exp2({power} - level)", closed, (f"moved = {change}",), tuple(lines))
 
 
 def _real(text: str, expr: Expr) -> str:

@@ -15,7 +15,8 @@ class Beside(NamedTuple):
 
     functions:    before the kernel.
     arguments:    declarations, each with a comma.
-    before_tiles, after_tiles: lines around the tiles.
+    before_tiles, after_tiles: lines around the tiles; again: of the first, those that sum up, for sums that are taken once more.
+    faded:        Triton text after such a sum, which makes of it what the lines after the tiles make of others.
     level:        the highest score of each row in octaves, after them.
     merged, merging, after_splits: names of arguments, declarations and lines of the function that merges.
     """
@@ -24,6 +25,8 @@ class Beside(NamedTuple):
     arguments: tuple[str, ...] = ()
     before_tiles: str = NO_LINE
     after_tiles: str = NO_LINE
+    again: str = NO_LINE
+    faded: str = ""
     level: str = "m * unit"
     merged: str = ""
     merging: str = NO_LINE
@@ -41,7 +44,8 @@ def beside(plan: Plan) -> Beside:
     if not plan.extra_keys:
         return counted
     arguments = (*(f"{name}," for name in EXTRA[:2]), *(f'{name}: "i64",' for name in (EXTRA[2], *EXTRA_STRIDES)))
-    return counted._replace(arguments=(*counted.arguments, *arguments), before_tiles=_extra_keys(plan))
+    before, loop, again = _extra_keys(plan)
+    return counted._replace(arguments=(*counted.arguments, *arguments), before_tiles=f"{before}\n{loop}", again=again)
 
 
 # -- zero keys --------------------------------------------------------------------------------------------------------
@@ -49,11 +53,11 @@ def beside(plan: Plan) -> Beside:
 PLACE = "{item} * zero_batch + {head} * zero_head + (first_row + {row}) * zero_token"
 COUNTED = """\
 zero_rows = zero_keys + {place}
-{level}, total, shrink = with_zero_keys(tl.load(zero_rows, mask=counts, other=0.0), {m}, total)
-acc = acc * shrink[:, None]"""
+{level}, total, faded = with_zero_keys(tl.load(zero_rows, mask=counts, other=0.0), {m}, total)
+acc = acc * faded[:, None]"""
 REST = """
 if VALUE_REST:
-    more_acc = more_acc * shrink[:, None]"""
+    more_acc = more_acc * faded[:, None]"""
 
 
 def _zero_keys(plan: Plan) -> Beside:
@@ -67,6 +71,7 @@ def _zero_keys(plan: Plan) -> Beside:
         arguments=arguments,
         after_tiles=COUNTED.format(place=here, level="level", m="m * unit") + ("" if decodes else REST),
         level="level",
+        faded=" * faded[:, None]",
         merged="".join(f', "{each}"' for each in ("zero_keys", *ZERO_STRIDES)),
         merging="\n".join(arguments),
         after_splits=COUNTED.format(place=there, level="m", m="m"),
@@ -77,10 +82,11 @@ def _zero_keys(plan: Plan) -> Beside:
 
 LONGEST_TILE = 64  # of extra keys: what has no registers left beside its own tiles would spill with as long ones of these
 ALL_OF_THEM = "for onward in tl.range(0, {count}.to(tl.int32), {tile}):  # extra keys"
-FORWARD = """\
+FORWARD_BEFORE = """\
 extra_steps = tl.arange(0, {tile}).to(tl.int64)
 extra_keys_at = extra_keys + (item_number * ek_batch + k_h * ek_head + extra_steps * ek_token)[None, :] * UNIT
-extra_values_at = extra_values + (item_number * ev_batch + k_h * ev_head + extra_steps * ev_token)[:, None] * UNIT
+extra_values_at = extra_values + (item_number * ev_batch + k_h * ev_head + extra_steps * ev_token)[:, None] * UNIT"""
+FORWARD = """\
 {loop}
     begin = tl.full([], onward, tl.int64)
     extra_inside = begin + extra_steps < extra_len
@@ -89,7 +95,9 @@ extra_values_at = extra_values + (item_number * ev_batch + k_h * ev_head + extra
     keys = load_tile(keys_here + dims[:, None], extra_inside[None, :], dims[:, None] < HEAD_DIM, True, HEAD_DIM != HEAD)
     s = tl.dot(queries, keys.to(OPERAND), input_precision=PRECISION, out_dtype=REAL){more_keys}
     s = tl.where(extra_inside[None, :], s{magnitude}, float("-inf"))
-    values = load_tile(values_here + value_dims[None, :], extra_inside[:, None], value_dims[None, :] < VALUE_DIM, True, VALUE_DIM != VALUE)
+    {tail}"""
+ABSORBED = """\
+values = load_tile(values_here + value_dims[None, :], extra_inside[:, None], value_dims[None, :] < VALUE_DIM, True, VALUE_DIM != VALUE)
     m, total, given, shrink = weighed(s, m, total, unit)
     acc = absorbed(acc, shrink, given, values, OPERAND, PRECISION){more_values}"""
 MORE_KEYS = """
@@ -100,10 +108,21 @@ MORE_VALUES = """
     if VALUE_REST:
         more_values = load_tile(values_here + value_rest[None, :], extra_inside[:, None], value_rest[None, :] < VALUE_DIM, True, True)
         more_acc = absorbed(more_acc, shrink, given, more_values, OPERAND, PRECISION)"""
-BACKWARD = """\
+ABSORBED_AGAIN = """\
+seen = s != float("-inf")
+    values = load_tile(values_here + dims_again[None, :], extra_inside[:, None], dims_again[None, :] < VALUE_DIM, True, True)
+    m_again, total_again, given, shrink = weighed(s, m_again, total_again, unit)
+    acc_again = absorbed_again(acc_again, shrink, given, seen, values, phase, OPERAND, PRECISION){more_values}"""
+MORE_AGAIN = """
+    if REST_AGAIN:
+        more_values = load_tile(values_here + rest_again[None, :], extra_inside[:, None], rest_again[None, :] < VALUE_DIM, True, True)
+        more_again = absorbed_again(more_again, shrink, given, seen, more_values, phase, OPERAND, PRECISION)"""
+BACKWARD_BEFORE = """\
 extra_steps = tl.arange(0, {tile}).to(tl.int64)
-extra_keys_at = extra_keys + (b.to(tl.int64) * ek_batch + k_h * ek_head + extra_steps * ek_token)[:, None] * UNIT + dims
-extra_values_at = extra_values + (b.to(tl.int64) * ev_batch + k_h * ev_head + extra_steps * ev_token)[:, None] * UNIT + value_dims
+extra_rows_at = extra_keys + (b.to(tl.int64) * ek_batch + k_h * ek_head + extra_steps * ek_token)[:, None] * UNIT
+extra_keys_at = extra_rows_at + dims
+extra_values_at = extra_values + (b.to(tl.int64) * ev_batch + k_h * ev_head + extra_steps * ev_token)[:, None] * UNIT + value_dims"""
+BACKWARD = """\
 {loop}
     begin = tl.full([], onward, tl.int64)
     extra_inside = (begin + extra_steps)[:, None] < extra_len
@@ -115,20 +134,25 @@ extra_values_at = extra_values + (b.to(tl.int64) * ev_batch + k_h * ev_head + ex
     risen = tl.dot(rises, tl.trans(values.to(OPERAND)), input_precision=PRECISION, out_dtype=REAL)
     weight = tl.where((begin + extra_steps)[None, :] < extra_len, tl.exp2(s * unit - level), 0.0)
     moved = tl.where(weight == 0.0, 0.0, weight * (risen - taken))
-    acc = tl.dot(moved.to(keys.dtype).to(OPERAND), keys.to(OPERAND), acc, input_precision=PRECISION, out_dtype=REAL)"""
+    {tail}"""
+ADDED = "acc = tl.dot(moved.to(keys.dtype).to(OPERAND), keys.to(OPERAND), acc, input_precision=PRECISION, out_dtype=REAL)"
+ADDED_AGAIN = """\
+again = load_tile(extra_rows_at + begin * (ek_token * UNIT) + dims_again, extra_inside, dims_again < HEAD_DIM, True, True)
+    acc_again = added_again(acc_again, moved, weight != 0.0, again, phase, 3, OPERAND, PRECISION)"""
 
 
-def _extra_keys(plan: Plan) -> str:
-    """Lines that walk them all; of a decode kernel the program of the first split does."""
+def _extra_keys(plan: Plan) -> tuple[str, str, str]:
+    """Lines before the loop that walks them all, the loop, and that of sums that are taken once more.
+
+    Of a decode kernel the program of the first split walks them.
+    """
     tile = min(plan.block_k, LONGEST_TILE)
     if plan.family == "backward_queries":
-        return BACKWARD.format(loop=ALL_OF_THEM.format(count="extra_len", tile=tile), tile=tile)
+        loop = ALL_OF_THEM.format(count="extra_len", tile=tile)
+        return BACKWARD_BEFORE.format(tile=tile), BACKWARD.format(loop=loop, tail=ADDED), BACKWARD.format(loop=loop, tail=ADDED_AGAIN)
     decodes = plan.family == "decode"
-    count = "tl.where(split == 0, extra_len, 0)" if decodes else "extra_len"
-    return FORWARD.format(
-        loop=ALL_OF_THEM.format(count=count, tile=tile),
-        tile=tile,
-        magnitude="" if plan.score is S else " * magnitude",
-        more_keys="" if decodes else MORE_KEYS,
-        more_values="" if decodes else MORE_VALUES,
-    )
+    loop = ALL_OF_THEM.format(count="tl.where(split == 0, extra_len, 0)" if decodes else "extra_len", tile=tile)
+    common = {"loop": loop, "magnitude": "" if plan.score is S else " * magnitude", "more_keys": "" if decodes else MORE_KEYS}
+    once = ABSORBED.format(more_values="" if decodes else MORE_VALUES)
+    again = ABSORBED_AGAIN.format(more_values="" if decodes else MORE_AGAIN)
+    return FORWARD_BEFORE.format(tile=tile), FORWARD.format(tail=once, **common), FORWARD.format(tail=again, **common)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..ir.plan import Plan
 from ..ir.source import Source
-from .triton import forward
+from .triton import PHASES, at_once, forward
 from .triton_beside import Beside
 from .triton_kernel import Kernel, padded, rendered
 from .triton_loops import FULL, PARTIAL, count_of
@@ -27,6 +27,7 @@ class Decode(Kernel):
     strides:    declarations, each with a comma.
     block_q:    rows of one head, at most.
     unit, more: as in `triton.Forward`.
+    again, times_again: as in `triton.Forward`.
     heads_seen: Triton integer: the query head of the tile, or, where no loop depends on it, that of each row.
     bindings:   lines before the loops; `full_tiles` and `partial_tiles` say how often each loop would run.
     """
@@ -35,6 +36,8 @@ class Decode(Kernel):
     more: Beside
     unit: str
     heads_seen: str
+    again: int
+    times_again: int
 
 
 def render(plan: Plan) -> Source:
@@ -43,7 +46,7 @@ def render(plan: Plan) -> Source:
 
 
 def decode(plan: Plan) -> Decode:
-    own = forward(plan, SPANS)
+    own, (again, _) = forward(plan, SPANS), at_once(plan, padded(plan.value_dim))
     schedule = plan.schedule
     counts = {kind: count_of(kind, pieces) for kind, pieces in ((FULL, schedule.full_loops), (PARTIAL, schedule.partial_loops))}
     totals = [f"{kind}_tiles = {count}" for kind, count in counts.items()]
@@ -61,5 +64,7 @@ def decode(plan: Plan) -> Decode:
         strides=own.strides,
         more=own.more,
         unit=own.unit,
+        again=again,
+        times_again=PHASES * -(-plan.value_dim // again),
         heads_seen="first_head.to(INDEX)" if plan.schedule.heads_differ else "head[:, None].to(INDEX)",
     )

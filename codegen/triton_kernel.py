@@ -52,6 +52,7 @@ class Kernel:
     head_dim, value_dim: 1..256; head, value: the same, padded to a power of two from 16 on.
     bindings:   lines before the loops: parameters, what does not change along a row, bounds of the pieces.
     loops:      at most two.
+    stages:     of loads in loops that sum up once more; None: as in other loops.
     """
 
     title: str
@@ -68,6 +69,7 @@ class Kernel:
     value: int
     bindings: str
     loops: tuple[Loop, ...]
+    stages: int | None
 
 
 def told(plan: Plan, arguments: Sequence[str], runtime: Sequence[str], **own: object) -> dict[str, Any]:
@@ -92,6 +94,7 @@ def told(plan: Plan, arguments: Sequence[str], runtime: Sequence[str], **own: ob
         "value_dim": plan.value_dim,
         "head": padded(plan.head_dim),
         "value": padded(plan.value_dim),
+        "stages": 1 if plan.dtype in ("bf16", "f16") else None,  # what no matrix unit multiplies has registers for loads alone
         **own,
     }
 

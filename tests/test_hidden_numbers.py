@@ -71,3 +71,8 @@ def test_cpp_rows_keep_their_bits_beside_numbers_they_do_not_see(seed: int) -> N
 @pytest.mark.parametrize("seed", range(500 if PROVE else 40))
 def test_eager_rows_keep_their_bits_beside_numbers_they_do_not_see(seed: int) -> None:
     check(trial(seed, ALL, 150, LENGTHS), "eager", seed)
+
+
+@pytest.mark.parametrize("seed", range(500 if PROVE else 8))
+def test_interpreted_triton_rows_keep_their_bits_beside_numbers_they_do_not_see(seed: int) -> None:
+    check(trial(seed, ALL[:3], 90, LENGTHS), "triton", seed)

@@ -52,7 +52,7 @@ def test_the_template_reads_exactly_its_context() -> None:
     assert meta.find_undeclared_variables(tree) == {field.name for field in fields(Forward)}
     read = {node.attr for node in tree.find_all(nodes.Getattr) if isinstance(node.node, nodes.Name) and node.node.name == "body"}
     assert read == {field.name for field in fields(Loop)}
-    assert len([*tree.find_all((nodes.For, nodes.If, nodes.Include))]) <= 3
+    assert len([*tree.find_all((nodes.For, nodes.If, nodes.Include))]) <= 4  # one of them where sums are taken once more
 
 
 CONTEXTS = [(QUERIES_TEMPLATE, BackwardQueries), (KEYS_TEMPLATE, BackwardKeys), (DECODE_TEMPLATE, Decode)]
@@ -64,7 +64,7 @@ def test_the_other_templates_read_exactly_their_context(template: str, context: 
     assert loader is not None
     tree = ENVIRONMENT.parse(loader.get_source(ENVIRONMENT, template)[0])
     assert meta.find_undeclared_variables(tree) == {field.name for field in fields(context)}
-    assert len([*tree.find_all((nodes.For, nodes.If, nodes.Include))]) <= 3
+    assert len([*tree.find_all((nodes.For, nodes.If, nodes.Include))]) <= 4  # one of them where sums are taken once more
 
 
 def test_dimensions_between_powers_of_two_are_split_where_that_is_less_work() -> None:
