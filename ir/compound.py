@@ -61,6 +61,11 @@ class Compound:
         raise NotImplementedError
 
     @property
+    def state(self) -> tuple[object, ...]:
+        leaves = {id(each): each for each in _written(self) if not isinstance(each, tuple)}
+        return tuple(cast(Recipe, each).state for each in leaves.values())
+
+    @property
     def label(self) -> str:
         return _folded(self, lambda recipe, labels: recipe.labelled(*labels) if isinstance(recipe, Compound) else recipe.label)
 

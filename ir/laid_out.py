@@ -66,6 +66,10 @@ class LaidOut:
         return self.inner.name
 
     @property
+    def state(self) -> tuple[object, ...]:
+        return self.inner.state
+
+    @property
     def label(self) -> str:
         where = f"{self.query}" if self.query == self.key else f"queries=({self.query}), keys=({self.key})"
         return f"{self.inner.label}.on({where})"

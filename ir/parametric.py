@@ -37,16 +37,35 @@ class Parametric:
         """Parameters that have no value yet."""
         return tuple(name for name, argument in self.arguments.items() if argument.value is UNBOUND)
 
-    @cached_property
+    def now(self) -> Self:
+        """Itself, or what it is by now, where a global, a cell or an attribute that a function reads has changed since it was traced."""
+        state, kept = self.recipe.state, self.__dict__
+        if kept.setdefault("_state", state) == state:
+            return self
+        if "_successor" not in kept or kept["_successor"].__dict__["_state"] != state:
+            kept["_successor"] = replace(self)
+            kept["_successor"].__dict__["_state"] = state
+        return kept["_successor"]
+
+    @property
     def program(self) -> Program:
         """The program, traced on first use. TypeError while a parameter is unbound."""
-        self.require_bound()
-        return self.recipe.trace({name: argument.value for name, argument in self.arguments.items()}, self.space)
+        return self.now()._program
 
     @cached_property
+    def _program(self) -> Program:
+        self.require_bound()
+        self.__dict__["_state"] = self.recipe.state
+        return self.recipe.trace({name: argument.value for name, argument in self.arguments.items()}, self.space)
+
+    @property
     def bindings(self) -> Mapping[str, object]:
         """What the program's parameters and tables are bound to, in its order: int, float, tensor or `Segments`."""
-        program = self.program
+        return self.now()._bindings
+
+    @cached_property
+    def _bindings(self) -> Mapping[str, object]:
+        program = self._program
         return MappingProxyType({entry.name: self.arguments[entry.name].value for entry in (*program.parameters, *program.tables)})
 
     def require_bound(self) -> None:
@@ -82,7 +101,7 @@ class Parametric:
     def _identity(self) -> tuple[object, ...]:
         if self.unbound:
             return (self.recipe, self.space, tuple((name, identity(each.value)) for name, each in self.arguments.items()))
-        return (self.program, tuple(identity(value) for value in self.bindings.values()))
+        return (self._program, tuple(identity(value) for value in self._bindings.values()))
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

@@ -12,6 +12,7 @@ from .build import as_real, quoted, refusal
 from .expr import ONE, TRUE, ZERO, Const, Expr, Kind, Lookup, S, Select, Symbol, Table, Var, walk
 from .program import InvalidProgram, Program, Space
 from .read_source import rewritten
+from .reads import Reads
 from .trace import NoNumber, Traced, TracedTable, lifted
 from .verify import verify
 
@@ -27,6 +28,11 @@ class Recipe(Protocol):
     def label(self) -> str: ...
     @property
     def rank(self) -> int: ...
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What functions read beside their parameters, as it is now. Hashable."""
+        ...
+
     def trace(self, values: Mapping[str, object], space: Space) -> Program: ...
 
 
@@ -94,13 +100,21 @@ class FromFunction:
     takes: tuple[str, ...]
     is_score: bool
     programs: dict[object, Program] = field(default_factory=dict[object, Program])
+    reads: Reads = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reads", Reads(self.function))
 
     @property
     def label(self) -> str:
         return self.name
 
+    @property
+    def state(self) -> tuple[object, ...]:
+        return self.reads.state()
+
     def trace(self, values: Mapping[str, object], space: Space) -> Program:
-        key = (form(values), space)
+        key = (form(values), space, self.state)
         if key not in self.programs:
             if len(self.programs) >= _REMEMBERED:
                 self.programs.clear()
@@ -192,6 +206,10 @@ class Given:
     @property
     def rank(self) -> int:
         return self.program.space.rank
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        return ()
 
     def trace(self, values: Mapping[str, object], space: Space) -> Program:
         moved = dict[Expr, Expr]()

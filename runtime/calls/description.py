@@ -9,7 +9,7 @@ import functools
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 from torch import Tensor
 
@@ -28,6 +28,9 @@ from ...ir.verify import verify
 from .bound_tensors import tensor_of
 from .materialise import DTYPES
 from .merging import DENSE, Bindings, resolved
+
+
+T = TypeVar("T")
 
 
 class Description(NamedTuple):
@@ -62,11 +65,12 @@ def described(pattern: Pattern | None, score: Score | None) -> Description:
 
     Raises: as `resolved`.
     """
-    key = DENSE if pattern is None else pattern
+    key = _by_now(DENSE if pattern is None else pattern)
+    score = _by_now(score)
     by_score = _described.get(key) if isinstance(key, Pattern) else None  # pyright: ignore[reportUnnecessaryIsInstance]  (callers vary)
     found = None if by_score is None else by_score.get(id(score))
     if found is None or found.score is not score:
-        program, bindings = resolved(pattern, score)
+        program, bindings = resolved(key, score)
         found = _known(score, program, bindings)
         if any(is_scalar(bindings[symbol.name]) for symbol in program.parameters):
             return found.description  # they are read at each call
@@ -85,6 +89,11 @@ def _known(score: Score | None, program: Program, bindings: Bindings) -> _Known:
     bound = [bindings[table.name] for table in program.tables]
     steady = all(isinstance(getattr(value, "offsets", value), Tensor) for value in bound)
     return _Known(score, _description(program, bindings), None if steady else bound)
+
+
+def _by_now(given: T) -> T:
+    """Callers vary: what is neither is refused later."""
+    return given.now() if isinstance(given, Pattern | Score) else given
 
 
 def _description(program: Program, bindings: Bindings) -> Description:

@@ -32,13 +32,14 @@ def resolved(pattern: object, score: object) -> Meaning:
         pattern = DENSE
     elif not isinstance(pattern, Pattern):
         raise TypeError(_not_traced("pattern", pattern))
+    pattern = pattern.now()
     if score is None:
         if pattern.space.rank > 1 or pattern.unbound:
             pattern.require_ready()
         return pattern.program, pattern.bindings
     if not isinstance(score, Score):
         raise TypeError(_not_traced("score", score))
-    return _merged(pattern, score)
+    return _merged(pattern, score.now())
 
 
 def _merged(pattern: Pattern, score: Score) -> Meaning:
