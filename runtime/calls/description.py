@@ -29,7 +29,6 @@ from .bound_tensors import tensor_of
 from .materialise import DTYPES
 from .merging import DENSE, Bindings, resolved
 
-
 T = TypeVar("T")
 
 
