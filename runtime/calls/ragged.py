@@ -100,7 +100,7 @@ def longest(name: str, given: object) -> int | None:
         TypeError, ValueError: this is no such number.
     """
     if isinstance(given, Tensor) and given.dtype in INTEGERS and given.dim() == 0 and given.device.type == "cpu":
-        given = given.item()
+        given = int(numbers_of(name, given))
     if given is not None and (not isinstance(given, int | torch.SymInt) or isinstance(given, bool)):
         raise TypeError(advice(f"`{name}` is {described(given)}", "an integer, which the host knows: the longest sequence"))
     if isinstance(given, int) and given < 0:
