@@ -231,7 +231,7 @@ def _schedule_without_sums(variant: Variant, prepared: Prepared) -> Schedule:
     turned, block = prepared, variant.block
     if variant.family == "backward":
         turned, block = transposed_prepared(prepared), (block[1], block[0])
-    return (schedule_of_every_tile if variant.covered else listed_schedule)(turned, block, variant.together)
+    return (schedule_of_every_tile if variant.covered else listed_schedule)(turned.program, block, variant.together)
 
 
 def _plan(variant: Variant, schedule: Schedule) -> Plan:
