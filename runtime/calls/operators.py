@@ -7,8 +7,9 @@ Importing this file registers them.
 # pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -71,6 +72,21 @@ def _attention_traced(
     return torch.ops.lacuna.attention.default(query, key, value, tables, [next(there) if each else None for each in given], *rest)
 
 
+LISTS = tuple(Call._fields.index(name) for name in ("tables", "spans", "integers", "reals"))
+
+
+def _with_lists(function: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`function` for those who give None for an empty list, as AOTInductor's packages do."""
+
+    @functools.wraps(function)
+    def called(*arguments: object) -> tuple[Tensor, Tensor]:
+        if any(arguments[at] is None for at in LISTS):
+            arguments = tuple([] if each is None and at in LISTS else each for at, each in enumerate(arguments))
+        return function(*arguments)
+
+    return called
+
+
 AUTOCAST = {"cpu": "AutocastCPU", "cuda": "AutocastCUDA"}
 
 
@@ -84,12 +100,12 @@ def _register() -> torch.library.Library:
     )
     library.define(f"attention_traced({TRACED}) -> (Tensor out, Tensor lse)", tags=tags)
     library.impl("attention_traced", _attention_traced, "CompositeImplicitAutograd")
-    library.impl("attention", attention, "CompositeExplicitAutograd")
+    library.impl("attention", _with_lists(attention), "CompositeExplicitAutograd")
     library.impl("attention_backward", attention_backward, "CompositeExplicitAutograd")
-    library.impl("attention", autograd.attention, "Autograd")
+    library.impl("attention", _with_lists(autograd.attention), "Autograd")
     library.impl("attention_backward", autograd.attention_backward, "Autograd")
     for key in AUTOCAST.values():
-        library.impl("attention", _autocast, key)
+        library.impl("attention", _with_lists(_autocast), key)
     torch.library.register_fake("lacuna::attention", _attention_shapes, lib=library)
     torch.library.register_fake("lacuna::attention_backward", _backward_shapes, lib=library)
     torch.library.register_vmap("lacuna::attention", batching.attention, lib=library)
