@@ -88,9 +88,9 @@ def create_block_mask(
     """
     if not callable(mask_mod):
         raise refusal(f"`mask_mod` is {mask_mod!r}", "a function of (b, h, q_idx, kv_idx)")
-    made = traced(mask_mod, is_score=False)
     sizes = edges_of("BLOCK_SIZE", BLOCK_SIZE)
-    return BlockMask(mask_mod, Pattern.of(made.program, made.bindings), made.computes, (B or 1, H or 1, Q_LEN, KV_LEN), sizes)
+    pattern, computes = _mask(mask_mod)
+    return BlockMask(mask_mod, pattern, computes, (B or 1, H or 1, Q_LEN, KV_LEN), sizes)
 
 
 def and_masks(*mask_mods: Function) -> Function:
@@ -150,16 +150,36 @@ def flex_attention(
         query,
         key,
         value,
-        None if block_mask is None else block_mask.pattern,
+        None if block_mask is None else _pattern(block_mask),
         scale=scale,
         score=None if score_mod is None else _score(score_mod, query),
         return_lse=return_lse,
     )
 
 
+def _mask(mask_mod: Function) -> tuple[Pattern, bool]:
+    """A mask as it is traced here, and whether it computes tensors out of captured ones."""
+    if torch.compiler.is_dynamo_compiling():
+        from .flex_recorded import recorded_mask
+
+        return recorded_mask(mask_mod), False
+    made = traced(mask_mod, is_score=False)
+    return Pattern.of(made.program, made.bindings), made.computes
+
+
 def _score(score_mod: Function, query: Tensor) -> Score:
-    made = traced(score_mod, is_score=True, real=torch.float64 if query.dtype is torch.float64 else torch.float32)
+    real = torch.float64 if query.dtype is torch.float64 else torch.float32
+    if torch.compiler.is_dynamo_compiling():
+        from .flex_recorded import recorded_score
+
+        return recorded_score(score_mod, real)
+    made = traced(score_mod, is_score=True, real=real)
     return Score.of(made.program, made.bindings)
+
+
+def _pattern(block_mask: BlockMask) -> Pattern:
+    """That of a block mask; inside a compiled region of its function, so that its tensors are inputs of the graph."""
+    return _mask(block_mask.mask_mod)[0] if torch.compiler.is_dynamo_compiling() else block_mask.pattern
 
 
 def _check_block_mask(block_mask: object, query: Tensor, key: Tensor) -> None:

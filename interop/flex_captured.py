@@ -43,7 +43,8 @@ class Captured:
         for each in indices:
             if each.dtype not in (int32, int64):
                 raise refusal(f"`{table.name}` is read at `{quoted(each.expr)}`, which is no integer of 32 or 64 bits", "an integer index")
-        places = tuple(self._from_the_front(each.expr, size) for each, size in zip(indices, tensor.shape, strict=True))
+        sizes: tuple[int | Expr, ...] = getattr(tensor, "extents", tensor.shape)
+        places = tuple(self._from_the_front(each.expr, size) for each, size in zip(indices, sizes, strict=True))
         found = Lookup(table, places)
         return _of_dtype(found, tensor)
 
@@ -67,8 +68,10 @@ class Captured:
         names = (stem, *(f"{stem}_{number}" for number in range(2, len(self.bindings) + 3)))
         return next(name for name in names if name not in self.bindings)
 
-    def _from_the_front(self, index: Expr, size: int) -> Expr:
+    def _from_the_front(self, index: Expr, size: int | Expr) -> Expr:
         """The index modulo the size where it may be negative: what torch reads for all that it accepts."""
+        if isinstance(size, Expr):
+            return index if self._never_negative(index) else binary(Op.MOD, index, size)
         if isinstance(index, Const):
             return Const(int(index.value) % size) if -size <= index.value < 0 else index
         if self._never_negative(index):

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar, cast
 from torch import Tensor
 
 from ...ir.advice import advice
-from ...ir.binding import UNBOUND, Argument, is_scalar
+from ...ir.binding import Argument, is_scalar
 from ...ir.combine import names_beside
 from ...ir.expr import Kind, Lookup, names, walk
 from ...ir.order_text import parted, tokens_table
@@ -28,6 +28,7 @@ from ...ir.verify import verify
 from .bound_tensors import tensor_of
 from .materialise import DTYPES
 from .merging import DENSE, Bindings, resolved
+from .written import Written, read, written
 
 T = TypeVar("T")
 
@@ -168,18 +169,11 @@ class Form:
 def traced_description(pattern: Pattern | None, score: Score | None) -> Description:
     """`described` in Python that `torch.compile` traces through: tensors and numbers stay inputs of the graph.
 
-    The graph holds for every pattern made of the same function with the same kinds of arguments.
+    The graph holds for every pattern that is made in the same way of the same functions with the same kinds of arguments.
     """
+    kept: list[object] = []
+    text, order = _constant(tuple([_made_of(each, kept) for each in (pattern, score)]), *kept)
     given: list[Mapping[str, Argument]] = [{} if each is None else each.arguments for each in (pattern, score)]
-    text, order = _constant(
-        None if pattern is None else pattern.recipe,
-        None if pattern is None else pattern.space,
-        None if score is None else score.recipe,
-        None if score is None else score.space,
-        tuple([(name, _form(argument.value)) for name, argument in given[0].items()]),
-        tuple([(name, _form(argument.value)) for name, argument in given[1].items()]),
-        *[argument for arguments in given for argument in arguments.values() if _form(argument.value) == "fixed"],
-    )
     values = [given[side][name].value for side, name in order]
     return Description(
         text,
@@ -189,36 +183,33 @@ def traced_description(pattern: Pattern | None, score: Score | None) -> Descript
     )
 
 
-def _form(value: object) -> str | tuple[str, int]:
-    """What of a value decides the program: of a tensor dtype and rank, of a number its kind; `fixed` is part of the text."""
+def _made_of(given: Pattern | Score | None, kept: list[object]) -> _Made | None:
+    if given is None:
+        return None
+    forms = [(name, _form(argument.value, kept)) for name, argument in given.arguments.items()]
+    return written(given.recipe, kept), written(given.space, kept), tuple(forms)
+
+
+def _form(value: object, kept: list[object]) -> Written:
+    """What of a value decides the program: of a tensor dtype and rank, of a number its kind; anything else is part of the text."""
     if isinstance(value, Tensor):
-        return str(value.dtype), value.dim()
+        return "tensor", str(value.dtype), value.dim()
     if isinstance(value, Segments):
-        return "segments"
-    if value is UNBOUND or value is None or isinstance(value, bool | str | tuple):
-        return "fixed"
-    return "integer" if isinstance(value, int) else "real" if isinstance(value, float) else "fixed"
+        return ("segments",)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return ("integer",) if isinstance(value, int) else ("real",)
+    return "fixed", written(value, kept)
 
 
-_Forms = tuple[tuple[str, "str | tuple[str, int]"], ...]
+_Made = tuple[Written, Written, tuple[tuple[str, Written], ...]]
+"""Of a pattern or a score: its recipe, its space, and forms of its arguments."""
 
 
-def _constant(
-    recipe: Recipe | None,
-    space: Space | None,
-    score_recipe: Recipe | None,
-    score_space: Space | None,
-    *rest: _Forms | Argument,
-) -> tuple[str, tuple[tuple[int, str], ...]]:
-    """The text, and for each value of its description whose argument it is: 0 the pattern's, 1 the score's, and which.
-
-    rest: forms of both, then the arguments that are fixed, in order.
-    """
-    forms, fixed = cast("tuple[_Forms, _Forms]", rest[:2]), iter(cast("tuple[Argument, ...]", rest[2:]))
-    arguments = [{name: next(fixed) if form == "fixed" else Argument(_stand_in(form)) for name, form in each} for each in forms]
-    pattern = None if recipe is None or space is None else Pattern(recipe, arguments[0], space)
-    score = None if score_recipe is None or score_space is None else Score(score_recipe, arguments[1], score_space)
+def _constant(made: tuple[_Made | None, _Made | None], *kept: object) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """The text, and for each value of its description whose argument it is: 0 the pattern's, 1 the score's, and which."""
+    pattern, score = (None if each is None else cls(*_remade(each, kept)) for cls, each in zip((Pattern, Score), made, strict=True))
     program, _ = resolved(pattern, score)
+    arguments = [{} if each is None else each.arguments for each in (pattern, score)]
     homes: Mapping[str, tuple[int, str]] = {
         **{called: (1, name) for name, called in names_beside(*arguments).items()},
         **{name: (0, name) for name in arguments[0]},
@@ -226,10 +217,20 @@ def _constant(
     return str(program), tuple(homes[entry.name] for entry in (*program.parameters, *program.tables))
 
 
+def _remade(made: _Made, kept: tuple[object, ...]) -> tuple[Recipe, dict[str, Argument], Space]:
+    recipe, space, forms = made
+    arguments = {name: Argument(_stand_in(form, kept)) for name, form in forms}
+    return cast(Recipe, read(recipe, kept)), arguments, cast(Space, read(space, kept))
+
+
 setattr(_constant, "_dynamo_marked_constant", True)  # noqa: B010  (torch.compiler.assume_constant_result, without loading the compiler)
 
 
-def _stand_in(form: str | tuple[str, int]) -> object:
-    if isinstance(form, tuple):
-        return Form(form[0], (0,) * form[1])
-    return {"integer": 0, "real": 0.0, "segments": Segments(Form("torch.int64", (0,)))}[form]
+def _stand_in(form: Written, kept: tuple[object, ...]) -> object:
+    match form:
+        case ("tensor", str() as dtype, int() as axes):
+            return Form(dtype, (0,) * axes)
+        case ("fixed", value):
+            return read(value, kept)
+        case _:
+            return {"integer": 0, "real": 0.0, "segments": Segments(Form("torch.int64", (0,)))}[form[0]]
