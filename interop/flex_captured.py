@@ -12,7 +12,7 @@ from torch import Tensor, int32, int64, uint8
 from ..ir.binding import declaration, require_bindable, scalar
 from ..ir.build import binary, quoted, refusal
 from ..ir.derived import derived
-from ..ir.expr import Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Table, Unary, Var
+from ..ir.expr import ONE, Binary, Const, Expr, Kind, Lookup, Op, Select, Symbol, Table, Unary, Var
 from ..ir.reserved import misnamed
 from .flex_values import Value, integer, truth_value
 
@@ -71,7 +71,7 @@ class Captured:
     def _from_the_front(self, index: Expr, size: int | Expr) -> Expr:
         """The index modulo the size where it may be negative: what torch reads for all that it accepts."""
         if isinstance(size, Expr):
-            return index if self._never_negative(index) else binary(Op.MOD, index, size)
+            return index if self._never_negative(index) else binary(Op.MOD, index, binary(Op.MAX, size, ONE))
         if isinstance(index, Const):
             return Const(int(index.value) % size) if -size <= index.value < 0 else index
         if self._never_negative(index):

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
 from .. import attention as attend_to
 from ..ir.advice import advice
+from ..ir.grid import Grid
 from ..ir.pattern import Pattern
-from ..patterns import gna
+from ..patterns import gna, neighborhood
 from .natten_attention import attention
 from .natten_checks import Window, backend_of, require_extra, require_tensors, require_window, window
 from .natten_merge import merge_attentions
@@ -85,12 +87,26 @@ def _pattern(layout: tuple[int, ...], given: Window) -> Pattern | None:
     """Remembered, so that a second call finds what the first has derived. None where every token sees every other."""
     if given.kernel_size == layout and not any(given.is_causal):
         return None
+    if torch.compiler.is_dynamo_compiling():
+        return _of_every_layout(layout, given)
     key = (layout, given)
     if key not in _patterns:
         if len(_patterns) >= MOST_PATTERNS:
             _patterns.clear()
-        _patterns[key] = gna(layout, *given)
+        _patterns[key] = _of_every_layout(layout, given)
     return _patterns[key]
+
+
+def _of_every_layout(layout: tuple[int, ...], given: Window) -> Pattern:
+    """`gna` of a grid whose extents are parameters, as windows are: neither is part of a kernel."""
+    if len(layout) == 1:
+        (window,), (stride,), (dilation,), (causal,) = given
+        return neighborhood(window, stride=stride, dilation=dilation, causal=causal)
+    names = _INNER[len(layout)]
+    return gna(Grid((None, *names)), *given)(**dict(zip(names, layout[1:], strict=True)))
+
+
+_INNER = {2: ("columns",), 3: ("rows", "columns")}
 
 
 def _function(name: str, axes: int | None, layout: str) -> Callable[..., Tensor | tuple[Tensor, Tensor]]:

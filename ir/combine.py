@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Container, Mapping
 from dataclasses import replace
 
@@ -20,7 +19,11 @@ def free_name(name: str, taken: Container[str]) -> str:
     stem, _, number = name.rpartition("_")
     numbered = stem and number.isdecimal() and number[0] != "0"
     stem, start = (stem, int(number) + 1) if numbered else (name, 2)
-    return next(found for count in itertools.count(start) if (found := _with_number(stem, count)) not in taken)
+    found = _with_number(stem, start)
+    while found in taken:
+        start += 1
+        found = _with_number(stem, start)
+    return found
 
 
 def _with_number(stem: str, number: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from .binding import Argument
+from .binding import UNBOUND, Argument
 from .build import refusal
 from .expr import K_LEN, Q_LEN, TRUE, Const, Expr, S, Select, conjunction, walk
 from .given_grid import as_grid
@@ -128,7 +128,7 @@ def laid_out(meant: P, query: Side, key: Side) -> P:
     for name in recipe.extent_names:
         if name in meant.arguments:
             raise refusal(f"`{meant.recipe.label}` has a parameter `{name}`, and an extent of its grid is named so", "another name")
-    extents = {name: Argument(is_extent=True) for name in recipe.extent_names}
+    extents = {name: Argument(UNBOUND, is_extent=True) for name in recipe.extent_names}
     return replace(meant, recipe=recipe, arguments={**meant.arguments, **extents}, space=recipe.space)
 
 

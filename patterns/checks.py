@@ -93,7 +93,8 @@ def per_axis(name: str, value: object, axes: int, least: int = 1) -> tuple[int, 
         ValueError: it is no integer of that kind, nor a tuple of as many as there are axes.
     """
     entries = _for_each(value, axes)
-    values = [number for each in entries if (number := _integer(each)) is not None]
+    found = [_integer(each) for each in entries]  # in two steps: torch.compile cannot follow `:=` in a comprehension
+    values = [number for number in found if number is not None]
     if len(values) != axes or len(entries) != axes:
         raise ValueError(f"`{name}` is {value!r}, on {_counted(axes)}\n  write one integer, or {axes} in a tuple")
     at_least(least, **{name: min(values)})

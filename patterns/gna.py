@@ -42,19 +42,35 @@ def _behind(i, j, size, window, stride):
     return (leader - window < j) & (j <= i)
 
 
-def _gna(q, k, *, window, stride, dilation, causal):
+def _seen_on_every(q, k, windows, fixed, stride, dilation, causal):
     every = True
-    for axis, extent in enumerate(q.extents):
-        every = every & seen(q[axis], k[axis], extent, window[axis], stride[axis], dilation[axis], causal[axis])
+    for axis, (extent, window) in enumerate(zip(q.extents, windows, strict=True)):
+        wide = window if fixed[axis] is None else fixed[axis]
+        every = every & seen(q[axis], k[axis], extent, wide, stride[axis], dilation[axis], causal[axis])
     return every
 
 
 @pattern
-def _gna_on_axis(q, k, *, axis):
-    return seen(q, k, *axis)
+def _gna_1(q, k, *, length, window_0, fixed, stride, dilation, causal):
+    return seen(q, k, length, window_0 if fixed[0] is None else fixed[0], stride[0], dilation[0], causal[0])
 
 
-_ON_GRID = {rank: pattern(rank=rank)(_gna) for rank in range(2, MOST_AXES + 1)}
+@pattern(rank=2)
+def _gna_2(q, k, *, window_0, window_1, fixed, stride, dilation, causal):
+    return _seen_on_every(q, k, (window_0, window_1), fixed, stride, dilation, causal)
+
+
+@pattern(rank=3)
+def _gna_3(q, k, *, window_0, window_1, window_2, fixed, stride, dilation, causal):
+    return _seen_on_every(q, k, (window_0, window_1, window_2), fixed, stride, dilation, causal)
+
+
+@pattern(rank=4)
+def _gna_4(q, k, *, window_0, window_1, window_2, window_3, fixed, stride, dilation, causal):
+    return _seen_on_every(q, k, (window_0, window_1, window_2, window_3), fixed, stride, dilation, causal)
+
+
+_ON_GRID = {2: _gna_2, 3: _gna_3, 4: _gna_4}
 
 
 def gna(
@@ -86,14 +102,22 @@ def gna(
     causal = truth_per_axis("causal", causal, axes)
     for axis, (extent, wide, step, apart) in enumerate(zip(sizes, window, stride, dilation, strict=True)):
         require_window(extent, wide, step, apart, f" on axis {axis}" if axes > 1 else "")
+    numbers = _numbers(window, stride, dilation, causal)
     if axes == 1:
-        return _gna_on_axis(axis=(sizes[0], window[0], stride[0], dilation[0], causal[0]))
-    return placed(_ON_GRID[axes](window=window, stride=stride, dilation=dilation, causal=causal), extents, sizes)
+        return _gna_1(length=sizes[0], **numbers)
+    return placed(_ON_GRID[axes](**numbers), extents, sizes)
 
 
 def placed(pattern: Pattern, extents: PerAxis | Grid, sizes: tuple[int | None, ...]) -> Pattern:
     """A pattern on the grid that a function was called with. sizes: `open_extents` of it."""
     return pattern.on(extents) if isinstance(extents, Grid) else pattern.on(*sizes)
+
+
+def _numbers(window, stride, dilation, causal):
+    """The arguments of a pattern. Windows are parameters, but where positions are divided anyway."""
+    fixed = tuple([wide if step > 1 or apart > 1 else None for wide, step, apart in zip(window, stride, dilation, strict=True)])
+    windows = {f"window_{axis}": wide for axis, wide in enumerate(window)}
+    return {**windows, "fixed": fixed, "stride": stride, "dilation": dilation, "causal": causal}
 
 
 def _sizes(extents: PerAxis | Grid) -> tuple[int | None, ...]:
