@@ -52,7 +52,7 @@ class Recording(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         by_name = dict(kwargs or {})
-        if func in _ASKED or not self._meets(args) and not self._meets(tuple(by_name.values())):
+        if func in _ASKED or (not self._meets(args) and not self._meets(tuple(by_name.values()))):
             return func(*args, **by_name)
         note = ("call", func, self._noted_all(args), tuple([(name, self.noted(value)) for name, value in by_name.items()]))
         return self.stands(self._shaped(func, args, by_name), note)
@@ -106,7 +106,7 @@ class Recording(TorchFunctionMode):
     def _shaped(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """A tensor like the one that the function returns, without memory. What it computes is nowhere in the graph."""
         if func in _LOOK_UPS:
-            places = args[1] if isinstance(args[1], tuple | list) else (args[1],)
+            places = cast("tuple[object, ...]", args[1]) if isinstance(args[1], tuple | list) else (args[1],)
             dtype, axes = args[0].dtype, max(args[0].dim() - len(places), 0)
         else:
             dtype, axes = result_like(func, _formed(args), tuple([(name, _formed(value)) for name, value in kwargs.items()]))
@@ -124,11 +124,8 @@ def _formed(value: Any) -> tuple[Any, ...]:  # noqa: ANN401
     return "constant", value
 
 
-_ASKED = tuple(getattr(Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "requires_grad")) + (
-    Tensor.size,
-    Tensor.dim,
-    Tensor.is_floating_point,
-)
+_PROPERTIES = ("shape", "dtype", "device", "ndim", "layout", "requires_grad")
+_ASKED = (*[getattr(Tensor, name).__get__ for name in _PROPERTIES], Tensor.size, Tensor.dim, Tensor.is_floating_point)
 _LOOK_UPS = (Tensor.__getitem__,)
 
 

@@ -118,8 +118,8 @@ def _nowhere(form: tuple[Any, ...]) -> Any:  # noqa: ANN401
             return torch.empty((1,) * axes, dtype=dtype, device="meta")
         case ("tuple", entries):
             return tuple([_nowhere(each) for each in entries])
-        case (_, constant):
-            return constant
+        case _:
+            return form[1]
 
 
 class TableForm(Tensor):

@@ -172,7 +172,8 @@ def traced_description(pattern: Pattern | None, score: Score | None) -> Descript
     The graph holds for every pattern that is made in the same way of the same functions with the same kinds of arguments.
     """
     kept: list[object] = []
-    text, order = _constant(tuple([_made_of(each, kept) for each in (pattern, score)]), *kept)
+    made = [_made_of(each, kept) for each in (pattern, score)]  # before `kept` is read
+    text, order = _constant(made[0], made[1], *kept)
     given: list[Mapping[str, Argument]] = [{} if each is None else each.arguments for each in (pattern, score)]
     values = [given[side][name].value for side, name in order]
     return Description(
@@ -205,11 +206,12 @@ _Made = tuple[Written, Written, tuple[tuple[str, Written], ...]]
 """Of a pattern or a score: its recipe, its space, and forms of its arguments."""
 
 
-def _constant(made: tuple[_Made | None, _Made | None], *kept: object) -> tuple[str, tuple[tuple[int, str], ...]]:
+def _constant(of_pattern: _Made | None, of_score: _Made | None, *kept: object) -> tuple[str, tuple[tuple[int, str], ...]]:
     """The text, and for each value of its description whose argument it is: 0 the pattern's, 1 the score's, and which."""
-    pattern, score = (None if each is None else cls(*_remade(each, kept)) for cls, each in zip((Pattern, Score), made, strict=True))
+    pattern = None if of_pattern is None else Pattern(*_remade(of_pattern, kept))
+    score = None if of_score is None else Score(*_remade(of_score, kept))
     program, _ = resolved(pattern, score)
-    arguments = [{} if each is None else each.arguments for each in (pattern, score)]
+    arguments: list[Mapping[str, Argument]] = [{} if each is None else each.arguments for each in (pattern, score)]
     homes: Mapping[str, tuple[int, str]] = {
         **{called: (1, name) for name, called in names_beside(*arguments).items()},
         **{name: (0, name) for name in arguments[0]},

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from typing import Any, cast
 
-from ...ir.binding import UNBOUND, Unbound
+from ...ir.binding import Unbound
 from ...ir.recipe import FromFunction, Given
 from ...ir.trace import Traced
 
@@ -23,6 +24,8 @@ def written(value: object, kept: list[object]) -> Written:
         return "made", type(value), tuple([written(getattr(value, name), kept) for name in names])
     if isinstance(value, tuple):
         return "all", tuple([written(each, kept) for each in cast("tuple[object, ...]", value)])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "is", operator.index(value)  # which is one number in a graph, and guarded, where another may come at another call
     return "is", value
 
 
