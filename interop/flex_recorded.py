@@ -29,15 +29,16 @@ Function = Callable[..., object]
 class Recording(TorchFunctionMode):
     """Writes down what torch functions do with positions, and computes nothing but shapes and dtypes."""
 
-    def __init__(self) -> None:
+    def __init__(self, real: torch.dtype) -> None:
         super().__init__()
+        self.real = real
         self.arguments: dict[str, object] = {}
         self.tables: list[tuple[Tensor, str]] = []
         self.known: list[tuple[Tensor, Note]] = []
 
     def position(self, letter: str) -> Tensor:
         """What stands for one; on a device without memory, so that nothing can be computed from it unseen."""
-        dtype = torch.float32 if letter == "s" else torch.int64
+        dtype = self.real if letter == "s" else torch.int64
         return self.stands(torch.empty((), dtype=dtype, device="meta"), ("position", letter))
 
     def stands(self, tensor: Tensor, note: Note) -> Tensor:
@@ -137,20 +138,20 @@ def _is_known(value: int) -> bool:
 
 def recorded_mask(mask_mod: Function) -> Pattern:
     """The pattern of a `mask_mod` inside a compiled region."""
-    return Pattern(*_recorded(mask_mod, is_score=False))
+    return Pattern(*_recorded(mask_mod, torch.float32, is_score=False))
 
 
-def recorded_score(score_mod: Function) -> Score:
+def recorded_score(score_mod: Function, real: torch.dtype) -> Score:
     """The score of a `score_mod`, likewise."""
-    return Score(*_recorded(score_mod, is_score=True))
+    return Score(*_recorded(score_mod, real, is_score=True))
 
 
-def _recorded(function: Function, *, is_score: bool) -> tuple[Recorded, dict[str, Argument], Space]:
-    recording = Recording()
+def _recorded(function: Function, real: torch.dtype, *, is_score: bool) -> tuple[Recorded, dict[str, Argument], Space]:
+    recording = Recording(real)
     positions = [recording.position(letter) for letter in ("sbhqk" if is_score else "bhqk")]
     with recording:
         result = function(*positions)
     note = recording.noted(result)
     dtypes = tuple([(name, tensor.dtype, max(tensor.dim(), 1)) for tensor, name in recording.tables])
     arguments = {name: Argument(value) for name, value in recording.arguments.items()}
-    return Recorded(note, dtypes, is_score), arguments, Space()
+    return Recorded(note, dtypes, is_score, real), arguments, Space()

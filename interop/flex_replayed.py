@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -29,12 +29,13 @@ def size_of(table: str, axis: int) -> str:
 class Recorded:
     """A recipe: what a function noted.
 
-    dtypes: of its tables by name, as the function has them, with their axes.
+    dtypes: of its tables by name, as the function has them, with their axes. real: the dtype of scores.
     """
 
     note: Note
     dtypes: tuple[tuple[str, torch.dtype, int], ...]
     is_score: bool
+    real: torch.dtype
     name: str = "recorded"
     rank: int = 1
 
@@ -51,8 +52,14 @@ class Recorded:
             stands = dict(zip("sbhqk" if self.is_score else "bhqk", positions, strict=True))
             return _Replay(stands, forms).value(self.note)
 
-        program, bindings = traced(replayed, is_score=self.is_score)
-        return renamed(program, {name: getattr(value, "argument", name) for name, value in bindings.items()})
+        made = traced(replayed, is_score=self.is_score, real=self.real)
+        return renamed(made.program, {name: _argument_of(value) for name, value in made.bindings.items()})
+
+
+def _argument_of(bound: object) -> str:
+    """The name of an argument, from what stands for it, or from what is made of that."""
+    sources: tuple[object, ...] = getattr(bound, "sources", (bound,))
+    return cast("TableForm | NumberForm", sources[0]).argument
 
 
 @dataclass(frozen=True)
@@ -138,9 +145,6 @@ class TableForm(Tensor):
         form.extents = tuple(Symbol(size_of(argument, axis)) for axis in range(axes))
         return form
 
-    def short(self, *_: object, **__: object) -> TableForm:
-        return TableForm.of(torch.int16, self.argument, self.dim())
-
 
 class NumberForm(Tensor):
     """Stands for a number that the compiled region has many values of: a parameter, of either sign."""
@@ -152,12 +156,3 @@ class NumberForm(Tensor):
         form = torch.empty((), dtype=torch.int64).as_subclass(NumberForm)
         form.argument = argument
         return form
-
-    def item(self) -> int:
-        number = _Number(-1)
-        number.argument = self.argument
-        return number
-
-
-class _Number(int):
-    argument: str

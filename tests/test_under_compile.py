@@ -328,7 +328,7 @@ def test_none_stands_for_an_empty_list_of_an_operator() -> None:
         0,
         None,
         None,
-        "program @dense(q < Lq, k < Lk) {\n  mask = true\n}",
+        "program @dense(q < Lq, k < Lk) {\n  mask = true\n  score = s\n  normalise = softmax\n}\n",
         None,
         "bhld",
         "eager",
