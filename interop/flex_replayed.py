@@ -43,6 +43,11 @@ class Recorded:
     def label(self) -> str:
         return self.name
 
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What the function read is in its notes, and guarded by `torch.compile`."""
+        return ()
+
     def trace(self, values: Mapping[str, object], space: Space) -> Program:
         """Raises: as `traced`."""
         del values, space
