@@ -168,3 +168,34 @@ def test_bounds_of_tables_are_those_of_each_item() -> None:
             pairs = (ids[offset : offset + 20, None] == ids[None]).numpy()
             wanted = reference((query[item : item + 1], key[item : item + 1], value[item : item + 1, :, :560]), pairs)
             assert float((out[item : item + 1].double() - wanted).abs().max()) < 1e-4
+
+
+LENGTHS: dict[str, dict[str, Any]] = {"uniform": {}, "ragged": {"kv_len": torch.tensor([70, 33])}, "moved": {"q_offset": 3}}
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_a_window_without_an_end_is_causal(lengths: str) -> None:
+    """Bounds of its tiles would leave 64 bits, so they are listed: forward, backward and decode, as torch has it without a window."""
+
+    @lacuna.pattern
+    def window(q: Any, k: Any, *, wide: Any) -> Any:  # noqa: ANN401 (patterns are written without types)
+        return (k <= q) & (q - k < wide)
+
+    given = LENGTHS[lengths]
+    stops = given.get("kv_len", torch.tensor([70, 70]))
+    offset = given.get("q_offset", 0)
+    k = torch.arange(70)
+    for rows in (slice(0, 70 - offset), slice(69 - offset, 70 - offset)):
+        held = [torch.randn(2, 1, 70, 8, generator=torch.Generator().manual_seed(part)).double() for part in range(3)]
+        query, key, value = (tensor.float().requires_grad_() for tensor in (held[0][:, :, rows], *held[1:]))
+        at = offset + rows.start
+        out = lacuna.attention(query, key, value, window(wide=2**63 - 1), backend="cpp", **{**given, "q_offset": at})
+        assert isinstance(out, Tensor)
+        seen = (k <= at + torch.arange(query.shape[2])[:, None]) & (k < stops[:, None, None, None])
+        exact = [tensor.detach().double().requires_grad_() for tensor in (query, key, value)]
+        score = (exact[0] @ exact[1].transpose(-1, -2) / 8**0.5).masked_fill(~seen, -torch.inf)
+        wanted = torch.softmax(score, -1) @ exact[2]
+        assert float((out - wanted).detach().abs().max()) < 1e-4
+        gradients = zip(torch.autograd.grad(out.sum(), (query, key, value)), torch.autograd.grad(wanted.sum(), exact), strict=True)
+        assert all(float((ours - theirs).abs().max()) < 1e-4 for ours, theirs in gradients)
