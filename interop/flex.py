@@ -18,6 +18,7 @@ from .. import attention, dense
 from ..ir.build import refusal
 from ..ir.pattern import Pattern
 from ..ir.score import Score
+from ..ir.untraced import untraced
 from .block_edges import edges_of
 from .flex_trace import Function, traced
 
@@ -41,7 +42,7 @@ class BlockMask:
     @property
     def pattern(self) -> Pattern:
         """The mask, of what captured tensors hold when it is used."""
-        return Pattern.of(*traced(self.mask_mod, is_score=False)[:2]) if self.computes else self.first
+        return Pattern.of(*untraced(traced, self.mask_mod, is_score=False)[:2]) if self.computes else self.first
 
     def to_dense(self) -> Tensor:
         """int32[B, H, query blocks, key blocks]: 1 where a block holds a pair that is attended. Evaluates every pair."""
@@ -163,7 +164,7 @@ def _mask(mask_mod: Function) -> tuple[Pattern, bool]:
         from .flex_recorded import recorded_mask
 
         return recorded_mask(mask_mod), False
-    made = traced(mask_mod, is_score=False)
+    made = untraced(traced, mask_mod, is_score=False)
     return Pattern.of(made.program, made.bindings), made.computes
 
 
@@ -173,7 +174,7 @@ def _score(score_mod: Function, query: Tensor) -> Score:
         from .flex_recorded import recorded_score
 
         return recorded_score(score_mod, real)
-    made = traced(score_mod, is_score=True, real=real)
+    made = untraced(traced, score_mod, is_score=True, real=real)
     return Score.of(made.program, made.bindings)
 
 

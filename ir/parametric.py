@@ -18,6 +18,7 @@ from .program import InvalidProgram, Program, Space
 from .recipe import FromFunction, Given, Recipe
 from .reserved import LONGEST_NAME, is_plain, misnamed
 from .text import show_program
+from .untraced import untraced
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,7 +57,7 @@ class Parametric:
     def _program(self) -> Program:
         self.require_bound()
         self.__dict__["_state"] = self.recipe.state
-        return self.recipe.trace({name: argument.value for name, argument in self.arguments.items()}, self.space)
+        return untraced(self.recipe.trace, {name: argument.value for name, argument in self.arguments.items()}, self.space)
 
     @property
     def bindings(self) -> Mapping[str, object]:

@@ -218,6 +218,17 @@ def test_a_new_closure_of_the_same_code_is_the_same_graph() -> None:
     assert counter.frame_count == 1
 
 
+@pytest.mark.parametrize("dynamic", [False, None, True])
+def test_a_program_read_inside_a_region_is_that_of_outside(dynamic: bool | None) -> None:
+    def text(x: Tensor) -> tuple[str, str]:
+        made = create_block_mask(lambda b, h, i, j: b.new_ones((), dtype=torch.bool) & (j <= i) & (i - j < 7), None, None, len(x), len(x))
+        return str(made.pattern.program.mask), str(_near(window=len(x)).program.mask)
+
+    for length in (6, 5, 4):
+        assert torch.compile(text, backend="eager", dynamic=dynamic)(torch.zeros(length)) == text(torch.zeros(length))
+    assert text(torch.zeros(3)) == ("k <= q and q - k < 7", "q - k < window")
+
+
 # -- functions at random ----------------------------------------------------------------------------------------------
 
 _NUMBERS: dict[str, Callable[..., Tensor]] = {
