@@ -263,15 +263,15 @@ def _neighborhood(pattern: Pattern, grid: Grid) -> Neighborhood | None:
 
 
 def _arguments(pattern: Pattern) -> dict[str, tuple[int, ...]] | None:
-    """The arguments that `patterns.gna` binds, by name; of one axis they are one tuple."""
+    """The arguments that `patterns.gna` binds, by name, one of each for every axis."""
     values = {name: argument.value for name, argument in pattern.arguments.items()}
-    if set(values) == {"axis"} and isinstance(values["axis"], tuple) and len(cast("tuple[object, ...]", values["axis"])) == len(NAMES):
-        return {name: (value,) for name, value in zip(NAMES, cast("tuple[int, ...]", values["axis"]), strict=True)}
-    axes = len(pattern.space.extents)  # a neighborhood that is the rule of a part leaves its arguments, and is on other axes
-    tuples = [cast("tuple[int, ...]", value) for value in values.values() if isinstance(value, tuple)]
-    if set(values) != set(NAMES[1:]) or [len(each) for each in tuples] != [axes] * len(values):
-        return None
-    return {NAMES[0]: pattern.space.extents, **{name: cast("tuple[int, ...]", values[name]) for name in NAMES[1:]}}
+    extents = pattern.space.extents or (cast(int, values.pop("length", 0)),)  # of one axis there is no grid
+    windows = tuple(cast(int, values.pop(f"window_{axis}", 0)) for axis in range(len(extents)))
+    values.pop("fixed", None)
+    tuples = {name: cast("tuple[int, ...]", value) for name, value in values.items() if isinstance(value, tuple)}
+    if set(values) != set(NAMES[2:]) or [len(each) for each in tuples.values()] != [len(extents)] * len(values):
+        return None  # a neighborhood that is the rule of a part leaves its arguments, and is on other axes
+    return {NAMES[0]: extents, NAMES[1]: windows, **tuples}
 
 
 NAMES = ("extents", "window", "stride", "dilation", "causal")
