@@ -81,17 +81,15 @@ def _zero_keys(plan: Plan) -> Beside:
 # -- extra keys -------------------------------------------------------------------------------------------------------
 
 LONGEST_TILE = 64  # of extra keys: what has no registers left beside its own tiles would spill with as long ones of these
-ALL_OF_THEM = "for onward in tl.range(0, {count}.to(tl.int32), {tile}):  # extra keys"
-FORWARD_BEFORE = """\
-extra_steps = tl.arange(0, {tile}).to(tl.int64)
-extra_keys_at = extra_keys + (item_number * ek_batch + k_h * ek_head + extra_steps * ek_token)[None, :] * UNIT
-extra_values_at = extra_values + (item_number * ev_batch + k_h * ev_head + extra_steps * ev_token)[:, None] * UNIT"""
+ALL_OF_THEM = "for onward in tl.range(0, {count}.to(tl.int32), {tile}{stages}):  # extra keys"
+STAGES = {False: "", True: ", num_stages=STAGES"}  # of sums that are taken once more
+BEFORE = "extra_steps = tl.arange(0, {tile}).to(tl.int64)"
 FORWARD = """\
 {loop}
     begin = tl.full([], onward, tl.int64)
     extra_inside = begin + extra_steps < extra_len
-    keys_here = extra_keys_at + begin * (ek_token * UNIT)
-    values_here = extra_values_at + begin * (ev_token * UNIT)
+    keys_here = extra_keys + (item_number * ek_batch + k_h * ek_head + (begin + extra_steps) * ek_token)[None, :] * UNIT
+    values_here = extra_values + (item_number * ev_batch + k_h * ev_head + (begin + extra_steps) * ev_token)[:, None] * UNIT
     keys = load_tile(keys_here + dims[:, None], extra_inside[None, :], dims[:, None] < HEAD_DIM, True, HEAD_DIM != HEAD)
     s = tl.dot(queries, keys.to(OPERAND), input_precision=PRECISION, out_dtype=REAL){more_keys}
     s = tl.where(extra_inside[None, :], s{magnitude}, float("-inf"))
@@ -117,18 +115,13 @@ MORE_AGAIN = """
     if REST_AGAIN:
         more_values = load_tile(values_here + rest_again[None, :], extra_inside[:, None], rest_again[None, :] < VALUE_DIM, True, True)
         more_again = absorbed_again(more_again, shrink, given, seen, more_values, phase, OPERAND, PRECISION)"""
-BACKWARD_BEFORE = """\
-extra_steps = tl.arange(0, {tile}).to(tl.int64)
-extra_rows_at = extra_keys + (b.to(tl.int64) * ek_batch + k_h * ek_head + extra_steps * ek_token)[:, None] * UNIT
-extra_keys_at = extra_rows_at + dims
-extra_values_at = extra_values + (b.to(tl.int64) * ev_batch + k_h * ev_head + extra_steps * ev_token)[:, None] * UNIT + value_dims"""
 BACKWARD = """\
 {loop}
     begin = tl.full([], onward, tl.int64)
     extra_inside = (begin + extra_steps)[:, None] < extra_len
-    keys_here = extra_keys_at + begin * (ek_token * UNIT)
-    values_here = extra_values_at + begin * (ev_token * UNIT)
-    keys = load_tile(keys_here, extra_inside, dims < HEAD_DIM, True, HEAD_DIM != HEAD)
+    keys_here = extra_keys + (b.to(tl.int64) * ek_batch + k_h * ek_head + (begin + extra_steps) * ek_token)[:, None] * UNIT
+    values_here = extra_values + (b.to(tl.int64) * ev_batch + k_h * ev_head + (begin + extra_steps) * ev_token)[:, None] * UNIT + value_dims
+    keys = load_tile(keys_here + dims, extra_inside, dims < HEAD_DIM, True, HEAD_DIM != HEAD)
     values = load_tile(values_here, extra_inside, value_dims < VALUE_DIM, True, VALUE_DIM != VALUE)
     s = tl.dot(queries, tl.trans(keys.to(OPERAND)), input_precision=PRECISION, out_dtype=REAL)
     risen = tl.dot(rises, tl.trans(values.to(OPERAND)), input_precision=PRECISION, out_dtype=REAL)
@@ -137,7 +130,7 @@ BACKWARD = """\
     {tail}"""
 ADDED = "acc = tl.dot(moved.to(keys.dtype).to(OPERAND), keys.to(OPERAND), acc, input_precision=PRECISION, out_dtype=REAL)"
 ADDED_AGAIN = """\
-again = load_tile(extra_rows_at + begin * (ek_token * UNIT) + dims_again, extra_inside, dims_again < HEAD_DIM, True, True)
+again = load_tile(keys_here + dims_again, extra_inside, dims_again < HEAD_DIM, True, True)
     acc_again = added_again(acc_again, moved, weight != 0.0, again, phase, 3, OPERAND, PRECISION)"""
 
 
@@ -147,12 +140,13 @@ def _extra_keys(plan: Plan) -> tuple[str, str, str]:
     Of a decode kernel the program of the first split walks them.
     """
     tile = min(plan.block_k, LONGEST_TILE)
-    if plan.family == "backward_queries":
-        loop = ALL_OF_THEM.format(count="extra_len", tile=tile)
-        return BACKWARD_BEFORE.format(tile=tile), BACKWARD.format(loop=loop, tail=ADDED), BACKWARD.format(loop=loop, tail=ADDED_AGAIN)
     decodes = plan.family == "decode"
-    loop = ALL_OF_THEM.format(count="tl.where(split == 0, extra_len, 0)" if decodes else "extra_len", tile=tile)
-    common = {"loop": loop, "magnitude": "" if plan.score is S else " * magnitude", "more_keys": "" if decodes else MORE_KEYS}
-    once = ABSORBED.format(more_values="" if decodes else MORE_VALUES)
-    again = ABSORBED_AGAIN.format(more_values="" if decodes else MORE_AGAIN)
-    return FORWARD_BEFORE.format(tile=tile), FORWARD.format(tail=once, **common), FORWARD.format(tail=again, **common)
+    count = "tl.where(split == 0, extra_len, 0)" if decodes else "extra_len"
+    once, again = (ALL_OF_THEM.format(count=count, tile=tile, stages=STAGES[more]) for more in (False, True))
+    if plan.family == "backward_queries":
+        return BEFORE.format(tile=tile), BACKWARD.format(loop=once, tail=ADDED), BACKWARD.format(loop=again, tail=ADDED_AGAIN)
+    common = {"magnitude": "" if plan.score is S else " * magnitude", "more_keys": "" if decodes else MORE_KEYS}
+    absorbed = ABSORBED.format(more_values="" if decodes else MORE_VALUES)
+    absorbed_again = ABSORBED_AGAIN.format(more_values="" if decodes else MORE_AGAIN)
+    loops = FORWARD.format(loop=once, tail=absorbed, **common), FORWARD.format(loop=again, tail=absorbed_again, **common)
+    return BEFORE.format(tile=tile), *loops
