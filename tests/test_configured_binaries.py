@@ -83,7 +83,7 @@ def beside(of: Variant, configuration: Configuration) -> dict[bool, Resources]:
     return {more: compiled(of._replace(zero_keys=more and zero, extra_keys=more), configuration).resources for more in (False, True)}
 
 
-# At most so many bytes are spilled, where sums are taken once more: that only happens beside NaN, and more registers would hold fewer programs.
+# At most so many bytes are spilled, where sums are taken once more: that happens beside NaN alone, and more registers hold fewer programs.
 BESIDE = [("sm_80", 96, "forward", 96), ("sm_90", 128, "backward_queries", 0), ("sm_90", 64, "decode", 40)]
 
 
