@@ -54,6 +54,10 @@ class _Segmented:
     label: str = "segmented"
     rank: int = 1
 
+    @property
+    def state(self) -> tuple[object, ...]:
+        return tuple(part.recipe.state for part in self.parts if part.recipe is not None)
+
     def trace(self, values: Mapping[str, object], space: Space) -> Program:
         declared, mask = Program(self.name, FALSE), FALSE
         for query, parts in groupby(self.parts, key=_query):

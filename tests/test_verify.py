@@ -41,7 +41,7 @@ BROKEN: dict[str, tuple[Program, str, str]] = {
         "two different names",
     ),
     "space_is_a_grid": (program(space=Space(2, (4,))), "is no grid", "one positive extent per axis"),
-    "tables_are_of_known_types": (declared("doc: u8[*]"), "table `doc` holds `u8`", "one of i8, i16"),
+    "tables_are_of_known_types": (declared("doc: i4[*]"), "table `doc` holds `i4`", "one of i8, i16"),
     "parameters_are_numbers": (declared("on_: bool"), "parameter `on_` is a truth value", "two programs"),
     "variables_are_known": (declared(mask="i < q"), "unknown variable `i`", "one of b, h, k, q"),
     "symbols_are_declared": (program(Binary(Op.LT, Q, Symbol("w"))), "`w: i64` is not declared", "`; w: i64` in its head"),
