@@ -35,6 +35,7 @@ class Recording(TorchFunctionMode):
         self.arguments: dict[str, object] = {}
         self.tables: list[tuple[Tensor, str]] = []
         self.known: list[tuple[Tensor, Note]] = []
+        self.calls: list[Note] = []
 
     def position(self, letter: str) -> Tensor:
         """What stands for one; on a device without memory, so that nothing can be computed from it unseen."""
@@ -55,8 +56,8 @@ class Recording(TorchFunctionMode):
         by_name = dict(kwargs or {})
         if func in _ASKED or (not self._meets(args) and not self._meets(tuple(by_name.values()))):
             return func(*args, **by_name)
-        note = ("call", func, self._noted_all(args), tuple([(name, self.noted(value)) for name, value in by_name.items()]))
-        return self.stands(self._shaped(func, args, by_name), note)
+        self.calls.append((func, self._noted_all(args), tuple([(name, self.noted(value)) for name, value in by_name.items()])))
+        return self.stands(self._shaped(func, args, by_name), ("result", len(self.calls) - 1))
 
     def noted(self, value: object) -> Note:
         if isinstance(value, Tensor):
@@ -154,4 +155,4 @@ def _recorded(function: Function, real: torch.dtype, *, is_score: bool) -> tuple
     note = recording.noted(result)
     dtypes = tuple([(name, tensor.dtype, max(tensor.dim(), 1)) for tensor, name in recording.tables])
     arguments = {name: Argument(value) for name, value in recording.arguments.items()}
-    return Recorded(note, dtypes, is_score, real), arguments, Space()
+    return Recorded(tuple(recording.calls), note, dtypes, is_score, real), arguments, Space()

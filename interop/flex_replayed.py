@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -17,7 +17,7 @@ from .flex_trace import traced
 
 Note = tuple[Any, ...]
 """Of a value: ("position", letter), ("table", name), ("entry", name), ("number", name), ("tuple", notes), ("constant", value), or
-("call", function, notes, notes by keyword)."""
+("result", number of a call). Of a call: (function, notes, notes by keyword)."""
 
 
 def size_of(table: str, axis: int) -> str:
@@ -29,9 +29,11 @@ def size_of(table: str, axis: int) -> str:
 class Recorded:
     """A recipe: what a function noted.
 
+    calls: of torch's functions, in their order. note: of what the function returned.
     dtypes: of its tables by name, as the function has them, with their axes. real: the dtype of scores.
     """
 
+    calls: tuple[Note, ...]
     note: Note
     dtypes: tuple[tuple[str, torch.dtype, int], ...]
     is_score: bool
@@ -55,7 +57,10 @@ class Recorded:
 
         def replayed(*positions: object) -> object:
             stands = dict(zip("sbhqk" if self.is_score else "bhqk", positions, strict=True))
-            return _Replay(stands, forms).value(self.note)
+            replay = _Replay(stands, forms)
+            for function, args, kwargs in self.calls:
+                replay.results.append(called(function, tuple(map(replay.value, args)), {name: replay.value(each) for name, each in kwargs}))
+            return replay.value(self.note)
 
         made = traced(replayed, is_score=self.is_score, real=self.real)
         return renamed(made.program, {name: _argument_of(value) for name, value in made.bindings.items()})
@@ -73,9 +78,11 @@ class _Replay:
 
     positions: Mapping[str, Any]
     forms: Mapping[str, Tensor]
+    numbers: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    results: list[Any] = field(default_factory=list[Any])
 
     def value(self, note: Note) -> Any:  # noqa: ANN401  (whatever the function had)
-        kind, first, *rest = note
+        kind, first = note
         match kind:
             case "position":
                 return self.positions[first]
@@ -84,11 +91,11 @@ class _Replay:
             case "entry":
                 return self.forms[first][self.positions["b"].new_zeros(())]
             case "number":
-                return NumberForm.of(first)
+                return self.numbers.setdefault(first, NumberForm.of(first))
             case "tuple":
                 return tuple(map(self.value, first))
-            case "call":
-                return called(first, tuple(map(self.value, rest[0])), {name: self.value(each) for name, each in rest[1]})
+            case "result":
+                return self.results[first]
             case _:
                 return first
 

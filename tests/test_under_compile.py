@@ -229,6 +229,26 @@ def test_a_program_read_inside_a_region_is_that_of_outside(dynamic: bool | None)
     assert text(torch.zeros(3)) == ("k <= q and q - k < 7", "q - k < window")
 
 
+def test_a_length_read_more_than_once_is_one_number() -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        half = q.shape[2] // 2
+
+        def mask(b, h, i, j):
+            behind = i - j - half
+            far = behind
+            for _ in range(4):
+                far = torch.maximum(far, far - 1)
+            return (behind < 3) & (far > -9)
+
+        return cast(Tensor, flex_attention(q, k, v, block_mask=_masked(mask, q)))
+
+    compiled: Any = torch.compile(attend, backend="eager", fullgraph=True, dynamic=True)
+    for length in (16, 11):
+        qkv = _tensors(length)
+        wanted = _dense(qkv, lambda s, h, i, j, n: (s, (i - j - n // 2 < 3) & (i - j - n // 2 > -9))).nan_to_num(0.0)
+        assert torch.allclose(compiled(*qkv).double(), wanted, atol=1e-5)
+
+
 # -- functions at random ----------------------------------------------------------------------------------------------
 
 _NUMBERS: dict[str, Callable[..., Tensor]] = {
