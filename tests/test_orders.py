@@ -105,7 +105,8 @@ def test_tiles_of_any_permutation_hold_every_pair_and_full_ones_nothing_else(dat
     order = Order(side, side)
     program = boxed(pattern.program, order)
     assert unboxed(program, order) == pattern.program
-    launch = Launch(len(tokens), len(tokens), tables={TOKENS.name: tokens})
+    windows = {name: value for name, value in pattern.bindings.items() if isinstance(value, int)}
+    launch = Launch(len(tokens), len(tokens), parameters=windows, tables={TOKENS.name: tokens})
     found = derive(program, 8, 8, launch)
     assert found.schedule.route == "symbolic"
     classes = tiles(found.schedule, launch, {**launch.tables, **term_arrays(found.schedule, launch)})
@@ -303,7 +304,7 @@ def test_a_graph_may_come_in_any_form() -> None:
     [
         (lambda: orders.permutation(torch.tensor([0, 0, 2])), ValueError, "it does not hold each of 0 to 2 once"),
         (lambda: orders.permutation(torch.tensor([0.0, 1.0])), TypeError, "`tokens` is of torch.float32.\n  write `tokens.int()`"),
-        (lambda: orders.permutation(torch.zeros(2, 2).int()), TypeError, "`tokens` is a tensor of shape (2, 2), no permutation"),
+        (lambda: orders.permutation(torch.zeros(2, 2).int()), TypeError, "`tokens` is a tensor of shape (2, 2) and layout torch.strided, no permutation"),
         (lambda: orders.permutation([1, 0]), TypeError, "`tokens` is a list, no permutation"),  # pyright: ignore[reportArgumentType]
         (lambda: orders.permutation(torch.arange(4), (2, 3)), ValueError, "`tokens` holds 4 tokens, and the grid (2, 3) 6"),
         (lambda: orders.hilbert(()), ValueError, "`extents` is ()"),

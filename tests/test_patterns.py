@@ -232,7 +232,7 @@ def test_importing_the_catalogue_loads_no_torch_and_no_numpy() -> None:
         (lambda: patterns.modality_mutual((0, 1), 6), "`question` is 6, which is no range of tokens"),  # pyright: ignore[reportArgumentType]
         (lambda: patterns.documents(torch.zeros(2, 2)), "not one id per token"),
         (lambda: patterns.sliding_window((1, 2, 3)), r"`window` is \(1, 2, 3\), which is no pair"),  # pyright: ignore[reportArgumentType]
-        (lambda: patterns.prefix_lm(2.5), "`prefix` is 2.5, which is no integer\n  write an integer of at least 0"),
+        (lambda: patterns.prefix_lm(2.5), "`prefix` is 2.5, which is no integer\n  write an integer of at least 0"),  # pyright: ignore[reportArgumentType]
         (lambda: patterns.elastic_sink_local(3), "`local` is 3, not one length per head\n  write an integer tensor"),
         (lambda: patterns.s2_local_stride(4, num_dense_heads=5), "`num_dense_heads` is 5, of 4 KV heads"),
         (

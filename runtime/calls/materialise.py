@@ -99,7 +99,7 @@ def entries(table: Table, value: object, length: int) -> Tensor:
 
 def _require_64_bits(table: Table, tensor: Tensor) -> None:
     if tensor.dtype == torch.uint64 and (tensor.view(torch.int64) < 0).any():
-        most = max(int(entry) for entry in tensor.flatten().tolist())
+        most = int(tensor.cpu().numpy().max())
         what = f"table `{table.name}` of torch.uint64 holds {most}, and integers are 64 bits with a sign"
         fix = f"entries below 2 ** 63; what is only tested for equality may be `{table.name}.view(torch.int64)`"
         raise OverflowError(advice(what, fix))
