@@ -23,7 +23,7 @@ def from_dense(mask: Tensor) -> Pattern:
     """The pattern of a dense mask, true where a query sees a key, for its lengths: as `attn_mask` of scaled_dot_product_attention.
 
     mask: bool[batch or 1, heads or 1, q_len or 1, kv_len or 1], leading axes left out or not, as it is broadcast there; a table of the
-          pattern, not copied where it is contiguous.
+          pattern, read where it lies.
 
     Its tiles are classified at the first call: extrema of squares of it, two thirds of its memory, are made once and serve every tile.
 
@@ -32,7 +32,7 @@ def from_dense(mask: Tensor) -> Pattern:
     """
     _require_mask(mask)
     along = (False,) * (4 - mask.ndim) + tuple(size != 1 for size in mask.shape)
-    table = mask.squeeze().contiguous()
+    table = mask.squeeze()
     return _allowed(mask=table if any(along) else table.reshape(1), along=along)
 
 

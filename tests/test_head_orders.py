@@ -236,7 +236,7 @@ def request_of(order: Any, heads: tuple[int, int] = (4, 2)) -> Any:
     given = orders_asked(order, heads[0])
     query, key = torch.randn(1, heads[0], TOKENS, DIM), torch.randn(1, heads[1], TOKENS, DIM)
     text = str(patterns.gna(EXTENTS, 3).program) + given.text
-    return Call(query, key, key, list(given.tables), [], None, None, 0, [], [], text, None, "bhld", "").request()
+    return Call(query, key, key, list(given.tables), [], None, None, 0, [3] * len(EXTENTS), [], text, None, "bhld", "").request()
 
 
 def orders_asked(order: Any, heads: int) -> Any:

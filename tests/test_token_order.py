@@ -113,10 +113,15 @@ def problems(draw: st.DrawFn) -> tuple[Any, Any]:
 def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem: tuple[Any, Any]) -> None:
     pattern, order = problem
     expected, _ = over(lacuna.dense(pattern, math.prod(order.rows.extents))[0, 0].numpy(), order)
-    launch = Launch(*expected.shape)
+    launch = Launch(*expected.shape, parameters=windows_of(pattern))
     found = derive(boxed(pattern.program, order), 8, 8, launch, budget=30_000)
     assert found.schedule.exact
     assert (tiles(found.schedule, launch, found.arrays) == brute_force.classes(expected, 8, 8)).all()
+
+
+def windows_of(pattern: Any) -> dict[str, int]:
+    """The parameters of a neighborhood."""
+    return {name: value for name, value in pattern.bindings.items() if isinstance(value, int)}
 
 
 @st.composite
@@ -139,14 +144,14 @@ def test_a_schedule_made_axis_by_axis_is_exact_forward_and_backward(problem: tup
     pattern, order = problem
     seen, rows = over(lacuna.dense(pattern, math.prod(order.rows.extents))[0, 0].numpy(), order)
     for backward in (False, True):
-        launch = Launch(*seen.shape)
+        launch = Launch(*seen.shape, parameters=windows_of(pattern))
         prepared = prepare(boxed(pattern.program, order), launch, shifted=False)
         found = by_axis(prepared, boxed(pattern.program, order), order, launch, backward=backward)
         assert found is not None
         assert found.exact
         edges = (order.keys.tokens, order.rows.tokens) if backward else (order.rows.tokens, order.keys.tokens)
         expected = classes(seen.T, tokens_of(order.keys) >= 0, edges) if backward else classes(seen, rows, edges)
-        seen_as = Launch(*(seen.T if backward else seen).shape)
+        seen_as = Launch(*(seen.T if backward else seen).shape, parameters=windows_of(pattern))
         assert (tiles(found, seen_as, {}) == expected).all()
         for pieces, tile in ((found.full_loops, 2), (found.partial_loops, 1)):
             visited = tiles(replace(found, some=pieces, full=()), seen_as, {})
