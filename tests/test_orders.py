@@ -304,7 +304,11 @@ def test_a_graph_may_come_in_any_form() -> None:
     [
         (lambda: orders.permutation(torch.tensor([0, 0, 2])), ValueError, "it does not hold each of 0 to 2 once"),
         (lambda: orders.permutation(torch.tensor([0.0, 1.0])), TypeError, "`tokens` is of torch.float32.\n  write `tokens.int()`"),
-        (lambda: orders.permutation(torch.zeros(2, 2).int()), TypeError, "`tokens` is a tensor of shape (2, 2) and layout torch.strided, no permutation"),
+        (
+            lambda: orders.permutation(torch.zeros(2, 2).int()),
+            TypeError,
+            "of shape (2, 2) and layout torch.strided, no permutation",
+        ),
         (lambda: orders.permutation([1, 0]), TypeError, "`tokens` is a list, no permutation"),  # pyright: ignore[reportArgumentType]
         (lambda: orders.permutation(torch.arange(4), (2, 3)), ValueError, "`tokens` holds 4 tokens, and the grid (2, 3) 6"),
         (lambda: orders.hilbert(()), ValueError, "`extents` is ()"),

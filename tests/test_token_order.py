@@ -124,6 +124,10 @@ def windows_of(pattern: Any) -> dict[str, int]:
     return {name: value for name, value in pattern.bindings.items() if isinstance(value, int)}
 
 
+def values_of(pattern: Any) -> dict[Symbol, int]:
+    return {Symbol(name): value for name, value in windows_of(pattern).items()}
+
+
 @st.composite
 def neighborhoods(draw: st.DrawFn) -> tuple[Any, Any]:
     """Generalized neighborhoods of any extents, in boxes of their residue classes."""
@@ -206,7 +210,7 @@ def test_kernels_read_and_write_tensors_through_an_order(
     from lacuna.runtime.choices import orders as token_order
 
     pattern = patterns.gna(extents, window, stride, dilation, causal)
-    boxes = list(candidates(seen_along(pattern.program, {}) or ()))[1]
+    boxes = list(candidates(seen_along(pattern.program, values_of(pattern)) or ()))[1]
     torch.manual_seed(0)
     tokens = math.prod(extents)
     query, key, value = (torch.randn(2, tokens, heads, 24 + 8 * n).to(dtype) for n, heads in ((0, 4), (0, 2), (1, 2)))
@@ -322,7 +326,7 @@ def test_a_call_in_boxes_is_within_the_tolerance_of_the_oracle(dtype: torch.dtyp
 
 
 def order_of(pattern: Any, extents: tuple[int, ...] | None = None) -> Any:
-    return best_order(pattern.program, (), Problem(extents or pattern.program.space.extents, 128, 4, 16))
+    return best_order(pattern.program, tuple(values_of(pattern).items()), Problem(extents or pattern.program.space.extents, 128, 4, 16))
 
 
 def test_windows_on_a_square_grid_get_square_boxes_and_dilation_its_residue_classes() -> None:
@@ -392,7 +396,7 @@ def test_dilation_costs_nothing_in_the_order_of_its_classes() -> None:
     times = [
         min(in_boxes(axes, boxes, problem)[:2] for boxes in candidates(axes))
         for each in (plain, dilated)
-        if (axes := seen_along(each.program, {}))
+        if (axes := seen_along(each.program, values_of(each)))
     ]
     assert times[1] == pytest.approx(times[0], rel=1e-9)
 
