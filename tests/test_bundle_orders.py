@@ -79,7 +79,7 @@ def test_a_grid_is_served_in_boxes_on_a_gpu_that_compiles_nothing(tmp_path: Path
     assert len(chosen) == (3 if PROVE else 1)
     assert all(meaning.order is not None for meaning in chosen.values())
     header = (tmp_path / "bundle" / "include" / "lacuna_cuda.h").read_text()
-    assert "lacuna_gna_bf16_d16_forward_load" in header
+    assert "lacuna_gna_2_bf16_d16_forward_load" in header
     assert "boxes" not in header  # C does not check that a call has a whole grid
     forget_prepared()
     monkeypatch.setenv("LACUNA_JIT", "0")
