@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna import patterns
 from lacuna.ir.configuration import Configuration
-from lacuna.ir.expr import K, Q
+from lacuna.ir.expr import K, Q, Symbol
 from lacuna.ir.order import Boxes, Order, Parts
 from lacuna.ir.schedule import Schedule
 from lacuna.passes import gpu_orders
@@ -135,14 +135,20 @@ def tiles_of(seen: np.ndarray, rows: np.ndarray, edges: tuple[int, int]) -> np.n
 
 
 @settings(max_examples=600 if PROVE else 25)
+def windows_of(pattern: Any) -> dict[str, int]:
+    """The parameters of the neighborhoods in a pattern."""
+    return {name: value for name, value in pattern.bindings.items() if isinstance(value, int)}
+
+
 @given(sequences())
 def test_a_schedule_made_part_by_part_is_exact_where_it_says_so_and_never_wrong(problem: Sequenced) -> None:
     pattern, count, order, others = problem
     seen, rows, keys = over(lacuna.dense(pattern, count)[0, 0].numpy(), order)
     program = boxed(pattern.program, order)
     positions = np.arange(len(rows))
-    assert (np.broadcast_to(evaluate(program.mask, {Q: positions[:, None], K: positions}), seen.shape) == seen).all()
-    launch = Launch(*seen.shape)
+    environment = {Q: positions[:, None], K: positions, **{Symbol(name): value for name, value in windows_of(pattern).items()}}
+    assert (np.broadcast_to(evaluate(program.mask, environment), seen.shape) == seen).all()
+    launch = Launch(*seen.shape, parameters=windows_of(pattern))
     for backward in (False, True):
         found = scheduled(prepare(program, launch, shifted=False), program, order, launch, backward=backward)
         assert found is not None
@@ -165,7 +171,7 @@ def test_row_major_tiles_of_a_sequence_are_found_part_by_part_and_exact(problem:
     seen = lacuna.dense(pattern, count)[0, 0].numpy()
     block = data.draw(st.sampled_from([(8, 8), (5, 7), (16, 4), (1, 3), (64, 64)]))
     offset, keys = data.draw(st.sampled_from([0, 0, count // 3])), data.draw(st.sampled_from([count, count, 1 + count // 2]))
-    launch = Launch(count - offset, keys, offset)
+    launch = Launch(count - offset, keys, offset, parameters=windows_of(pattern))
     prepared_here = prepare(pattern.program, launch, shifted=launch.moves)
     found = derive_prepared(prepared_here, block, launch).schedule
     assert (found.route, found.exact, found.closed_form) == ("axes", True, True)

@@ -155,10 +155,6 @@ def minimum_for_maximum(patch: Patch) -> None:
     _bounds_changed(patch, lambda low, high: (low, low))
 
 
-def neighbouring_minima(patch: Patch) -> None:
-    _bounds_changed(patch, lambda low, high: (np.roll(low, -1, -1), high))
-
-
 def stride_phase_off_by_one(patch: Patch) -> None:
     plain = pieces._stride
 
@@ -201,7 +197,6 @@ FAULTS = (
     lengths_swapped,
     union_in_full,
     minimum_for_maximum,
-    neighbouring_minima,
     stride_phase_off_by_one,
     transposed_without_tiles,
     head_ignored,

@@ -224,7 +224,8 @@ def test_one_schedule_serves_every_extent(data: st.DataObject) -> None:
         extents = tuple(wide * apart + data.draw(st.integers(0, 3)) for wide, apart in zip(window, dilation, strict=True))
         tokens = math.prod(extents)
         grid = Grid(patterns.gna(extents, tuple(window), tuple(stride), tuple(dilation), tuple(causal)), extents, 0, tokens, tokens, block)
-        launch = Launch(tokens, tokens, parameters={str(size): extent for size, extent in zip(sizes, extents, strict=True)})
+        windows = {name: value for name, value in grid.pattern.bindings.items() if isinstance(value, int)}
+        launch = Launch(tokens, tokens, parameters={**windows, **{str(size): extent for size, extent in zip(sizes, extents, strict=True)}})
         program, pairs = grid.pattern.program, grid.pairs
         for each, made in found:
             full = () if made.full is None else (made.full,)
