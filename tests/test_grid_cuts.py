@@ -19,7 +19,7 @@ import torch
 from claimed_gpu import Simulated
 from lacuna import patterns
 from lacuna.ir.configuration import Configuration, Cut
-from lacuna.ir.expr import Q
+from lacuna.ir.expr import Q, Symbol
 from lacuna.ir.order import Boxes, Order
 from lacuna.ir.target import Target
 from lacuna.passes import gpu_orders
@@ -50,6 +50,19 @@ def near(q: Any, k: Any, *, reach: Any) -> Any:
 # -- counts -----------------------------------------------------------------------------------------------------------
 
 
+def windows_of(pattern: Any) -> dict[str, int]:
+    """The parameters of a neighborhood."""
+    return {name: value for name, value in pattern.bindings.items() if isinstance(value, int)}
+
+
+def values_of(pattern: Any) -> tuple[tuple[Symbol, int], ...]:
+    return tuple((Symbol(name), value) for name, value in windows_of(pattern).items())
+
+
+def considered_of(pattern: Any) -> Any:
+    return considered(pattern.program, values_of(pattern), HOPPER)
+
+
 @pytest.mark.parametrize(
     ("extents", "window", "stride", "dilation"),
     [((12, 20), (5, 7), 1, 1), ((9, 14), (3, 4), 2, (1, 2)), ((6, 7, 8), (3, 3, 5), 1, 1)],
@@ -59,7 +72,7 @@ def test_tiles_of_every_cut_are_those_that_brute_force_counts(extents: Any, wind
     pattern = patterns.gna(extents, window, stride, dilation)
     dense = lacuna.dense(pattern, math.prod(extents))[0, 0].numpy()
     small = tuple(Configuration(q, k, 4, 2) for q, k in ((16, 16), (16, 32), (32, 16)))
-    found = considered(pattern.program, (), HOPPER, 1, small)
+    found = considered(pattern.program, values_of(pattern), HOPPER, 1, small)
     assert sum(each.cut.order is not None for each in found) == len(small)
     for each in found:
         queries, keys = each.cut.configuration.block
@@ -98,13 +111,13 @@ def classes_of(seen: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 def test_perfectly_sparse_problems_get_boxes_that_visit_attended_pairs_only() -> None:
-    found = considered(patterns.gna((30, 48, 80), (18, 24, 24), (16, 8, 8)).program, (), HOPPER)[0]
+    found = considered_of(patterns.gna((30, 48, 80), (18, 24, 24), (16, 8, 8)))[0]
     assert found.useful == 1.0
     assert found.full == found.visited
 
 
 def test_video_windows_get_boxes_of_queries_and_of_keys() -> None:
-    best = considered(patterns.gna((30, 48, 80), (18, 24, 24)).program, (), HOPPER)
+    best = considered_of(patterns.gna((30, 48, 80), (18, 24, 24)))
     assert best[0].cut.order is not None
     assert best[0].useful > 0.6 > 2 * next(each.useful for each in best if each.cut.order is None) - 0.01
     assert best[0].time < 0.5
@@ -118,7 +131,7 @@ def raster(q: Any, k: Any) -> Any:
 def test_row_major_tiles_stay_where_the_mask_is_no_product_of_axes_and_where_boxes_gain_too_little(monkeypatch: pytest.MonkeyPatch) -> None:
     assert considered(raster.on(64, 64).program, (), HOPPER) == ()
     monkeypatch.setattr(gpu_orders, "LEAST_GAIN", 100.0)
-    found = considered(patterns.gna((64, 64), 11).program, (), HOPPER)
+    found = considered_of(patterns.gna((64, 64), 11))
     assert found[0].cut.order is None
     assert found[1].time < found[0].time == 1
 
@@ -130,8 +143,9 @@ def test_kernels_have_no_loop_for_tiles_that_there_are_none_of(window: Any, stri
     """Blocks of 8 x 8 are full tiles only; of windows of 3 x 3 every tile is partial."""
     extents = (32, 32)
     side = Boxes(extents, (4, 4), (1, 1))
-    program = boxed(patterns.gna(extents, window, stride).program, Order(side, side))
-    launch = Launch(1024, 1024)
+    pattern = patterns.gna(extents, window, stride)
+    program = boxed(pattern.program, Order(side, side))
+    launch = Launch(1024, 1024, parameters=windows_of(pattern))
     for backward in (False, True):
         found = by_axis(prepare(program, launch, shifted=False), program, Order(side, side), launch, backward=backward)
         assert found is not None
