@@ -147,12 +147,16 @@ def union_in_full(patch: Patch) -> None:
 
 
 def _bounds_changed(patch: Patch, change: Callable[[Any, Any], tuple[Any, Any]]) -> None:
-    plain = terms._reduced
-    patch.setattr(terms, "_reduced", lambda *arguments: change(*plain(*arguments)))
+    plain = terms.bounds_of
+    patch.setattr(terms, "bounds_of", lambda *arguments: change(*plain(*arguments)))
 
 
 def minimum_for_maximum(patch: Patch) -> None:
     _bounds_changed(patch, lambda low, high: (low, low))
+
+
+def neighbouring_minima(patch: Patch) -> None:
+    _bounds_changed(patch, lambda low, high: (np.roll(low, -1, -1), high))
 
 
 def stride_phase_off_by_one(patch: Patch) -> None:
@@ -197,6 +201,7 @@ FAULTS = (
     lengths_swapped,
     union_in_full,
     minimum_for_maximum,
+    neighbouring_minima,
     stride_phase_off_by_one,
     transposed_without_tiles,
     head_ignored,
