@@ -87,7 +87,8 @@ def gna(
     window:  keys per query along each axis. stride: queries that share a window, at most `window`. dilation: tokens between neighbours.
     causal:  for each axis, or all. One number or truth value stands for every axis.
 
-    All of it is part of the program. `neighborhood` without a length serves every length and window of a sequence by one kernel.
+    Windows are parameters, but on axes with a stride or dilation; the rest is part of the program. `neighborhood` without a length serves
+    every length and window of a sequence by one kernel.
     Traps: windows shift inward at the edges, so every row of the plain form has exactly `window` keys along each axis; an even window has
     one key more on the left, a group of even stride its leader on the right; stride = window blocks the axis only if it divides the
     extent, else the last window overlaps its neighbour; sliding *tiles* are this only for a window of an odd number of tiles.

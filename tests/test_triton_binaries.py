@@ -44,7 +44,7 @@ def sized(text: str, dim: int, dtype: str = "bf16") -> Plan:
     return replace(found, num_warps=warps, num_stages=stages, target=Target("triton", "sm_90"))  # as GPUs get it
 
 
-AGAIN = {"sm": 0, "gf": 24}  # registers spilled where sums are taken once more, beside NaN alone; configured kernels of AMD spill none
+AGAIN = {"sm": 0, "gf": 24}  # registers spilled since sums with NaN are taken once more; in which loop was not looked at
 BETWEEN = tuple((dim, target) for dim in (80, 96, 160, 192) for target in ("sm_80", "sm_90")) if PROVE else ((80, "sm_90"), (192, "sm_80"))
 
 

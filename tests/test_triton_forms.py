@@ -110,7 +110,7 @@ def test_packed_heads_take_as_many_programs_fewer(tmp_path: Path) -> None:
 # -- binaries ---------------------------------------------------------------------------------------------------------
 
 
-AGAIN = 16  # bytes that sm_80 spills where sums are taken once more, beside NaN alone
+AGAIN = 16  # bytes that sm_80 spills since sums with NaN are taken once more; in which loop was not looked at
 
 
 def made(kernel_plan: Plan, target: str, folder: Path, stages: int = 3) -> Compiled:
