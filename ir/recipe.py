@@ -99,8 +99,8 @@ class FromFunction:
     rank: int
     takes: tuple[str, ...]
     is_score: bool
-    programs: dict[object, Program] = field(default_factory=dict[object, Program])
-    reads: Reads = field(init=False)
+    programs: dict[object, Program] = field(default_factory=dict[object, Program], init=False, repr=False)
+    reads: Reads = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reads", Reads(self.function))

@@ -18,12 +18,13 @@ import lacuna
 import numpy as np
 import pytest
 import torch
+from bound_numbers import numbers_of, values_of
 from claimed_gpu import Simulated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna import patterns
 from lacuna.ir.configuration import Configuration
-from lacuna.ir.expr import K, Q, Symbol
+from lacuna.ir.expr import Expr, K, Q
 from lacuna.ir.order import Boxes, Order, Parts
 from lacuna.ir.schedule import Schedule
 from lacuna.passes import gpu_orders
@@ -135,20 +136,15 @@ def tiles_of(seen: np.ndarray, rows: np.ndarray, edges: tuple[int, int]) -> np.n
 
 
 @settings(max_examples=600 if PROVE else 25)
-def windows_of(pattern: Any) -> dict[str, int]:
-    """The parameters of the neighborhoods in a pattern."""
-    return {name: value for name, value in pattern.bindings.items() if isinstance(value, int)}
-
-
 @given(sequences())
 def test_a_schedule_made_part_by_part_is_exact_where_it_says_so_and_never_wrong(problem: Sequenced) -> None:
     pattern, count, order, others = problem
     seen, rows, keys = over(lacuna.dense(pattern, count)[0, 0].numpy(), order)
     program = boxed(pattern.program, order)
     positions = np.arange(len(rows))
-    environment = {Q: positions[:, None], K: positions, **{Symbol(name): value for name, value in windows_of(pattern).items()}}
+    environment: dict[Expr, Any] = {Q: positions[:, None], K: positions, **dict(values_of(pattern))}
     assert (np.broadcast_to(evaluate(program.mask, environment), seen.shape) == seen).all()
-    launch = Launch(*seen.shape, parameters=windows_of(pattern))
+    launch = Launch(*seen.shape, parameters=numbers_of(pattern))
     for backward in (False, True):
         found = scheduled(prepare(program, launch, shifted=False), program, order, launch, backward=backward)
         assert found is not None
@@ -171,7 +167,7 @@ def test_row_major_tiles_of_a_sequence_are_found_part_by_part_and_exact(problem:
     seen = lacuna.dense(pattern, count)[0, 0].numpy()
     block = data.draw(st.sampled_from([(8, 8), (5, 7), (16, 4), (1, 3), (64, 64)]))
     offset, keys = data.draw(st.sampled_from([0, 0, count // 3])), data.draw(st.sampled_from([count, count, 1 + count // 2]))
-    launch = Launch(count - offset, keys, offset, parameters=windows_of(pattern))
+    launch = Launch(count - offset, keys, offset, parameters=numbers_of(pattern))
     prepared_here = prepare(pattern.program, launch, shifted=launch.moves)
     found = derive_prepared(prepared_here, block, launch).schedule
     assert (found.route, found.exact, found.closed_form) == ("axes", True, True)
@@ -297,7 +293,7 @@ SHAPES: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = [
 def test_counts_of_the_orders_of_a_sequence_are_those_of_its_tiles(text: int, video: tuple[int, ...], window: tuple[int, ...]) -> None:
     whole, pattern = video_beside_text(text, video, window)
     seen = by_definition(text, video, window).numpy()
-    ranked = considered(pattern.program, (), Problem((whole.tokens,), 128, 4, 16))
+    ranked = considered(pattern.program, values_of(pattern), Problem((whole.tokens,), 128, 4, 16))
     for each in ranked[:3] if ranked[0].boxes is None else (*ranked[:3], next(other for other in ranked if other.boxes is None)):
         if each.boxes is None:
             tokens, edge = whole.tokens, 64
@@ -335,8 +331,12 @@ SEVERAL: list[Any] = [
 def test_boxes_of_several_grids_and_of_residue_classes_are_counted_exactly(pattern: Any) -> None:
     tokens = pattern.program.space.extents[0]
     seen = lacuna.dense(pattern, tokens)[0, 0].numpy()
-    on_cpu = [each for each in considered(pattern.program, (), Problem((tokens,), 128, 4, 16)) if each.boxes is not None]
-    on_gpu = [each for each in gpu_orders.considered(pattern.program, (), resources.Problem("sm_80", "bf16", (64, 64))) if each.cut.order]
+    on_cpu = [each for each in considered(pattern.program, values_of(pattern), Problem((tokens,), 128, 4, 16)) if each.boxes is not None]
+    on_gpu = [
+        each
+        for each in gpu_orders.considered(pattern.program, values_of(pattern), resources.Problem("sm_80", "bf16", (64, 64)))
+        if each.cut.order
+    ]
     sides = [(each, Order(each.boxes, each.boxes)) for each in on_cpu[:2] if isinstance(each.boxes, Parts)]
     for each, order in (*sides, *((each, each.cut.order) for each in on_gpu[:2])):
         assert order is not None
@@ -431,7 +431,7 @@ def test_triton_kernels_cut_every_part_of_a_sequence_forward_and_backward(monkey
 def test_cuts_of_a_sequence_are_counted_exactly_and_kept_as_numbers() -> None:
     whole, pattern = video_beside_text(226, (12, 16, 20), (5, 7, 7))
     seen = by_definition(226, (12, 16, 20), (5, 7, 7)).numpy()
-    ranked = gpu_orders.considered(pattern.program, (), resources.Problem("sm_80", "bf16", (64, 64)))
+    ranked = gpu_orders.considered(pattern.program, values_of(pattern), resources.Problem("sm_80", "bf16", (64, 64)))
     assert ranked[0].cut.order is not None
     for each in (ranked[0], next(other for other in ranked if other.cut.order is None)):
         block, order = each.cut.configuration.block, each.cut.order

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -17,10 +16,11 @@ import lacuna
 import numpy as np
 import pytest
 import torch
+from bound_numbers import values_of, with_numbers
 from claimed_gpu import Simulated
 from lacuna import patterns
 from lacuna.ir.configuration import Configuration, Cut
-from lacuna.ir.expr import Const, Q, Symbol
+from lacuna.ir.expr import Q
 from lacuna.ir.order import Boxes, Order
 from lacuna.ir.target import Target
 from lacuna.passes import gpu_orders
@@ -49,15 +49,6 @@ def near(q: Any, k: Any, *, reach: Any) -> Any:
 
 
 # -- counts -----------------------------------------------------------------------------------------------------------
-
-
-def windows_of(pattern: Any) -> dict[str, int]:
-    """The parameters of a neighborhood."""
-    return {name: value for name, value in pattern.bindings.items() if isinstance(value, int)}
-
-
-def values_of(pattern: Any) -> tuple[tuple[Symbol, int], ...]:
-    return tuple((Symbol(name), value) for name, value in windows_of(pattern).items())
 
 
 def considered_of(pattern: Any) -> Any:
@@ -144,9 +135,7 @@ def test_kernels_have_no_loop_for_tiles_that_there_are_none_of(window: Any, stri
     """Blocks of 8 x 8 are full tiles only; of windows of 3 x 3 every tile is partial."""
     extents = (32, 32)
     side = Boxes(extents, (4, 4), (1, 1))
-    pattern = patterns.gna(extents, window, stride)
-    known = {symbol: Const(value) for symbol, value in values_of(pattern)}
-    program = boxed(replace(pattern.program.substituted(known), parameters=()), Order(side, side))
+    program = boxed(with_numbers(patterns.gna(extents, window, stride)), Order(side, side))
     launch = Launch(1024, 1024)
     for backward in (False, True):
         found = by_axis(prepare(program, launch, shifted=False), program, Order(side, side), launch, backward=backward)

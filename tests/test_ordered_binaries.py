@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bound_numbers import numbers_of, values_of
 from lacuna import patterns
 from lacuna.ir.configuration import Cut
-from lacuna.ir.expr import Symbol
 from lacuna.ir.order import Boxes, Parts
+from lacuna.ir.pattern import Pattern
 from lacuna.ir.target import Target
 from lacuna.passes.gpu_limits import limits_of
 from lacuna.passes.launch import Launch
@@ -48,15 +49,13 @@ def variant(grid: str, target: str, dim: int, family: str = "forward", together:
 AGAIN = 8  # bytes spilled since sums with NaN are taken once more; in which loop they are was not looked at
 
 
-def windows_of(of: Variant) -> dict[str, int]:
-    """The parameters of the pattern that a variant is of."""
+def pattern_of(of: Variant) -> Pattern:
     (pattern,) = [each for each in GRIDS.values() if each.program == of.program]
-    return {name: value for name, value in pattern.bindings.items() if isinstance(value, int)}
+    return pattern
 
 
 def in_boxes(of: Variant) -> list[Cut]:
-    values = tuple((Symbol(name), value) for name, value in windows_of(of).items())
-    found = [each.cut for each in considered(of, values) if each.cut.order is not None]
+    found = [each.cut for each in considered(of, values_of(pattern_of(of))) if each.cut.order is not None]
     assert found
     return found
 
@@ -65,7 +64,7 @@ def compiled(of: Variant, found: Cut, folder: Path) -> Compiled:
     order = found.order
     assert order is not None
     kernel = with_cut(of, found)
-    launch = kernel.launch(Launch(order.rows.positions, order.keys.positions, parameters=windows_of(of)))
+    launch = kernel.launch(Launch(order.rows.positions, order.keys.positions, parameters=numbers_of(pattern_of(of))))
     plan = planned(kernel, launch, toolchain())
     assert plan.schedule.route == "axes"
     source = render(plan)

@@ -13,6 +13,7 @@ import lacuna
 import numpy as np
 import pytest
 import torch
+from bound_numbers import numbers_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna import orders, patterns
@@ -105,8 +106,7 @@ def test_tiles_of_any_permutation_hold_every_pair_and_full_ones_nothing_else(dat
     order = Order(side, side)
     program = boxed(pattern.program, order)
     assert unboxed(program, order) == pattern.program
-    windows = {name: value for name, value in pattern.bindings.items() if isinstance(value, int)}
-    launch = Launch(len(tokens), len(tokens), parameters=windows, tables={TOKENS.name: tokens})
+    launch = Launch(len(tokens), len(tokens), parameters=numbers_of(pattern), tables={TOKENS.name: tokens})
     found = derive(program, 8, 8, launch)
     assert found.schedule.route == "symbolic"
     classes = tiles(found.schedule, launch, {**launch.tables, **term_arrays(found.schedule, launch)})

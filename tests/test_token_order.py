@@ -15,6 +15,7 @@ import lacuna
 import numpy as np
 import pytest
 import torch
+from bound_numbers import numbers_of, values_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna import patterns
@@ -113,19 +114,10 @@ def problems(draw: st.DrawFn) -> tuple[Any, Any]:
 def test_a_boxed_program_sees_the_same_tokens_and_its_schedule_is_exact(problem: tuple[Any, Any]) -> None:
     pattern, order = problem
     expected, _ = over(lacuna.dense(pattern, math.prod(order.rows.extents))[0, 0].numpy(), order)
-    launch = Launch(*expected.shape, parameters=windows_of(pattern))
+    launch = Launch(*expected.shape, parameters=numbers_of(pattern))
     found = derive(boxed(pattern.program, order), 8, 8, launch, budget=30_000)
     assert found.schedule.exact
     assert (tiles(found.schedule, launch, found.arrays) == brute_force.classes(expected, 8, 8)).all()
-
-
-def windows_of(pattern: Any) -> dict[str, int]:
-    """The parameters of a neighborhood."""
-    return {name: value for name, value in pattern.bindings.items() if isinstance(value, int)}
-
-
-def values_of(pattern: Any) -> dict[Symbol, int]:
-    return {Symbol(name): value for name, value in windows_of(pattern).items()}
 
 
 @st.composite
@@ -148,14 +140,14 @@ def test_a_schedule_made_axis_by_axis_is_exact_forward_and_backward(problem: tup
     pattern, order = problem
     seen, rows = over(lacuna.dense(pattern, math.prod(order.rows.extents))[0, 0].numpy(), order)
     for backward in (False, True):
-        launch = Launch(*seen.shape, parameters=windows_of(pattern))
+        launch = Launch(*seen.shape, parameters=numbers_of(pattern))
         prepared = prepare(boxed(pattern.program, order), launch, shifted=False)
         found = by_axis(prepared, boxed(pattern.program, order), order, launch, backward=backward)
         assert found is not None
         assert found.exact
         edges = (order.keys.tokens, order.rows.tokens) if backward else (order.rows.tokens, order.keys.tokens)
         expected = classes(seen.T, tokens_of(order.keys) >= 0, edges) if backward else classes(seen, rows, edges)
-        seen_as = Launch(*(seen.T if backward else seen).shape, parameters=windows_of(pattern))
+        seen_as = Launch(*(seen.T if backward else seen).shape, parameters=numbers_of(pattern))
         assert (tiles(found, seen_as, {}) == expected).all()
         for pieces, tile in ((found.full_loops, 2), (found.partial_loops, 1)):
             visited = tiles(replace(found, some=pieces, full=()), seen_as, {})
@@ -210,7 +202,7 @@ def test_kernels_read_and_write_tensors_through_an_order(
     from lacuna.runtime.choices import orders as token_order
 
     pattern = patterns.gna(extents, window, stride, dilation, causal)
-    boxes = list(candidates(seen_along(pattern.program, values_of(pattern)) or ()))[1]
+    boxes = list(candidates(seen_along(pattern.program, dict(values_of(pattern))) or ()))[1]
     torch.manual_seed(0)
     tokens = math.prod(extents)
     query, key, value = (torch.randn(2, tokens, heads, 24 + 8 * n).to(dtype) for n, heads in ((0, 4), (0, 2), (1, 2)))
@@ -326,7 +318,7 @@ def test_a_call_in_boxes_is_within_the_tolerance_of_the_oracle(dtype: torch.dtyp
 
 
 def order_of(pattern: Any, extents: tuple[int, ...] | None = None) -> Any:
-    return best_order(pattern.program, tuple(values_of(pattern).items()), Problem(extents or pattern.program.space.extents, 128, 4, 16))
+    return best_order(pattern.program, values_of(pattern), Problem(extents or pattern.program.space.extents, 128, 4, 16))
 
 
 def test_windows_on_a_square_grid_get_square_boxes_and_dilation_its_residue_classes() -> None:
@@ -396,7 +388,7 @@ def test_dilation_costs_nothing_in_the_order_of_its_classes() -> None:
     times = [
         min(in_boxes(axes, boxes, problem)[:2] for boxes in candidates(axes))
         for each in (plain, dilated)
-        if (axes := seen_along(each.program, values_of(each)))
+        if (axes := seen_along(each.program, dict(values_of(each))))
     ]
     assert times[1] == pytest.approx(times[0], rel=1e-9)
 

@@ -21,11 +21,12 @@ import reference
 import test_backends
 import test_gradients
 import torch
+from bound_numbers import with_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna.codegen.tile_digits import STEP, Tiled, split
 from lacuna.ir.configuration import Configuration, Cut
-from lacuna.ir.expr import Const, Expr, J, K, Symbol, names
+from lacuna.ir.expr import Expr, J, K, names
 from lacuna.ir.order import Boxes, Order
 from lacuna.passes.by_axis import by_axis
 from lacuna.passes.evaluate import evaluate
@@ -163,8 +164,7 @@ def test_boxes_of_residue_classes_come_through_descriptors(extents: Any, dilatio
     window = tuple(extent // apart // 2 + 1 for extent, apart in zip(extents, dilation, strict=True))
     near = Gna(extents, window, (1,) * len(extents), dilation, (False,) * len(extents))
     order = Order(*(Boxes(extents, box, dilation) for box in boxes))
-    windows = {Symbol(name): Const(value) for name, value in near.pattern.bindings.items() if isinstance(value, int)}
-    program = boxed(replace(near.pattern.program.substituted(windows), parameters=()), order)
+    program = boxed(with_numbers(near.pattern), order)
     launch = Launch(order.rows.positions, order.keys.positions)
     schedule = by_axis(prepare(program, launch, shifted=False), program, order, launch)
     assert schedule is not None
