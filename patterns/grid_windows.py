@@ -10,27 +10,34 @@ from ..ir.functions import kv_len
 from ..ir.grid import Grid
 from ..ir.pattern import Pattern, pattern
 from .checks import grid_extents, open_extents, per_axis
-from .gna import MOST_AXES, PerAxis, placed
+from .gna import PerAxis, placed
 from .padding import padded_keys
 
 
-def _window(q, k, *, window, shift):
+def _along(q, k, window, shifts, wraps):
     every = True
-    for axis, size in enumerate(window):
-        every = every & ((q[axis] - shift[axis]) // size == (k[axis] - shift[axis]) // size)
+    for axis, (size, shift, extent) in enumerate(zip(window, shifts, q.extents, strict=True)):
+        moved = [(side[axis] - shift) % extent if wraps else side[axis] - shift for side in (q, k)]
+        every = every & (moved[0] // size == moved[1] // size)
     return every
 
 
-def _torus(q, k, *, window, shift):
-    every = True
-    for axis, size in enumerate(window):
-        extent = q.extents[axis]
-        every = every & ((q[axis] - shift[axis]) % extent // size == (k[axis] - shift[axis]) % extent // size)
-    return every
+@pattern(rank=2)
+def _window_2(q, k, *, window, wraps, shift_0, shift_1):
+    return _along(q, k, window, (shift_0, shift_1), wraps)
 
 
-_ON_GRID = {rank: pattern(rank=rank)(_window) for rank in range(2, MOST_AXES + 1)}
-_ON_TORUS = {rank: pattern(rank=rank)(_torus) for rank in range(2, MOST_AXES + 1)}
+@pattern(rank=3)
+def _window_3(q, k, *, window, wraps, shift_0, shift_1, shift_2):
+    return _along(q, k, window, (shift_0, shift_1, shift_2), wraps)
+
+
+@pattern(rank=4)
+def _window_4(q, k, *, window, wraps, shift_0, shift_1, shift_2, shift_3):
+    return _along(q, k, window, (shift_0, shift_1, shift_2, shift_3), wraps)
+
+
+_ON_GRID = {2: _window_2, 3: _window_3, 4: _window_4}
 
 
 @pattern
@@ -56,7 +63,7 @@ def window(extents: PerAxis | Grid, window: PerAxis, shift: PerAxis = 0) -> Patt
     sizes, windows, shifts = _checked(extents, window, shift)
     if len(sizes) == 1:
         return _window_on_axis(window=windows[0], shift=shifts[0])
-    return placed(_ON_GRID[len(sizes)](window=windows, shift=shifts), extents, sizes)
+    return _on_grid(extents, sizes, windows, shifts, wraps=False)
 
 
 def torus_window(extents: PerAxis | Grid, window: PerAxis, shift: PerAxis = 0) -> Pattern:
@@ -70,7 +77,13 @@ def torus_window(extents: PerAxis | Grid, window: PerAxis, shift: PerAxis = 0) -
     sizes, windows, shifts = _checked(extents, window, shift)
     if len(sizes) == 1:
         return _torus_on_axis(length=kv_len if sizes[0] is None else sizes[0], window=windows[0], shift=shifts[0])
-    return placed(_ON_TORUS[len(sizes)](window=windows, shift=shifts), extents, sizes)
+    return _on_grid(extents, sizes, windows, shifts, wraps=True)
+
+
+def _on_grid(extents, sizes, windows, shifts, *, wraps):
+    """Shifts are parameters: a window that is moved at every layer or step is one kernel."""
+    moved = {f"shift_{axis}": shift for axis, shift in enumerate(shifts)}
+    return placed(_ON_GRID[len(sizes)](window=windows, wraps=wraps, **moved), extents, sizes)
 
 
 def window_padding(extents: PerAxis, window: PerAxis) -> tuple[int, ...]:

@@ -6,6 +6,7 @@
 # pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
+from ..ir.functions import maximum
 from ..ir.pattern import Pattern, pattern
 from .checks import truth, wholes
 from .per_item import PerItem, of, spans
@@ -13,8 +14,9 @@ from .per_item import PerItem, of, spans
 
 @pattern
 def _varlen(q, k, h, *, group, plain_heads):
-    plain = q // group == k // group
-    shifted = (q + group // 2) // group == (k + group // 2) // group
+    size = maximum(group, 1)  # divisors of this form are no part of a kernel: one serves every length
+    plain = q // size == k // size
+    shifted = (q + size // 2) // size == (k + size // 2) // size
     return (k <= q) & (((h < plain_heads) & plain) | ((h >= plain_heads) & shifted))
 
 
@@ -25,9 +27,10 @@ def _sinks(q, k, b, *, sinks):
 
 @pattern
 def _rolled(q, k, h, *, group, length, plain_heads):
-    rolled_q, rolled_k = (q - group // 2) % length, (k - group // 2) % length
-    plain = (q // group == k // group) & (k <= q)
-    shifted = (rolled_q // group == rolled_k // group) & (rolled_k <= rolled_q)
+    size, whole = maximum(group, 1), maximum(length, 1)
+    rolled_q, rolled_k = (q - size // 2) % whole, (k - size // 2) % whole
+    plain = (q // size == k // size) & (k <= q)
+    shifted = (rolled_q // size == rolled_k // size) & (rolled_k <= rolled_q)
     return ((h < plain_heads) & plain) | ((h >= plain_heads) & shifted)
 
 
