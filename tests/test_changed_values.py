@@ -329,7 +329,7 @@ COMPILED = frozenset({"documents torch.int64", "truth values", "segments", "kv_l
 
 
 def test_a_call_uses_what_is_there_when_it_is_made(prove: bool) -> None:
-    for seed in range(2000 if prove else 60):
+    for seed in range(2000 if prove else 40):
         rng = Random(seed)
         name, memory = sorted(SUBJECTS)[seed % len(SUBJECTS)], rng.choice(list(MEMORY))
         backend = rng.choice(("eager", "cpp") if prove or name in COMPILED else ("eager",))

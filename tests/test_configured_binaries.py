@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from case_samples import crossed
 from lacuna.ir.configuration import Configuration
 from lacuna.ir.target import Target
 from lacuna.passes.gpu_configurations import offered
@@ -55,9 +56,9 @@ def named(target: str, configuration: tuple[int, ...], dim: int) -> Configuratio
     return next(each for each in offered(kernel_resources.problem_of(variant(target, dim))) if each[:4] == configuration)
 
 
-@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
-@pytest.mark.parametrize(("dim", "configuration"), [(64, (128, 128, 8, 2)), (128, (128, 64, 8, 3))])
-def test_large_tiles_do_not_spill_and_use_matrix_units_and_copies(target: str, dim: int, configuration: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("target", "large"), crossed(["sm_80", "sm_90"], [(64, (128, 128, 8, 2)), (128, (128, 64, 8, 3))]))
+def test_large_tiles_do_not_spill_and_use_matrix_units_and_copies(target: str, large: tuple[int, tuple[int, ...]]) -> None:
+    dim, configuration = large
     made = compiled(variant(target, dim), named(target, configuration, dim))
     assert made.resources.spills == 0
     for instruction in WAYS[target]:
@@ -70,9 +71,9 @@ def test_a_kernel_that_the_assembler_holds_down_gets_the_registers_there_are() -
     assert made.spills == 0 < 128 < made.registers
 
 
-@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
-@pytest.mark.parametrize(("program", "dtype"), [("all", "bf16"), ("window", "f32")])
-def test_what_a_call_gets_does_not_spill(target: str, program: str, dtype: str) -> None:
+@pytest.mark.parametrize(("target", "of"), crossed(["sm_80", "sm_90"], [("all", "bf16"), ("window", "f32")]))
+def test_what_a_call_gets_does_not_spill(target: str, of: tuple[str, str]) -> None:
+    program, dtype = of
     of = variant(target, 128, dtype=dtype, program=program)
     assert compiled(of, ranking(of, MANY)[0], ragged=program == "all").resources.spills == 0
 
@@ -95,8 +96,7 @@ def test_keys_beside_the_pattern_make_no_kernel_spill_and_take_no_shared_memory(
     assert found[False].shared_bytes == found[True].shared_bytes
 
 
-@pytest.mark.parametrize("target", ["gfx942", "gfx950"])
-@pytest.mark.parametrize("family", ["forward", "backward_queries", "backward"])
+@pytest.mark.parametrize(("target", "family"), crossed(["gfx942", "gfx950"], ["forward", "backward_queries", "backward"]))
 def test_kernels_of_amd_do_not_spill_and_use_matrix_units(target: str, family: str) -> None:
     of = variant(target, 128, family=family)
     made = compiled(of, ranking(of, MANY)[0])
@@ -105,8 +105,7 @@ def test_kernels_of_amd_do_not_spill_and_use_matrix_units(target: str, family: s
         assert instruction in made.assembly
 
 
-@pytest.mark.parametrize("target", ["sm_80", "sm_90"])
-@pytest.mark.parametrize("family", ["decode", "backward_queries", "backward"])
+@pytest.mark.parametrize(("target", "family"), crossed(["sm_80", "sm_90"], ["decode", "backward_queries", "backward"]))
 def test_other_kernels_fit_and_use_matrix_units(target: str, family: str, record_property: Callable[[str, object], None]) -> None:
     of = variant(target, 128, family=family)
     made = compiled(of, ranking(of, MANY)[0])

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from case_samples import crossed
 from jinja2 import meta
 from lacuna.codegen.cpp import Forward, render
 from lacuna.codegen.cpp_targets import FLAGS
@@ -49,8 +50,7 @@ def test_the_template_reads_exactly_its_context() -> None:
     assert read == {field.name for field in dataclasses.fields(Forward)}
 
 
-@pytest.mark.parametrize("dtype", ["f32", "bf16", "f16", "f64"])
-@pytest.mark.parametrize("target", ["avx512", "avx2", "generic"])
+@pytest.mark.parametrize(("target", "dtype"), crossed(["avx512", "avx2", "generic"], ["f32", "bf16", "f16", "f64"]))
 def test_kernels_compile_without_a_warning(target: str, dtype: str, tmp_path: Path) -> None:
     if shutil.which("g++") is None:
         pytest.skip("there is no g++ here")

@@ -18,6 +18,7 @@ import lacuna
 import pytest
 import random_problems as problems
 import torch
+from case_samples import crossed
 from lacuna.runtime.eager import backend as eager
 from random_problems import Places, Problem
 from test_eager import Largest
@@ -226,11 +227,9 @@ def with_tables(case: tuple[Any, dict[str, tuple[int, ...]], Dense], dtypes: tup
     )
 
 
-@each_backend
-@pytest.mark.parametrize("case", TABLES, ids=lambda case: case[0].recipe.name)
-def test_tables_get_gradients_whatever_their_index(backend: str, case: Any) -> None:  # noqa: ANN401
-    check(with_tables(case, (torch.float32, torch.float32), 1), backend)
-    check(with_tables(case, (torch.float64, torch.float64), 2), backend)
+@pytest.mark.parametrize(("case", "backend", "dtype"), crossed(TABLES, BACKENDS, [torch.float32, torch.float64]))
+def test_tables_get_gradients_whatever_their_index(case: Any, backend: str, dtype: torch.dtype) -> None:  # noqa: ANN401
+    check(with_tables(case, (dtype, dtype), 1 if dtype == torch.float32 else 2), backend)
 
 
 @each_backend
@@ -427,8 +426,14 @@ def _equal(one: Tensor, other: Tensor) -> None:
     assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("pattern", [None, problems.causal, problems.sliding(window=300), ~problems.sliding(window=64)], ids=repr)
-@pytest.mark.parametrize("score", [None, problems.soft, problems.alibi(slopes=torch.rand(2).requires_grad_())], ids=repr)
+@pytest.mark.parametrize(
+    ("pattern", "score"),
+    crossed(
+        [None, problems.causal, problems.sliding(window=300), ~problems.sliding(window=64)],
+        [None, problems.soft, problems.alibi(slopes=torch.rand(2).requires_grad_())],
+    ),
+    ids=repr,
+)
 def test_no_tensor_is_as_large_as_a_score_matrix(pattern: object, score: object, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens, heads = 2500, 2
     query = torch.randn(1, heads, tokens, 8).requires_grad_()

@@ -18,6 +18,7 @@ import claimed_gpu
 import lacuna
 import pytest
 import torch
+from case_samples import crossed
 from claimed_gpu import Simulated
 from lacuna import patterns
 from lacuna.runtime.calls.dispatch import goes_past_torch
@@ -26,6 +27,8 @@ from lacuna.runtime.gpu.recording import Launched, Recording
 from lacuna.runtime.triton import backend as triton_backend
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 attention: Callable[..., Any] = lacuna.attention
 Tensors = tuple[Tensor, ...]
@@ -136,8 +139,7 @@ def placed(launched: Launched, known: Tensors) -> tuple[object, ...]:
     return launched.layout, launched.programs, arguments
 
 
-@pytest.mark.parametrize("grad", [False, True], ids=["forward", "backward"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "grad"), crossed(list(CASES), [False, True]))
 def test_a_call_that_was_made_before_starts_the_same_and_gives_the_same_bits(
     name: str, grad: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from case_samples import crossed
 from lacuna.ir.expr import TRUE, B, Binary, Const, I, J, Lookup, Op, Table
 from lacuna.ir.parse import parse_program
 from lacuna.ir.plan import Plan
@@ -119,8 +120,7 @@ def test_backward_kernels_fit_and_multiply_matrices(
     assert "atom" not in made.assembly
 
 
-@pytest.mark.parametrize("target", MOST_SHARED if PROVE else ["sm_80", "gfx942"])
-@pytest.mark.parametrize("family", BACKWARD)
+@pytest.mark.parametrize(("target", "family"), crossed(MOST_SHARED if PROVE else ["sm_80", "gfx942"], list(BACKWARD)))
 def test_gradients_of_tables_compile_everywhere(tmp_path: Path, family: str, target: str) -> None:
     tables = "slopes: f32[*], bias: f16[*, *], level: f32[*]"
     score = "cap * tanh((s + slopes[h] * float(k - q) + bias[h, q - k + 64]) / cap) + level[k % 7]"

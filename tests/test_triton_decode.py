@@ -16,6 +16,7 @@ import pytest
 import random_problems as problems
 import reference
 import torch
+from case_samples import crossed
 from lacuna.runtime.calls.request import Ragged
 from lacuna.runtime.kernels import forget_kernels
 from lacuna.runtime.triton import decode as triton_decode
@@ -59,7 +60,7 @@ def checked(query: Tensor, key: Tensor, value: Tensor, pattern: object, mask: Te
 # -- numbers ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(2000, 2100) if PROVE else (2001, 2004, 2014, 2017, 2024))
+@pytest.mark.parametrize("seed", range(2000, 2100) if PROVE else (2001, 2014, 2024))
 def test_few_rows_are_within_the_tolerance(seed: int, splits: set[int]) -> None:
     problem = problems.problem(seed, DTYPES, rows=ROWS)
     check(problem, "triton")
@@ -217,8 +218,7 @@ def test_a_growing_cache_is_served_by_one_kernel(tmp_path: Path, monkeypatch: py
 AGAIN = {64: 16, 128: 120}  # bytes by dimension, spilled since sums with NaN are taken once more; in which loop was not looked at
 
 
-@pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100", "gfx942"])
-@pytest.mark.parametrize("dim", [64, 128])
+@pytest.mark.parametrize(("target", "dim"), crossed(["sm_80", "sm_90", "sm_100", "gfx942"], [64, 128]))
 def test_decode_kernels_spill_little(tmp_path: Path, dim: int, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
     few = replace(plan(WINDOW, (16, 64), (dim, dim), "bf16"), family="decode", num_warps=4, num_stages=3)

@@ -34,6 +34,8 @@ from lacuna.runtime.prepared import forget_prepared
 from lacuna.runtime.tuning import tune as tuning
 from lacuna.runtime.tuning.configurations import TunedConfigurations
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 attention: Any = lacuna.attention
 ROWS, COLUMNS = 6, 48
 
