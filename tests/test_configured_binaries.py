@@ -71,9 +71,9 @@ def test_a_kernel_that_the_assembler_holds_down_gets_the_registers_there_are() -
     assert made.spills == 0 < 128 < made.registers
 
 
-@pytest.mark.parametrize(("target", "of"), crossed(["sm_80", "sm_90"], [("all", "bf16"), ("window", "f32")]))
-def test_what_a_call_gets_does_not_spill(target: str, of: tuple[str, str]) -> None:
-    program, dtype = of
+@pytest.mark.parametrize(("target", "read"), crossed(["sm_80", "sm_90"], [("all", "bf16"), ("window", "f32")]))
+def test_what_a_call_gets_does_not_spill(target: str, read: tuple[str, str]) -> None:
+    program, dtype = read
     of = variant(target, 128, dtype=dtype, program=program)
     assert compiled(of, ranking(of, MANY)[0], ragged=program == "all").resources.spills == 0
 
