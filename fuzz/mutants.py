@@ -115,7 +115,7 @@ def _no_compiler_takes_it(mutant: Mutant, copy: Copy) -> bool:
         done = copy.run(["-c", TRY_TRITON if "triton" in mutant.file else TRY], 300)
     except subprocess.TimeoutExpired:
         return False
-    return "CompilationFailed" in done.stderr or "SyntaxError" in done.stderr or "NameError" in done.stderr
+    return "CompileFailed" in done.stderr or "CompilationError" in done.stderr or "SyntaxError" in done.stderr or "NameError" in done.stderr
 
 
 def _tried_before(results: Path) -> dict[Mutant, Tried]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from .binding import UNBOUND, Argument
 from .build import refusal
-from .expr import K_LEN, Q_LEN, TRUE, Const, Expr, S, Select, conjunction, walk
+from .expr import K_LEN, Q_LEN, TRUE, Expr, S, Select, conjunction, walk
 from .given_grid import as_grid
 from .grid import Extent, Grid
 from .parametric import Parametric
@@ -44,11 +44,12 @@ class Side:
     @property
     def is_part(self) -> bool:
         """Whether there are other tokens in the sequence."""
-        return self.total != self.stretch.size
+        return not self.stretch.is_whole
 
     def __str__(self) -> str:
         if self.is_part:
-            return f"tokens {self.stretch.start} to {self.stretch.stop}"
+            first, length = self.stretch.first, self.stretch.length
+            return f"tokens {first} to {self.stretch.stop}" if self.stretch.stop else f"{length} tokens from {first}"
         return ", ".join(repr(extent) for extent in self.grid.extents)
 
 
@@ -113,8 +114,8 @@ class LaidOut:
         found: dict[Expr, Expr] = {}
         for name, length, side in (("q", Q_LEN, self.query), ("k", K_LEN, self.key)):
             found |= side.stretch.places(name, grids)
-            if side.is_part and side.stretch.size is not None:
-                found[length] = Const(side.stretch.size)
+            if side.is_part:
+                found[length] = side.stretch.length
         return found
 
 

@@ -4,6 +4,11 @@
 >>> whole = sequence(text=226, video=grid(30, 48, 80))
 >>> whole.tokens, whole["video"].start
 (115426, 226)
+
+One part may have as many tokens as the keys of a call leave it; parts behind it are counted from the end.
+
+>>> print(sequence(text=None, video=grid(30, 48, 80)))
+text of ?, video of 30 x 48 x 80
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .build import refusal
+from .advice import advice
 from .given_grid import as_grid
 from .grid import Grid
 from .stretch import Stretch
@@ -21,12 +26,15 @@ from .stretch import Stretch
 class Part:
     """One part of a sequence: what `pattern.on(whole["video"])` takes. Outside it nothing is attended.
 
-    total: tokens of the sequence.
+    total: tokens of the sequence; None where only a call knows.
+
+    Raises:
+        ValueError: `start`, `tokens` or `slice` is asked for where only a call knows it.
     """
 
     name: str
     stretch: Stretch
-    total: int
+    total: int | None
 
     @property
     def grid(self) -> Grid:
@@ -34,11 +42,11 @@ class Part:
 
     @property
     def start(self) -> int:
-        return self.stretch.start
+        return _known(self.stretch.start, f"where the part `{self.name}` starts")
 
     @property
     def tokens(self) -> int:
-        return self.stretch.size or 0
+        return _known(self.stretch.size, f"how many tokens the part `{self.name}` has")
 
     @property
     def slice(self) -> slice:
@@ -57,7 +65,8 @@ class SequenceOfParts(Mapping[str, Part]):
 
     @property
     def tokens(self) -> int:
-        return self.parts[0].total
+        """Raises ValueError where only a call knows how many there are."""
+        return _known(self.parts[0].total, f"how many tokens the sequence of {self} has")
 
     def __getitem__(self, name: str) -> Part:
         found = next((part for part in self.parts if part.name == name), None)
@@ -75,29 +84,43 @@ class SequenceOfParts(Mapping[str, Part]):
         return ", ".join(str(part) for part in self.parts)
 
 
-def sequence(**parts: int | Grid | tuple[int, ...]) -> SequenceOfParts:
+def _known(number: int | None, what: str) -> int:
+    if number is None:
+        raise ValueError(advice(f"{what} is known only at a call", "a number of tokens for every part of `lacuna.sequence`"))
+    return number
+
+
+def sequence(**parts: int | Grid | tuple[int, ...] | None) -> SequenceOfParts:
     """The parts of one sequence, in their order: each a number of tokens, or the grid that its tokens are on, row-major.
+
+    None, for at most one part, is as many tokens as the others leave of the keys of a call, or of those that count of a batch item: one
+    kernel then serves every text beside a video. What comes after it is counted from the end of the keys, so that of a shorter sequence
+    the first tokens of the last parts are missing. Tiles are those of row-major tokens.
 
     `lacuna.segments` is another thing: several sequences, packed one after another into a tensor.
 
     Raises:
-        ValueError: there are none, or one has no tokens or extents that are known at a call only.
+        ValueError: there are none, one has no tokens or extents that are known at a call only, or two are None.
         TypeError: a part is something else.
     """
     if not parts:
         raise ValueError("a sequence without parts\n  write `lacuna.sequence(text=226, video=lacuna.grid(30, 48, 80))`")
-    for name, value in parts.items():
-        if value is None:  # pyright: ignore[reportUnnecessaryComparison] (not every caller is typed)
-            what = f"the part `{name}` is None, and where the next one starts is not known"
-            raise refusal(what, "how many tokens it has at most; `kv_len=`, or a table in its rule, says how many count")
-    grids = {name: as_grid(value) for name, value in parts.items()}
-    sizes = {name: each.tokens for name, each in grids.items()}
-    for name, size in sizes.items():
-        if size is None:
-            raise ValueError(f"the part `{name}` is on {grids[name]}, and where the next one starts is not known\n  write numbers")
-    total, start, found = sum(size or 0 for size in sizes.values()), 0, list[Part]()
+    grids = {name: Grid((None,)) if value is None else as_grid(value) for name, value in parts.items()}
+    unknown = [name for name, value in parts.items() if value is None]
+    if len(unknown) > 1:
+        raise ValueError(advice(f"the parts `{unknown[0]}` and `{unknown[1]}` are both None", "how many tokens one of them has"))
     for name, each in grids.items():
-        stretch = Stretch(each, start, start + (sizes[name] or 0) == total)
-        found.append(Part(name, stretch, total))
-        start += sizes[name] or 0
-    return SequenceOfParts(tuple(found))
+        if each.tokens is None and name not in unknown:
+            raise ValueError(f"the part `{name}` is on {each}, and where the next one starts is not known\n  write numbers")
+    total = None if unknown else sum(each.tokens or 0 for each in grids.values())
+    return SequenceOfParts(tuple(Part(name, stretch, total) for name, stretch in _one_after_another(grids)))
+
+
+def _one_after_another(grids: Mapping[str, Grid]) -> Iterator[tuple[str, Stretch]]:
+    start: int | None = 0
+    behind = sum(each.tokens or 0 for each in grids.values())
+    for number, (name, each) in enumerate(grids.items(), 1):
+        behind -= each.tokens or 0
+        from_the_end = start is None or each.tokens is None
+        yield name, Stretch(each, start, number == len(grids), behind if from_the_end else None)
+        start = None if start is None or each.tokens is None else start + each.tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .expr import TRUE, Binary, Const, Expr, K, Op, Q, conjunction
+from .expr import K_LEN, TRUE, ZERO, Binary, Const, Expr, K, Op, Q, conjunction
 from .grid import Grid
 from .space import Space
 
@@ -13,11 +13,17 @@ _POSITIONS: dict[str, Expr] = {"q": Q, "k": K}
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Tokens from `start` on. size: how many, None where only a call knows. last: nothing comes after them."""
+    """Tokens next to each other. size: how many, None where only a call knows.
+
+    start:  tokens before them; None where these are known only at a call.
+    last:   nothing comes after them.
+    behind: tokens after them, where some before the end of these are known only at a call: they are then counted from the end of the keys.
+    """
 
     grid: Grid
-    start: int = 0
+    start: int | None = 0
     last: bool = True
+    behind: int | None = None
 
     @property
     def size(self) -> int | None:
@@ -25,13 +31,37 @@ class Stretch:
 
     @property
     def stop(self) -> int | None:
-        return None if self.size is None else self.start + self.size
+        return None if self.size is None or self.start is None else self.start + self.size
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the sequence has no other tokens."""
+        return self.start == 0 and self.last
+
+    @property
+    def first(self) -> Expr:
+        """The position of the first token."""
+        return self._from_the_end(self.size or 0) if self.start is None else Const(self.start)
+
+    @property
+    def length(self) -> Expr:
+        """How many tokens there are."""
+        if self.size is not None:
+            return Const(self.size)
+        return Binary(Op.SUB, self._from_the_end(0), self.first) if self.start else self._from_the_end(0)
+
+    def _from_the_end(self, tokens: int) -> Expr:
+        after = tokens + (self.behind or 0)
+        return Binary(Op.SUB, K_LEN, Const(after)) if after else K_LEN
 
     def holds(self, side: str) -> Expr:
         """Whether the position of a side is here; the ends of the sequence are not asked for."""
         position = _POSITIONS[side]
-        after = Binary(Op.LE, Const(self.start), position) if self.start else TRUE
-        return after if self.last or self.stop is None else conjunction(after, Binary(Op.LT, position, Const(self.stop)))
+        after = TRUE if self.start == 0 else Binary(Op.LE, self.first, position)
+        if self.last or (self.stop is None and self.behind is None):
+            return after
+        stop = self._from_the_end(0) if self.stop is None else Const(self.stop)
+        return conjunction(after, Binary(Op.LT, position, stop))
 
     def places(self, side: str, space: Space) -> dict[Expr, Expr]:
         """What the variables of a side in `space` stand for, as expressions of its flat position in the sequence.
@@ -39,7 +69,7 @@ class Stretch:
         They are outside of it for positions of other tokens: whoever puts them in asks beside them whether the position is here.
         """
         position = _POSITIONS[side]
-        local = Binary(Op.SUB, position, Const(self.start)) if self.start else position
+        local = position if self.first == ZERO else Binary(Op.SUB, position, self.first)
         if space.rank == 1:
             return {position: local}
         return {space.position(side): local, **space.places(side, local)}

@@ -29,6 +29,7 @@ from .canonicalise import negation_free, simplified
 from .cover import covering
 from .grid_form import GridForm
 from .integer_sets import BUDGET, HEAD, SMALL_BUDGET, Bounds, OverBudget, Problem, Sets, relations
+from .known_parts import in_known_parts
 from .launch import Launch
 from .listed import listed_schedule, schedule_of_every_tile, tiles_of_keys
 from .loops import partial_loops, visited_once
@@ -38,7 +39,7 @@ from .pipeline import Observer
 from .prepare import Prepared, prepare
 from .refine import refined
 from .sequence_strips import sequence_strips
-from .strips import Strips, axis_relations, strips
+from .strips import Strips, axis_relations, replace_pieces, strip_schedule, strips
 from .term_bounds import monotone, terms_of
 from .work import TooManyTiles
 
@@ -173,25 +174,14 @@ def _parts(task: _Task) -> Derivation:
 
 def _of_strips(task: _Task, found: Sequence[Strips], grid: GridForm | None = None) -> Derivation:
     """grid: whose scalars are put in."""
-    kinds = ([each.some for each in found], [each.full for each in found], [each.partial for each in found])
-    there = ([each for each in pieces_of if each is not None] for pieces_of in kinds)
-    some, full, partial = (tuple(each if grid is None else _with_scalars(each, grid) for each in pieces_of) for pieces_of in there)
-    schedule = Schedule(
-        program=task.prepared.program,
-        block_q=task.block_q,
-        block_k=task.block_k,
-        some=some,
-        full=full,
-        full_loops=full,
-        partial_loops=partial,
-        route="axes",
-        together=task.together,
-    )
+    scalars: Mapping[Expr, Expr] = {} if grid is None else grid.scalars
+    held = [replace_pieces(each, lambda piece: _with_scalars(piece, scalars)) for each in found] if scalars else found
+    schedule = strip_schedule(task.prepared.program, held, (task.block_q, task.block_k), task.together)
     return Derivation(schedule, {}, task.prepared.bound)
 
 
-def _with_scalars(piece: Piece, form: GridForm) -> Piece:
-    start, stop, where = (substitute(part, form.scalars) for part in (piece.start, piece.stop, piece.where))
+def _with_scalars(piece: Piece, scalars: Mapping[Expr, Expr]) -> Piece:
+    start, stop, where = (substitute(part, scalars) for part in (piece.start, piece.stop, piece.where))
     return piece._replace(start=start, stop=stop, where=where)
 
 
@@ -260,7 +250,9 @@ def _complement(sets: Sets, reading: Reading) -> Piece:
 
 def _refined(task: _Task, launch: Launch) -> Derivation:
     """Lists of tiles at the lengths and values of `launch`."""
-    found, listed = refined(task.prepared.program, (task.block_q, task.block_k), launch, task.together), _listed(task, launch)
+    program, block = task.prepared.program, (task.block_q, task.block_k)
+    found = in_known_parts(program, block, launch) or refined(program, block, launch, task.together)
+    listed = _listed(task, launch)
     counters = Counters(found.points, found.boxes, task.ended, found.untold)
     return replace(listed, schedule=replace(listed.schedule, exact=not found.untold, counters=counters), arrays=found.arrays)
 

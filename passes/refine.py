@@ -53,7 +53,7 @@ def refined(program: Program, block: tuple[int, int], launch: Launch, together: 
     work = Work() if work is None else work
     q_tiles, k_tiles = -(-launch.q_len // block[0]), -(-launch.k_len // block[1])
     batch, heads = extents(program, launch)
-    lists, untold = {"partial": _Lists(), "full": _Lists()}, 0
+    lists, untold = {"partial": Lists(), "full": Lists()}, 0
     for b in range(batch):
         alone: list[dict[str, Tiles]] = []
         for h in range(heads):
@@ -118,7 +118,7 @@ def shared(of_heads: list[dict[str, Tiles]], k_tiles: int) -> dict[str, Tiles]:
     return {name: (each // max(k_tiles, 1), each % max(k_tiles, 1)) for name, each in (("partial", partial), ("full", full))}
 
 
-class _Lists:
+class Lists:
     """Rows of key tiles, gathered one (b, h) after the other."""
 
     def __init__(self) -> None:

@@ -12,13 +12,14 @@ the other's, and is full where all of them are. Nothing is left open, whatever t
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
 from ..ir.expr import FALSE, K_LEN, ONE, Q_LEN, TRUE, ZERO, Binary, Const, Expr, I, J, Op, conjunction, disjunction, negated
-from ..ir.schedule import Piece
+from ..ir.program import Program
+from ..ir.schedule import Piece, Schedule
 from .axis_relation import Reach, Relation
 from .canonicalise import combined, negation_free
 from .grid_form import GridForm
@@ -126,6 +127,29 @@ class Strips:
     some: Piece
     full: Piece | None
     partial: Piece | None
+
+
+def replace_pieces(found: Strips, change: Callable[[Piece], Piece]) -> Strips:
+    some, full, partial = (None if each is None else change(each) for each in (found.some, found.full, found.partial))
+    assert some is not None
+    return Strips(some, full, partial)
+
+
+def strip_schedule(program: Program, found: Sequence[Strips], block: tuple[int, int], together: int = 1) -> Schedule:
+    """Tiles of strips beside each other, exact and in closed form."""
+    kinds = ([each.some for each in found], [each.full for each in found], [each.partial for each in found])
+    some, full, partial = (tuple(each for each in pieces_of if each is not None) for pieces_of in kinds)
+    return Schedule(
+        program=program,
+        block_q=block[0],
+        block_k=block[1],
+        some=some,
+        full=full,
+        full_loops=full,
+        partial_loops=partial,
+        route="axes",
+        together=together,
+    )
 
 
 def axis_relations(form: GridForm) -> tuple[Relation, ...]:

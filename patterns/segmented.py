@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import cast
 
+from ..ir.advice import advice
 from ..ir.binding import Argument
 from ..ir.combine import joined_declarations, names_beside, renamed
 from ..ir.expr import FALSE, K_LEN, Q_LEN, TRUE, Const, Expr, conjunction, disjunction
@@ -151,13 +152,16 @@ def _laid_out(segments: Segments, names: Iterable[str]) -> dict[str, Stretch]:
         start += found[name].size or 0
     if not start:
         raise ValueError("a sequence has no tokens\n  write segments with some, `{'text': 77, 'image': (64, 64)}`")
-    final = max((name for name in found if found[name].size), key=lambda name: found[name].start)
+    final = max((name for name in found if found[name].size), key=lambda name: found[name].start or 0)
     found[final] = replace(found[final], last=True)
     return found
 
 
 def _grid(tokens: int | tuple[int, ...] | Grid | Part) -> Grid:
     found = tokens.grid if isinstance(tokens, Part) else tokens
+    if isinstance(tokens, Part) and tokens.total is None:
+        what = f"`segments` is a sequence with a part that only a call tells, beside `{tokens}`"
+        raise ValueError(advice(what, "patterns on its parts, joined by `|`: `rule.on(whole['text']) | ...`"))
     if isinstance(found, Grid):
         return Grid(grid_extents(found.extents))
     return Grid((0,) if found == 0 else grid_extents(found, name="segments"))

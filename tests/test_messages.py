@@ -159,9 +159,24 @@ CALLS: list[tuple[Callable[[], object], Error, str]] = [
     ),
     (lambda: attend(None, q_offset=torch.tensor([2]).to_sparse()), TypeError, "`q_offset` is a torch.sparse_coo tensor"),
     (
-        lambda: lacuna.sequence(text=None, video=lacuna.grid(4, 4)),
-        TypeError,
-        "the part `text` is None, and where the next one starts is not",
+        lambda: lacuna.sequence(text=None, more=None, video=lacuna.grid(4, 4)),
+        ValueError,
+        "the parts `text` and `more` are both None.\n  write how many tokens one of them has",
+    ),
+    (
+        lambda: lacuna.sequence(text=None, video=lacuna.grid(4, 4)).tokens,
+        ValueError,
+        "how many tokens the sequence of text of ?, video of 4 x 4 has is known only at a call.\n  write a number of tokens for every part",
+    ),
+    (
+        lambda: lacuna.sequence(text=None, video=lacuna.grid(4, 4))["video"].slice,
+        ValueError,
+        "where the part `video` starts is known only at a call",
+    ),
+    (
+        lambda: patterns.segmented(lacuna.sequence(text=None, video=lacuna.grid(4, 4)), {}),
+        ValueError,
+        "a part that only a call tells, beside `text of ?`.\n  write patterns on its parts, joined by `|`",
     ),
     (lambda: lacuna.segments(torch.tensor([0, 2]).to_sparse()), TypeError, "of a torch.sparse_coo tensor\n  write `offsets.to_dense()`"),
     (lambda: lacuna.orders.permutation(torch.arange(4).to_sparse()), TypeError, "layout torch.sparse_coo, no permutation"),

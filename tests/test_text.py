@@ -140,6 +140,7 @@ def value_of(expr: Expr, names: dict[str, int]) -> int:
         (Binary(Op.POW, Const(-3.0), Const(2.0)), "(-3.0) ** 2.0"),
         (Unary(Op.NEG, Binary(Op.POW, Const(3.0), Const(-2.0))), "-3.0 ** -2.0"),
         (Unary(Op.NOT, Binary(Op.EQ, Q, K)), "not q == k"),
+        (Binary(Op.EQ, Binary(Op.EQ, Q, K), Binary(Op.LE, K, Const(3))), "(q == k) == (k <= 3)"),
         (Binary(Op.AND, Unary(Op.NOT, TRUE), Binary(Op.OR, TRUE, FALSE)), "not true and (true or false)"),
         (Binary(Op.XOR, TRUE, FALSE), "true xor false"),
         (Binary(Op.BITAND, Q, Binary(Op.BITOR, K, Const(1))), "q & (k | 1)"),
