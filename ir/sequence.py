@@ -95,7 +95,7 @@ def sequence(**parts: int | Grid | tuple[int, ...] | None) -> SequenceOfParts:
 
     None, for at most one part, is as many tokens as the others leave of the keys of a call, or of those that count of a batch item: one
     kernel then serves every text beside a video. What comes after it is counted from the end of the keys, so that of a shorter sequence
-    the first tokens of the last parts are missing. Tiles are those of row-major tokens.
+    the first tokens of the last parts are missing; rows behind the last key are tokens of no part. Tiles are those of row-major tokens.
 
     `lacuna.segments` is another thing: several sequences, packed one after another into a tensor.
 
@@ -117,10 +117,9 @@ def sequence(**parts: int | Grid | tuple[int, ...] | None) -> SequenceOfParts:
 
 
 def _one_after_another(grids: Mapping[str, Grid]) -> Iterator[tuple[str, Stretch]]:
-    start: int | None = 0
-    behind = sum(each.tokens or 0 for each in grids.values())
+    before, behind, is_open = 0, sum(each.tokens or 0 for each in grids.values()), False
     for number, (name, each) in enumerate(grids.items(), 1):
         behind -= each.tokens or 0
-        from_the_end = start is None or each.tokens is None
-        yield name, Stretch(each, start, number == len(grids), behind if from_the_end else None)
-        start = None if start is None or each.tokens is None else start + each.tokens
+        is_open = is_open or each.tokens is None
+        yield name, Stretch(each, before, number == len(grids), behind if is_open else None)
+        before += each.tokens or 0

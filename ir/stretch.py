@@ -15,19 +15,24 @@ _POSITIONS: dict[str, Expr] = {"q": Q, "k": K}
 class Stretch:
     """Tokens next to each other. size: how many, None where only a call knows.
 
-    start:  tokens before them; None where these are known only at a call.
+    before: tokens before them whose number is known.
     last:   nothing comes after them.
     behind: tokens after them, where some before the end of these are known only at a call: they are then counted from the end of the keys.
     """
 
     grid: Grid
-    start: int | None = 0
+    before: int = 0
     last: bool = True
     behind: int | None = None
 
     @property
     def size(self) -> int | None:
         return self.grid.tokens
+
+    @property
+    def start(self) -> int | None:
+        """Tokens before them; None where these are known only at a call."""
+        return self.before if self.behind is None or self.size is None else None
 
     @property
     def stop(self) -> int | None:
@@ -55,13 +60,19 @@ class Stretch:
         return Binary(Op.SUB, K_LEN, Const(after)) if after else K_LEN
 
     def holds(self, side: str) -> Expr:
-        """Whether the position of a side is here; the ends of the sequence are not asked for."""
+        """Whether the position of a side is here. The ends of a sequence are not asked for, but where rows may lie behind the last key."""
         position = _POSITIONS[side]
-        after = TRUE if self.start == 0 else Binary(Op.LE, self.first, position)
-        if self.last or (self.stop is None and self.behind is None):
-            return after
-        stop = self._from_the_end(0) if self.stop is None else Const(self.stop)
-        return conjunction(after, Binary(Op.LT, position, stop))
+        after = TRUE if self.start == 0 else Binary(Op.LE, self._lowest, position)
+        if self.behind is not None:
+            is_asked, stop = not self.last or (side == "q" and not self.is_whole), self._from_the_end(0)
+        else:
+            is_asked, stop = not self.last and self.stop is not None, Const(self.stop or 0)
+        return conjunction(after, Binary(Op.LT, position, stop)) if is_asked else after
+
+    @property
+    def _lowest(self) -> Expr:
+        """The first position that is here: of fewer keys than the other parts have tokens, those before these keep theirs."""
+        return Binary(Op.MAX, Const(self.before), self.first) if self.start is None and self.before else self.first
 
     def places(self, side: str, space: Space) -> dict[Expr, Expr]:
         """What the variables of a side in `space` stand for, as expressions of its flat position in the sequence.

@@ -152,7 +152,7 @@ def _laid_out(segments: Segments, names: Iterable[str]) -> dict[str, Stretch]:
         start += found[name].size or 0
     if not start:
         raise ValueError("a sequence has no tokens\n  write segments with some, `{'text': 77, 'image': (64, 64)}`")
-    final = max((name for name in found if found[name].size), key=lambda name: found[name].start or 0)
+    final = max((name for name in found if found[name].size), key=lambda name: found[name].before)
     found[final] = replace(found[final], last=True)
     return found
 
@@ -184,7 +184,7 @@ def _runs(keys: list[tuple[Stretch, Rule]]) -> Iterator[tuple[Stretch, Rule]]:
 
 
 def _together(first: Stretch, second: Stretch) -> Stretch:
-    return Stretch(Grid(((first.size or 0) + (second.size or 0),)), first.start, second.last)
+    return Stretch(Grid(((first.size or 0) + (second.size or 0),)), first.before, second.last)
 
 
 def _part(pair: tuple[Stretch, Stretch], rule: Rule, arguments: dict[str, Argument]) -> _Part:

@@ -164,6 +164,11 @@ CALLS: list[tuple[Callable[[], object], Error, str]] = [
         "the parts `text` and `more` are both None.\n  write how many tokens one of them has",
     ),
     (
+        lambda: lacuna.sequence(text=None, video=lacuna.grid(None, 4)),
+        ValueError,
+        "the part `video` is on ? x 4, and where the next one starts is not known\n  write numbers",
+    ),
+    (
         lambda: lacuna.sequence(text=None, video=lacuna.grid(4, 4)).tokens,
         ValueError,
         "how many tokens the sequence of text of ?, video of 4 x 4 has is known only at a call.\n  write a number of tokens for every part",

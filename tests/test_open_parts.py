@@ -190,3 +190,34 @@ def test_a_sequence_shorter_than_its_known_parts_lacks_the_first_tokens_of_them(
     whole = lacuna.sequence(text=None, image=lacuna.grid(3, 4))
     visible = lacuna.dense(patterns.gna((3, 4), 3).on(whole["image"]), 7)[0, 0]
     assert torch.equal(visible, lacuna.dense(patterns.gna((3, 4), 3), 12)[0, 0, 5:, 5:])
+
+
+def test_of_a_shorter_sequence_the_parts_before_the_open_one_keep_their_tokens() -> None:
+    whole = lacuna.sequence(start=5, text=None, image=lacuna.grid(3, 4))
+    pattern = everything().on(whole["start"]) | patterns.gna((3, 4), 3).on(whole["image"])
+    expected = torch.zeros(11, 11, dtype=torch.bool)
+    expected[:5, :5] = True
+    expected[5:, 5:] = lacuna.dense(patterns.gna((3, 4), 3), 12)[0, 0, 6:, 6:]
+    assert torch.equal(lacuna.dense(pattern, 11)[0, 0], expected)
+    assert torch.equal(lacuna.dense(pattern, 3)[0, 0], torch.ones(3, 3, dtype=torch.bool))
+
+
+@lacuna.pattern
+def of_a_kind(q, k, *, kinds):
+    return kinds[q] == kinds[k]
+
+
+@pytest.mark.parametrize("backend", ["cpp", "eager", "triton"])
+def test_rows_behind_the_last_key_see_nothing_and_read_no_table(backend: str) -> None:
+    lengths, kinds = [21, 14, 16], torch.arange(12) % 3
+    whole = lacuna.sequence(text=None, image=lacuna.grid(3, 4))
+    pattern = patterns.causal().on(whole["text"]) | of_a_kind(kinds=kinds).on(whole["image"])
+    query, key, value = torch.randn(3, 3, 2, 21, 16)
+    out = attention(query, key, value, pattern, kv_len=torch.tensor(lengths), backend=backend)
+    for item, length in enumerate(lengths):
+        first = length - 12
+        visible = torch.zeros(21, length, dtype=torch.bool)
+        visible[:first, :first] = torch.ones(first, first, dtype=torch.bool).tril()
+        visible[first:length, first:] = kinds[:, None] == kinds
+        wanted = attended(query[item : item + 1], key[item : item + 1, :, :length], value[item : item + 1, :, :length], visible)
+        assert torch.allclose(out[item : item + 1].double(), wanted, atol=1e-5)
