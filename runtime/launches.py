@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, Expr, Kind
 from ..ir.program import Program
+from ..passes.binding import symbols_needed
 from ..passes.launch import Launch
 from ..passes.widths import Width
 from ..passes.work import TooManyTiles
@@ -146,9 +147,9 @@ class _Launched(NamedTuple):
 
 def _launched(variant: Variant, launch: Launch, toolchain: Toolchain, of: tuple[Request, Seen]) -> _Launched:
     request, (ragged, states) = of
-    kernel = kernel_of(variant, launch, toolchain)
+    kernel = None if _is_bound_to_lengths(variant, launch) else kernel_of(variant, launch, toolchain)
     lengths: dict[str, np.ndarray] = {}
-    if kernel.schedule.route == "refined" and launch.ragged:
+    if kernel is None or (kernel.schedule.route == "refined" and launch.ragged):
         lengths = {RAGGED[symbol].name: values for symbol, values in _everything(request, ragged).items()}
         launch = launch._replace(tables={**launch.tables, **lengths}, ragged={}, shifted=False, offset=0)
         variant = with_ragged_tables(variant)
@@ -162,6 +163,11 @@ def _launched(variant: Variant, launch: Launch, toolchain: Toolchain, of: tuple[
         kernel = kernel_of(variant._replace(covered=True), launch, toolchain)
         arrays = _schedule_arrays(kernel, seen_by, states)
     return _Launched(kernel, {**lengths, **arrays}, kept_width(kernel, seen_by, arrays, states))
+
+
+def _is_bound_to_lengths(variant: Variant, launch: Launch) -> bool:
+    """Whether a kernel would hold one number for what differs between batch items, as `k // (Lk // 2)` would for `Lk`."""
+    return not launch.ragged.keys().isdisjoint(symbols_needed(variant.program))
 
 
 def _integers(program: Program, tables: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
