@@ -18,6 +18,8 @@ import reference
 import torch
 from case_samples import crossed
 from lacuna.runtime.calls.request import Ragged
+from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.gpu.recording import Recording
 from lacuna.runtime.kernels import forget_kernels
 from lacuna.runtime.triton import decode as triton_decode
 from lacuna.runtime.triton.binary import cross_compile
@@ -226,3 +228,22 @@ def test_decode_kernels_spill_little(tmp_path: Path, dim: int, target: str, monk
     assert made.resources.spills <= AGAIN[dim]
     assert made.resources.shared_bytes <= 160 * 1024
     assert {"gfx942": "v_mfma"}.get(target, "mma") in made.assembly
+
+
+@pytest.mark.parametrize(("target", "dim", "keys"), crossed(["sm_80", "sm_90"], [64, 128], [128, 4096]))
+def test_calls_in_one_part_and_in_several_compile_for_a_gpu(target: str, dim: int, keys: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dimensions that sums are taken once more of in parts: what the interpreter lets a variable be, the compiler need not."""
+    split = Split.of
+    made: list[int] = []
+
+    def watched(*given: Any, **named: Any) -> Split:  # noqa: ANN401
+        found = split(*given, **named)
+        made.append(found.splits)
+        return found
+
+    monkeypatch.setattr(Split, "of", watched)
+    query, key = torch.randn(1, 4, 1, dim).bfloat16(), torch.randn(1, 2, keys, dim).bfloat16()
+    with claimed(target, Recording()) as driver:
+        attention(query, key, key, backend="triton")
+    assert (made[0] > 1) == (keys > 128)
+    assert len(driver.launches) == 1 + (keys > 128)
