@@ -63,11 +63,11 @@ class Stretch:
         """Whether the position of a side is here. The ends of a sequence are not asked for, but where rows may lie behind the last key."""
         position = _POSITIONS[side]
         after = TRUE if self.start == 0 else Binary(Op.LE, self._lowest, position)
-        if self.behind is not None:
-            is_asked, stop = not self.last or (side == "q" and not self.is_whole), self._from_the_end(0)
-        else:
-            is_asked, stop = not self.last and self.stop is not None, Const(self.stop or 0)
-        return conjunction(after, Binary(Op.LT, position, stop)) if is_asked else after
+        may_lie_behind = side == "q" and self.behind is not None and not self.is_whole
+        if self.last and not may_lie_behind:
+            return after
+        stop = self._from_the_end(0) if self.stop is None else Const(self.stop)
+        return conjunction(after, Binary(Op.LT, position, stop))
 
     @property
     def _lowest(self) -> Expr:

@@ -29,7 +29,7 @@ from .canonicalise import negation_free, simplified
 from .cover import covering
 from .grid_form import GridForm
 from .integer_sets import BUDGET, HEAD, SMALL_BUDGET, Bounds, OverBudget, Problem, Sets, relations
-from .known_parts import in_known_parts
+from .known_parts import classified
 from .launch import Launch
 from .listed import listed_schedule, schedule_of_every_tile, tiles_of_keys
 from .loops import partial_loops, visited_once
@@ -37,9 +37,8 @@ from .opaque import Abstraction, Joint, abstracted
 from .pieces import Reading, member, overlaps, pieces
 from .pipeline import Observer
 from .prepare import Prepared, prepare
-from .refine import refined
 from .sequence_strips import sequence_strips
-from .strips import Strips, axis_relations, replace_pieces, strip_schedule, strips
+from .strips import Strips, axis_relations, strip_schedule, strips
 from .term_bounds import monotone, terms_of
 from .work import TooManyTiles
 
@@ -175,7 +174,7 @@ def _parts(task: _Task) -> Derivation:
 def _of_strips(task: _Task, found: Sequence[Strips], grid: GridForm | None = None) -> Derivation:
     """grid: whose scalars are put in."""
     scalars: Mapping[Expr, Expr] = {} if grid is None else grid.scalars
-    held = [replace_pieces(each, lambda piece: _with_scalars(piece, scalars)) for each in found] if scalars else found
+    held = [each.changed(lambda piece: _with_scalars(piece, scalars)) for each in found] if scalars else found
     schedule = strip_schedule(task.prepared.program, held, (task.block_q, task.block_k), task.together)
     return Derivation(schedule, {}, task.prepared.bound)
 
@@ -250,9 +249,7 @@ def _complement(sets: Sets, reading: Reading) -> Piece:
 
 def _refined(task: _Task, launch: Launch) -> Derivation:
     """Lists of tiles at the lengths and values of `launch`."""
-    program, block = task.prepared.program, (task.block_q, task.block_k)
-    found = in_known_parts(program, block, launch) or refined(program, block, launch, task.together)
-    listed = _listed(task, launch)
+    found, listed = classified(task.prepared.program, (task.block_q, task.block_k), launch, task.together), _listed(task, launch)
     counters = Counters(found.points, found.boxes, task.ended, found.untold)
     return replace(listed, schedule=replace(listed.schedule, exact=not found.untold, counters=counters), arrays=found.arrays)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..ir.expr import names
 from ..ir.program import Program
+from ..ir.schedule import Tile
 from .boxes import MOST_BOXES, Boxes, Evaluation
 from .launch import Launch
 from .probe import Probe, mixed
@@ -53,7 +54,7 @@ def refined(program: Program, block: tuple[int, int], launch: Launch, together: 
     work = Work() if work is None else work
     q_tiles, k_tiles = -(-launch.q_len // block[0]), -(-launch.k_len // block[1])
     batch, heads = extents(program, launch)
-    lists, untold = {"partial": Lists(), "full": Lists()}, 0
+    lists, untold = {"partial": _Lists(), "full": _Lists()}, 0
     for b in range(batch):
         alone: list[dict[str, Tiles]] = []
         for h in range(heads):
@@ -118,7 +119,18 @@ def shared(of_heads: list[dict[str, Tiles]], k_tiles: int) -> dict[str, Tiles]:
     return {name: (each // max(k_tiles, 1), each % max(k_tiles, 1)) for name, each in (("partial", partial), ("full", full))}
 
 
-class Lists:
+def refinement_of(classes: Array) -> Refinement:
+    """Lists of tiles that are told already, of every batch item and head. classes: uint8[q_tiles, k_tiles] of `ir.schedule.Tile`."""
+    arrays: dict[str, Array] = {}
+    for name, tile in (("partial", Tile.PARTIAL), ("full", Tile.FULL)):
+        lists = _Lists()
+        rows, columns = np.nonzero(classes == tile)
+        lists.append(rows, columns, len(classes))
+        arrays[f"{name}_start"], arrays[f"{name}_tile"] = lists.arrays((1, 1, len(classes) + 1))
+    return Refinement(arrays, 0, 0, 0)
+
+
+class _Lists:
     """Rows of key tiles, gathered one (b, h) after the other."""
 
     def __init__(self) -> None:

@@ -128,11 +128,9 @@ class Strips:
     full: Piece | None
     partial: Piece | None
 
-
-def replace_pieces(found: Strips, change: Callable[[Piece], Piece]) -> Strips:
-    some, full, partial = (None if each is None else change(each) for each in (found.some, found.full, found.partial))
-    assert some is not None
-    return Strips(some, full, partial)
+    def changed(self, change: Callable[[Piece], Piece]) -> Strips:
+        full, partial = (None if each is None else change(each) for each in (self.full, self.partial))
+        return Strips(change(self.some), full, partial)
 
 
 def strip_schedule(program: Program, found: Sequence[Strips], block: tuple[int, int], together: int = 1) -> Schedule:

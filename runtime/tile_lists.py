@@ -22,11 +22,9 @@ def tile_lists(schedule: Schedule, launch: Launch) -> dict[str, np.ndarray]:
     Raises:
         TooManyTiles: there are more than are listed.
     """
-    from ..passes.known_parts import in_known_parts  # few patterns need them, and every start would load them
-    from ..passes.refine import refined
+    from ..passes.known_parts import classified  # few patterns need it, and every start would load it
 
-    block = (schedule.block_q, schedule.block_k)
-    found = in_known_parts(schedule.program, block, launch) or refined(schedule.program, block, launch, schedule.together)
+    found = classified(schedule.program, (schedule.block_q, schedule.block_k), launch, schedule.together)
     if found.untold:
         say_untold(schedule.program)
     return found.arrays

@@ -3,12 +3,16 @@
 # Patterns and scores are written without annotations, and numpy's arrays carry no element type here.
 # ruff: noqa: ANN001, ANN201
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
-# pyright: reportUnknownParameterType=false, reportMissingParameterType=false
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportPrivateUsage=false
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from itertools import pairwise
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import brute_force
 import lacuna
@@ -26,16 +30,13 @@ from lacuna.passes.launch import Launch
 from lacuna.passes.refine import refined
 from lacuna.passes.transpose import transposed, transposed_launch
 from lacuna.runtime.cpp.toolchain import tally
+from listed_patterns import NAMED, everything
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 attention: Any = lacuna.attention
 PROVE = PROFILE == "prove"
-
-
-@lacuna.pattern
-def everything(q, k):
-    return (q >= 0) & (k >= 0)
 
 
 @lacuna.score
@@ -87,6 +88,10 @@ class Open(NamedTuple):
                 else:
                     found[q, k] = (a, b) in {(2, 1), (1, 0), (0, 0), (1, 3), (3, 3)}
         return found
+
+
+SMALL = Open(0, 10, (3, 4), 0, 3)
+PATTERN = SMALL.pattern()
 
 
 @st.composite
@@ -221,3 +226,64 @@ def test_rows_behind_the_last_key_see_nothing_and_read_no_table(backend: str) ->
         visible[first:length, first:] = kinds[:, None] == kinds
         wanted = attended(query[item : item + 1], key[item : item + 1, :, :length], value[item : item + 1, :, :length], visible)
         assert torch.allclose(out[item : item + 1].double(), wanted, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("listed") / "bundle"
+    specs = [
+        lacuna.KernelSpec(made(), dtypes=("f32",), head_dims=(24,), passes=("forward", "backward"), rows=("long",))
+        for made in NAMED.values()
+    ]
+    lacuna.build(specs, folder, targets=["cpu"])
+    return folder
+
+
+@pytest.mark.parametrize("libraries", ["refused", "there"])
+@pytest.mark.parametrize("name", NAMED)
+def test_a_bundle_serves_lists_and_only_sequences_load_the_set_library(bundle: Path, name: str, libraries: str, tmp_path: Path) -> None:
+    known = {"PATH": "/nowhere", "PYTHONPATH": os.pathsep.join(sys.path), "LACUNA_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, str(Path(__file__).parent / "listed_patterns.py"), str(bundle), libraries, name]
+    done = subprocess.run(command, env=known, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ("islpy\n" if (name, libraries) == ("beside a video", "there") else "no islpy\n")
+    assert "Warning" not in done.stderr
+
+
+class Attends(torch.nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return attention(x, x, x, PATTERN, backend="eager")
+
+
+@pytest.mark.parametrize("mode", [{}, {"fullgraph": True, "dynamic": True}], ids=["default", "dynamic"])
+def test_a_compiled_region_takes_every_length(mode: dict[str, Any]) -> None:
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(Attends(), backend=counter, **mode)
+    for length in (20, 33, 41):
+        x = torch.randn(1, 2, length, 16, requires_grad=True)
+        out, wanted = compiled(x), Attends()(x)
+        assert torch.allclose(out, wanted, atol=1e-6)
+        found, expected = (torch.autograd.grad(each.square().sum(), x)[0] for each in (out, wanted))
+        assert torch.allclose(found, expected, atol=1e-5)
+    assert counter.frame_count <= 2
+
+
+def test_an_exported_program_takes_every_length_and_vmap_goes_over_items() -> None:
+    made = torch.export.export(Attends(), (torch.randn(1, 2, 30, 16),), dynamic_shapes=({2: torch.export.Dim("tokens", min=14, max=400)},))
+    for length in (20, 50):
+        x = torch.randn(1, 2, length, 16)
+        assert torch.allclose(made.module()(x), Attends()(x), atol=1e-6)
+    items = torch.randn(3, 1, 2, 30, 16)
+    assert torch.allclose(torch.func.vmap(Attends())(items), torch.stack([Attends()(each) for each in items]), atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["cpp", "eager", "triton"])
+def test_packed_sequences_have_texts_of_their_own(backend: str) -> None:
+    ends = torch.tensor([0, 20, 53, 65], dtype=torch.int32)
+    packed = torch.randn(65, 2, 16)
+    out = cast(Tensor, lacuna.varlen_attention(packed, packed, packed, PATTERN, cu_seqlens_q=ends, cu_seqlens_k=ends, backend=backend))
+    for start, stop in pairwise(ends.tolist()):
+        alone = packed[start:stop].transpose(0, 1)[None]
+        visible = torch.from_numpy(SMALL._replace(text=stop - start - 12).by_definition())
+        assert torch.allclose(out[start:stop].transpose(0, 1)[None].double(), attended(alone, alone, alone, visible), atol=1e-5)
