@@ -1,8 +1,8 @@
 """How long schedules of neighborhoods take to derive: `python benchmarks/derivation.py [--repeats N] [--blocks 64 64]`.
 
 Milliseconds of this process on a processor, cold caches, median of a few with the largest. Plain neighborhoods, then the slowest of all
-strides and dilations up to 6; tiles of row-major tokens or boxes; extents as numbers, or as symbols of the schedule. Loading the libraries
-that a derivation needs is timed apart, in a process of its own.
+strides and dilations up to 6; tiles of row-major tokens or boxes; extents as numbers, or as symbols of the schedule. Lists of tiles of a
+video behind a text whose length only a call knows. Loading the libraries that a derivation needs is timed apart, in a process of its own.
 """
 
 # Patterns are written without annotations.
@@ -21,20 +21,24 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import lacuna
 from lacuna import patterns
 from lacuna.ir.expr import Expr, K, Q, Symbol
 from lacuna.ir.order import Boxes, Order
+from lacuna.ir.pattern import Pattern
 from lacuna.ir.schedule import Schedule
 from lacuna.ir.trace import Traced
 from lacuna.passes import binding, box_order
 from lacuna.passes.by_axis import by_axis
 from lacuna.passes.derive import derive
 from lacuna.passes.grid_form import GridForm
+from lacuna.passes.known_parts import in_known_parts
 from lacuna.passes.launch import Launch
 from lacuna.passes.over_positions import boxed
 from lacuna.passes.prepare import prepare
 from lacuna.passes.strips import axis_relations, strips
 from lacuna.patterns.gna import seen
+from lacuna.runtime.calls.materialise import parameters
 
 MOST = 6  # strides and dilations
 PLAIN_LIMIT, LIMIT = 20.0, 150.0
@@ -71,10 +75,14 @@ SMALL = (
 Tile = tuple[int, int]
 
 
+def launch_of(pattern: Pattern, tokens: int) -> Launch:
+    return Launch(tokens, tokens, parameters=parameters(pattern.program, pattern.bindings))
+
+
 def row_major(grid: Grid, stride: int, dilation: int, block: Tile) -> Schedule:
     pattern = patterns.gna(grid.extents, grid.window, stride, dilation)
     tokens = math.prod(grid.extents)
-    return derive(pattern.program, *block, Launch(tokens, tokens)).schedule
+    return derive(pattern.program, *block, launch_of(pattern, tokens)).schedule
 
 
 def in_boxes(grid: Grid, stride: int, dilation: int, block: Tile) -> Schedule | None:
@@ -82,8 +90,8 @@ def in_boxes(grid: Grid, stride: int, dilation: int, block: Tile) -> Schedule | 
     assert grid.box is not None
     boxes = Boxes(grid.extents, grid.box, (dilation,) * len(grid.extents))
     order = Order(boxes, boxes)
-    program = boxed(patterns.gna(grid.extents, grid.window, stride, dilation).program, order)
-    launch = Launch(boxes.positions, boxes.positions)
+    pattern = patterns.gna(grid.extents, grid.window, stride, dilation)
+    program, launch = boxed(pattern.program, order), launch_of(pattern, boxes.positions)
     return by_axis(prepare(program, launch, shifted=False), program, order, launch)
 
 
@@ -149,6 +157,19 @@ def every(repeats: int, block: Tile) -> None:
             print(f"  {grid!s:36} {name:20} {len(found):3} problems {told}", flush=True)
 
 
+def texts(repeats: int, block: Tile) -> None:
+    """Videos behind a text whose length only a call knows."""
+    print(f"lists of tiles of {block[0]} x {block[1]} for a new length of text beside a video: median (largest) milliseconds")
+    for grid in (Grid((12, 24, 40), (3, 5, 5)), Grid((30, 48, 80), (18, 24, 24))):
+        whole = lacuna.sequence(text=None, video=lacuna.grid(*grid.extents))
+        joint = patterns.causal().on(whole["text"]) | patterns.gna(grid.extents, grid.window).on(whole["video"])
+        launches = [launch_of(joint, text + math.prod(grid.extents)) for text in (77, 226, 512)]
+        times = [
+            milliseconds(functools.partial(in_known_parts, joint.program, block, each), 1)[0] for each in launches for _ in range(repeats)
+        ]
+        print(f"  {grid!s:57} {statistics.median(times):7.1f} ({max(times):.1f})", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
@@ -159,6 +180,7 @@ def main() -> None:
     row_major(GRIDS[1], 1, 1, (64, 64))  # loads them here
     block = (given.blocks[0], given.blocks[1])
     plain(given.repeats, block)
+    texts(given.repeats, block)
     every(max(1, given.repeats // 2), block)
 
 

@@ -22,9 +22,11 @@ from forms import request_of
 from gpu_calls import beside_eager
 from gpu_timings import BOTH, FORWARD, Bench, Result, Run, Step, dense_peers
 from lacuna import patterns
+from lacuna.ir.expr import Symbol
 from lacuna.ir.pattern import Pattern
 from lacuna.passes.axes import seen_along
 from lacuna.runtime.choices import cuts
+from lacuna.runtime.choices.positions import values_of_mask
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -55,7 +57,9 @@ class Grid:
     @property
     def attended(self) -> int:
         """Pairs of one head."""
-        axes = seen_along(self.pattern.program, {})
+        axes = seen_along(
+            self.pattern.program, {Symbol(name): value for name, value in self.pattern.bindings.items() if isinstance(value, int)}
+        )
         assert axes is not None
         return math.prod(int(seen.sum()) for seen in axes)
 
@@ -173,7 +177,7 @@ def _cuts_timed(bench: Bench, grid: Grid) -> Result:
     query, key, value = (each.detach() for each in grid.tensors(bench.device))
     request = request_of((query, key, value), grid.pattern, None)
     tuned = TunedCuts(request, "forward")
-    ranked = cuts.considered(tuned.variant, ())
+    ranked = cuts.considered(tuned.variant, values_of_mask(request))
     by_tile = {each.cut.configuration.block: each for each in reversed(ranked)}
     found: Result = {}
     for each in sorted(by_tile.values(), key=lambda each: each.time)[: 1 if bench.dry else 5]:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from lacuna.ir.expr import Const, Expr, Symbol
 from lacuna.ir.pattern import Pattern
 from lacuna.ir.program import Program
+from lacuna.runtime.calls.materialise import parameters
 
 
 def numbers_of(pattern: Pattern) -> dict[str, int]:
     """Integer parameters by name."""
-    return {name: value for name, value in pattern.bindings.items() if isinstance(value, int)}
+    return {name: value for name, value in parameters(pattern.program, pattern.bindings).items() if isinstance(value, int)}
 
 
 def values_of(pattern: Pattern) -> tuple[tuple[Symbol, int], ...]:

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 
 import lacuna
 import numpy as np
+import pytest
 from brute_force import classes
 from lacuna import patterns
+from lacuna.ir.expr import Const
+from lacuna.ir.parse import parse_program
+from lacuna.passes.axis_windows import windows
+from lacuna.passes.evaluate import evaluate
 
 Array = np.ndarray
 QUICK, PROVED = 24, 600
@@ -68,3 +73,19 @@ def test_dilated_windows_lose_no_pair(prove: bool) -> None:
         assert not lost.any(), f"seed {seed}: {case} loses tiles {np.argwhere(lost).tolist()} by {found.route}"
         assert not false.any(), f"seed {seed}: {case} takes {np.argwhere(false).tolist()} to be full by {found.route}"
         assert not found.exact or (got == want).all(), f"seed {seed}: {case} is not exact by {found.route}"
+
+
+SIDES = ("q - k", "-(k - q)", "q - 3 - (k - 3)", "2 * q - q - k")
+
+
+@pytest.mark.parametrize("distance", SIDES)
+@pytest.mark.parametrize("turned", [False, True])
+def test_windows_are_where_a_difference_says(distance: str, turned: bool) -> None:
+    """`q - k` from -1 to 4, either side written first."""
+    low, high = (f"-1 <= {distance}", f"{distance} < 5") if not turned else (f"-({distance}) <= 1", f"-5 < -({distance})")
+    mask = parse_program(f"program @near(q < Lq, k < Lk) {{ mask = {low} and {high} score = s normalise = softmax }}").mask
+    found = windows(mask)
+    assert found is not None
+    for q in range(6, 12):
+        start, stop = (int(evaluate(found.of(end, Const(q), Const(0)), {})) for end in (found.start, found.stop))
+        assert (start, stop) == (q - 4, q + 2)

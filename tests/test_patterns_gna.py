@@ -19,8 +19,6 @@ from brute_force import classes
 from lacuna import patterns
 from lacuna.ir.pattern import Pattern
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 QUICK, PROVE, COMPILED = 14, 2000, 60
 Array = np.ndarray
 

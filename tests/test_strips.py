@@ -83,6 +83,12 @@ class Grid:
     block: tuple[int, int]
 
     @property
+    def has_windows(self) -> bool:
+        """Whether every axis is proved to have some, for every value of the parameters."""
+        grid = prepare(self.pattern.program, self.launch, shifted=False).grid
+        return grid is not None and all(axis.windows is not None for axis in axis_relations(grid))
+
+    @property
     def launch(self) -> Launch:
         return Launch(self.rows, self.keys, self.offset, parameters=numbers_of(self.pattern))
 
@@ -122,7 +128,7 @@ def fault(grid: Grid, schedule: Schedule, launch: Launch, want: Array) -> str:
     got = tiles(schedule, launch, {})
     if (got != want).any() or not schedule.exact:
         return f"{int((got != want).sum())} tiles of {want.size} are not the definition's, of {grid}"
-    if schedule.route == "symbolic":  # an axis has no windows, or one of one width: the whole is the simpler set, if it is found soon
+    if schedule.route == "symbolic" and not grid.has_windows:  # then the whole is often the simpler set
         return ""
     for pieces, tile in ((schedule.full_loops, 2), (schedule.partial_loops, 1)):
         if ((tiles(replace(schedule, some=pieces, full=()), launch, {}) == 1) != (want == tile)).any():
