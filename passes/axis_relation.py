@@ -201,6 +201,8 @@ def hull(condition: Expr, count: Expr) -> Ends:
     The condition is over the first two of _ENDS, of which the first is not above the second.
     """
     known = Binary(Op.LE, _ENDS[0], _ENDS[1])
+    named = _bounded_parameters(condition)
+    condition = substitute(condition, {value: symbol for symbol, value in named.items()})
     builder = Builder(Problem(condition, known, 1, 1))
     try:
         with budgeted(builder.context, SMALL_BUDGET):
@@ -209,7 +211,14 @@ def hull(condition: Expr, count: Expr) -> Ends:
     except OverBudget:
         return ZERO, count
     starts = [each.start if len(around) == 1 else Select(Binary(Op.LT, each.start, each.stop), each.start, count) for each in around]
-    return hull_of([(start, each.stop) for start, each in zip(starts, around, strict=True)])
+    start, stop = hull_of([(start, each.stop) for start, each in zip(starts, around, strict=True)])
+    return substitute(start, named), substitute(stop, named)
+
+
+def _bounded_parameters(condition: Expr) -> dict[Expr, Expr]:
+    """A symbol for each `max(n, 1)` of a parameter: told apart by cases, they make many times the sets."""
+    bounded = [node for node in walk(condition) if isinstance(node, Binary) and node.op is Op.MAX and isinstance(node.a, Symbol)]
+    return {Symbol(str(node)): node for node in bounded if isinstance(node.b, Const)}
 
 
 def _quotient_up(a: Expr, by: Const) -> Expr:

@@ -45,7 +45,7 @@ def _behind(i, j, size, window, stride):
 def _seen_on_every(q, k, windows, fixed, stride, dilation, causal):
     every = True
     for axis, (extent, window) in enumerate(zip(q.extents, windows, strict=True)):
-        wide = window if fixed[axis] is None else fixed[axis]
+        wide = maximum(window, 1) if fixed[axis] is None else fixed[axis]  # of a window of 0 nothing is proved, and no axis has one
         every = every & seen(q[axis], k[axis], extent, wide, stride[axis], dilation[axis], causal[axis])
     return every
 

@@ -173,7 +173,7 @@ def test_a_dilated_grid_is_built_without_refinement(family: str, monkeypatch: py
     from lacuna.runtime.cpp.launch import target_here, toolchain_of
     from lacuna.runtime.kernels import Variant, planned
 
-    monkeypatch.setattr(derivation, "refined", None)
+    monkeypatch.setattr(derivation, "classified", None)
     pattern = patterns.gna((64, 64), 13, 1, 2)
     order = order_of(pattern)
     assert order is not None
