@@ -23,6 +23,7 @@ from lacuna.runtime.gpu.binary import Specialisation
 from lacuna.runtime.triton.binary import TARGETS, Variant, cross_compile
 from lacuna.runtime.triton.call import arguments
 from lacuna.runtime.triton.on_gpu import specialisation
+from local_memory import innermost_loops
 from triton_kernels import WINDOW, Options, Shape, attend, backward_plan, call_of, given, loaded, plan
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
@@ -100,6 +101,18 @@ def test_dimensions_between_powers_of_two_do_not_spill_and_take_less(tmp_path: P
     split = dim != 192 or target == "sm_90"
     assert (part.resources.shared_bytes < full.resources.shared_bytes) is split
     assert target == "sm_90" or (part.assembly.count("mma.sync") < full.assembly.count("mma.sync")) is split
+
+
+FEW_ROWS = tuple((dim, rows, target) for dim in (64, 128) for rows in (16, 64) for target in ("sm_80", "sm_90"))
+
+
+@pytest.mark.parametrize(("dim", "rows", "target"), FEW_ROWS if PROVE else FEW_ROWS[::5])
+def test_what_decode_kernels_spill_is_outside_their_loops_over_tiles(tmp_path: Path, dim: int, rows: int, target: str) -> None:
+    few = replace(plan(WINDOW, (16, 64), (dim, dim), "bf16"), family="decode", num_warps=4, num_stages=2, target=Target("triton", target))
+    made = cross_compile(loaded(few, tmp_path, interpret=False), few, target, Variant(rows=rows))
+    found = tuple(innermost_loops(made.code))
+    assert len(found) == 4, "full and partial tiles, and once more those of sums with NaN"
+    assert not any(loop["STL"] + loop["LDL"] for loop in found)
 
 
 BACKWARD = {"backward_queries": (128, 64), "backward": (32, 128)}
