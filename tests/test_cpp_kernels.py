@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from case_samples import crossed
 from jinja2 import meta
 from lacuna.codegen.cpp import Forward, render
+from lacuna.codegen.cpp_decode import render as render_decode
 from lacuna.codegen.cpp_targets import FLAGS
 from lacuna.codegen.environment import ENVIRONMENT, TEMPLATES
 from lacuna.codegen.print_cpp import printed, slots_of
@@ -31,6 +34,9 @@ PROGRAM = """program @busy(q < Lq, k < Lk; W: i64, slope: f64, doc: i32[*], near
 }
 """
 
+EFFECTS = ("-fdump-tree-local-pure-const1", "-fdump-tree-local-pure-const2")
+IDLE = re.compile(r"^Function found to be (?:looping )?(?:pure|const): (void .*)/\d+$", re.MULTILINE)
+
 
 def plan(target: str, dtype: str = "f32", dims: tuple[int, int] = (64, 40), block: int = 64) -> Plan:
     schedule = derive(parse_program(PROGRAM), block, 64).schedule
@@ -39,10 +45,21 @@ def plan(target: str, dtype: str = "f32", dims: tuple[int, int] = (64, 40), bloc
 
 def compiled(source: Source, flags: tuple[str, ...], path: Path, compiler: str = "g++") -> Path:
     (path / "kernel.cpp").write_text(source.text, encoding="utf-8")
-    command = [compiler, *flags, "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-o", "kernel.so", "kernel.cpp"]
+    command = [compiler, *flags, *EFFECTS, "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-o", "kernel.so", "kernel.cpp"]
     done = subprocess.run(command, cwd=path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[:4000]
+    early, late = (frozenset(IDLE.findall(_notes(path, number))) for number in (1, 2))
+    assert not late - early, f"taken for functions that store nothing once loops are vectors: {late - early}"
     return path / "kernel.so"
+
+
+def _notes(path: Path, number: int) -> str:
+    """What GCC found out about effects, before loops become vectors or after."""
+    (note,) = path.glob(f"*.local-pure-const{number}")
+    text = note.read_text()
+    note.unlink()
+    assert ";; Function" in text
+    return text
 
 
 def test_the_template_reads_exactly_its_context() -> None:
@@ -50,13 +67,15 @@ def test_the_template_reads_exactly_its_context() -> None:
     assert read == {field.name for field in dataclasses.fields(Forward)}
 
 
-@pytest.mark.parametrize(("target", "dtype"), crossed(["avx512", "avx2", "generic"], ["f32", "bf16", "f16", "f64"]))
-def test_kernels_compile_without_a_warning(target: str, dtype: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "dtype", "family"), crossed(["avx512", "avx2", "generic"], ["f16", "bf16", "f32", "f64"], ["decode", "forward"])
+)
+def test_kernels_compile_without_a_warning(target: str, dtype: str, family: str, tmp_path: Path) -> None:
     if shutil.which("g++") is None:
         pytest.skip("there is no g++ here")
     if target_name(cpu_features()) == "neon":
         pytest.skip("flags of x86-64 on another processor")
-    source = render(plan(target, dtype))
+    source = render(plan(target, dtype)) if family == "forward" else render_decode(replace(plan(target, dtype, (17, 16)), family="decode"))
     library = compiled(source, FLAGS[target], tmp_path)
     if target_name(cpu_features()).startswith("avx512"):
         assert getattr(ctypes.CDLL(str(library)), source.entry)

@@ -68,6 +68,12 @@ def test_cpp_rows_keep_their_bits_beside_numbers_they_do_not_see(seed: int) -> N
     check(trial(seed, ALL, 150, LENGTHS), "cpp", seed)
 
 
+@pytest.mark.parametrize("seed", () if PROVE else (13, 40, 100))
+def test_optimised_cpp_rows_keep_their_bits_too(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LACUNA_CXX", raising=False)  # the other tests of this file have a quick compiler, but under `make prove`
+    check(trial(seed, ALL, 150, LENGTHS), "cpp", seed)
+
+
 @pytest.mark.parametrize("seed", range(500 if PROVE else 24))
 def test_eager_rows_keep_their_bits_beside_numbers_they_do_not_see(seed: int) -> None:
     check(trial(seed, ALL, 150, LENGTHS), "eager", seed)

@@ -1,3 +1,11 @@
+// Of a function that is called for what it stores where a condition holds, and seldom. GCC 12 takes it for one that stores nothing once such stores have
+// become masked ones, and drops its calls, unless it may not look into it.
+#if defined(__GNUC__) && !defined(__clang__)
+#define APART [[gnu::noipa]]
+#else
+#define APART [[gnu::noinline]]
+#endif
+
 // -- integers: division rounds towards minus infinity, a zero divisor gives 0 ------------------------------------------
 
 template <typename T>
