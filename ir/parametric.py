@@ -41,7 +41,8 @@ class Parametric:
     def now(self) -> Self:
         """Itself, or what it is by now, where a global, a cell or an attribute that a function reads has changed since it was traced."""
         state, kept = self.recipe.state, self.__dict__
-        if kept.setdefault("_state", state) == state:
+        before = kept.setdefault("_state", state)
+        if before is state or before == state:
             return self
         if "_successor" not in kept or kept["_successor"].__dict__["_state"] != state:
             kept["_successor"] = replace(self)

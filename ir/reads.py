@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
-from typing import cast
+from typing import Any, cast
 
 _PLAIN = (int, float, complex, str, bytes, type(None))
-_Place = tuple[tuple[CellType, ...], tuple[object, ...], dict[str, object], tuple[str, ...]]
-"""Of a function: its cells, its defaults, its globals and which of these it names."""
+_Place = tuple[Callable[[Any], object], Any]
+"""What reads a value, and what of: a cell, a default of a function, the name of a global."""
+_Seen = tuple[Callable[[Any], object], Any, object]
+"""A place and what was there."""
 _DEEPEST = 4  # attributes of attributes
 
 
 class Reads:
     """Of one function, and of those that it reads; looked at again at every call."""
 
-    __slots__ = ("_function", "_places", "_settled", "_state", "_values")
+    __slots__ = ("_function", "_seen", "_settled", "_state")
 
     def __init__(self, function: Callable[..., object]) -> None:
         self._function = function
-        self._places: list[_Place] = []
-        self._values: list[object] = []
+        self._seen: list[_Seen] = []
         self._settled = False
         self._state: tuple[object, ...] = ()
 
@@ -32,33 +32,33 @@ class Reads:
         Numbers and strings count by value, in lists and dictionaries too; attributes of objects and modules that the code names
         likewise; functions by what they read; anything else by its identity.
         """
-        if self._settled and all(map(operator.is_, self._now(), self._values)):
-            return self._state
-        return self._looked_at()
+        return self._state if self._settled and self._is_as_seen() else self._looked_at()
 
-    def _now(self) -> list[object]:
-        return [value for cells, defaults, held, names in self._places for value in _values(cells, defaults, held, names)]
+    def _is_as_seen(self) -> bool:
+        for read, of, value in self._seen:  # noqa: SIM110  (a generator takes longer, and every call asks)
+            if read(of) is not value:
+                return False
+        return True
 
     def _looked_at(self) -> tuple[object, ...]:
         root, found, settled = self._function, list[object](), True
-        waiting, places, seen = [root, getattr(root, "__wrapped__", root)], list[_Place](), set[int]()
+        waiting, reads, seen = [root, getattr(root, "__wrapped__", root)], list[_Seen](), set[int]()
         while waiting:
             current = waiting.pop(0)
             if not isinstance(current, FunctionType) or id(current) in seen:
                 continue
             seen.add(id(current))
             names = _names(current.__code__)
-            places.append(_place(current, names))
-            for value in _values(*places[-1]):
+            for read, of in _places(current, names):
+                value = read(of)
+                reads.append((read, of, value))
                 if isinstance(value, FunctionType):
                     waiting.append(value)
                     found.append(value.__code__)
                     continue
                 found.append(_stand_in(value, names, _DEEPEST))
                 settled = settled and (isinstance(value, (*_PLAIN, type, BuiltinFunctionType)) or not _attributes_or_parts(value, names))
-        self._places = places
-        self._values = self._now()
-        self._settled, self._state = settled, tuple(found)
+        self._seen, self._settled, self._state = reads, settled, tuple(found)
         return self._state
 
 
@@ -72,13 +72,12 @@ def _names(code: CodeType) -> frozenset[str]:
     return frozenset(name for each in _codes(code) for name in each.co_names)
 
 
-def _place(function: FunctionType, names: frozenset[str]) -> _Place:
+def _places(function: FunctionType, names: frozenset[str]) -> Iterator[_Place]:
+    """Cells, defaults, and globals that the code names."""
     held = function.__globals__
-    return function.__closure__ or (), function.__defaults__ or (), held, tuple(sorted(names & held.keys()))
-
-
-def _values(cells: tuple[CellType, ...], defaults: tuple[object, ...], held: dict[str, object], names: tuple[str, ...]) -> list[object]:
-    return [*map(_content, cells), *defaults, *map(held.get, names)]
+    yield from ((_content, cell) for cell in function.__closure__ or ())
+    yield from ((_default, (function, number)) for number in range(len(function.__defaults__ or ())))
+    yield from ((held.get, name) for name in sorted(names & held.keys()))
 
 
 def _content(cell: CellType) -> object:
@@ -86,6 +85,12 @@ def _content(cell: CellType) -> object:
         return cell.cell_contents
     except ValueError:
         return None  # empty so far
+
+
+def _default(place: tuple[FunctionType, int]) -> object:
+    function, number = place
+    defaults = function.__defaults__ or ()
+    return defaults[number] if number < len(defaults) else None
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -177,13 +177,13 @@ def _call(
         program, tables = program + order.text, [*tables, *order.tables]
     arguments = (query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "", *beside)
     if goes_past_torch(query, key, value, tables, (*spans.spans, *beside)) and (backend is None or type(backend) is str):
-        if not _recorded(query, key, value, tables, beside):
+        if not _asks_for_gradients((query, key, value, *tables, *beside)):
             with below_autograd():
                 return computation.attention(*arguments)
         return autograd.attention(*arguments)
     if traced_by_jit():
         return _traced((query, key, value, tables), spans, (integers, reals, program, scale, layout, backend or "", *beside))
-    if _recorded(query, key, value, tables, beside):
+    if _recorded((query, key, value, *tables, *beside)):
         return _operator(*arguments)
     with below_autograd():
         return _operator(*arguments)
@@ -199,12 +199,14 @@ def _traced(tensors: tuple[object, ...], given: Given, rest: tuple[object, ...])
     return torch.ops.lacuna.attention_traced.default(*tensors, there, [int(span is not None) for span in spans], *numbers, *rest)
 
 
-def _recorded(query: Tensor, key: Tensor, value: Tensor, tables: list[Tensor], beside: Sequence[Tensor | None]) -> bool:
-    """Whether autograd or a transform of torch.func may want to see the call."""
-    if in_forward_mode() or transformed():
-        return True
-    if not torch.is_grad_enabled():
-        return False
-    if query.requires_grad or key.requires_grad or value.requires_grad or any(table.requires_grad for table in tables):
-        return True
-    return any(each is not None and each.requires_grad for each in beside)
+def _recorded(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether autograd or a transform of torch.func may want to see a call on these."""
+    return in_forward_mode() or transformed() or _asks_for_gradients(tensors)
+
+
+def _asks_for_gradients(tensors: Sequence[Tensor | None]) -> bool:
+    if torch.is_grad_enabled():
+        for tensor in tensors:  # noqa: SIM110  (a generator takes longer)
+            if tensor is not None and tensor.requires_grad:
+                return True
+    return False

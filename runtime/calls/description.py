@@ -18,6 +18,7 @@ from ...ir.binding import Argument, is_scalar
 from ...ir.combine import names_beside
 from ...ir.expr import Kind, Lookup, names, walk
 from ...ir.order_text import parted, tokens_table
+from ...ir.parametric import Parametric
 from ...ir.parse import parse_program
 from ...ir.pattern import Pattern
 from ...ir.program import Program, Space
@@ -93,7 +94,7 @@ def _known(score: Score | None, program: Program, bindings: Bindings) -> _Known:
 
 def _by_now(given: T) -> T:
     """Callers vary: what is neither is refused later."""
-    return given.now() if isinstance(given, Pattern | Score) else given
+    return given.now() if isinstance(given, Parametric) else given
 
 
 def _description(program: Program, bindings: Bindings) -> Description:
