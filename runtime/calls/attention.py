@@ -206,7 +206,7 @@ def _recorded(tensors: Sequence[Tensor | None]) -> bool:
 
 def _asks_for_gradients(tensors: Sequence[Tensor | None]) -> bool:
     if torch.is_grad_enabled():
-        for tensor in tensors:  # noqa: SIM110  (a generator takes longer)
+        for tensor in tensors:
             if tensor is not None and tensor.requires_grad:
                 return True
     return False
