@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from ..ir.expr import K_LEN, OFFSET, Q_LEN, Kind, Table, names, walk
 from ..ir.plan import Plan
@@ -28,6 +29,7 @@ class Face:
     call:       the text of call.h.
     name, entry: of the function that C calls, and of the kernel.
     narrow:     largest length or parameter for which 32-bit indices are proved to do; 0 where none is.
+    wide:       the same of offsets and parameters for 64 bits, lengths being `most_tokens` at most; 0: nothing is proved, or refused.
     shifted:    `true` where the kernel holds for every offset.
     most_rows:  query rows of a call at most; 0 for any.
     integers, reals: parameters of either kind.
@@ -41,6 +43,8 @@ class Face:
     name: str
     entry: str
     narrow: int
+    wide: int
+    most_tokens: int
     shifted: str
     most_rows: int
     integers: int
@@ -64,13 +68,21 @@ def callable_from_c(plan: Plan) -> bool:
     return forward and {table.name for table in plan.tables} <= of_terms | given
 
 
-def with_face(plan: Plan, source: Source, name: str, narrow: int, *, shifted: bool) -> str:
+class Reach(NamedTuple):
+    """How far the numbers of a call may go, as `Face` has it."""
+
+    narrow: int
+    wide: int
+    most_tokens: int
+
+
+def with_face(plan: Plan, source: Source, name: str, reach: Reach, *, shifted: bool) -> str:
     """The text of a kernel and its C function `name`; other arguments as in `Face`."""
-    context = asdict(face(plan, source.entry, name, narrow, shifted=shifted))
+    context = asdict(face(plan, source.entry, name, reach, shifted=shifted))
     return source.text + ENVIRONMENT.get_template("cpp/face.cpp.jinja").render(context)
 
 
-def face(plan: Plan, entry: str, name: str, narrow: int, *, shifted: bool) -> Face:
+def face(plan: Plan, entry: str, name: str, reach: Reach, *, shifted: bool) -> Face:
     slots = slots_of(plan.parameters, plan.tables)
     user = user_tables(plan)
     terms = _terms_read(plan)
@@ -78,7 +90,7 @@ def face(plan: Plan, entry: str, name: str, narrow: int, *, shifted: bool) -> Fa
         call=part("call.h"),
         name=name,
         entry=entry,
-        narrow=narrow,
+        **reach._asdict(),
         shifted="true" if shifted else "false",
         most_rows=plan.block_q if plan.family == "decode" else 0,
         integers=sum(symbol.kind is not Kind.FLOAT for symbol in plan.parameters),

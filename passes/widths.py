@@ -22,6 +22,7 @@ from .range_table import Anywhere, RangeTable, Reads
 from .too_wide import MeaninglessShift, TooWide
 
 INT32 = 2**31 - 1
+MOST_TOKENS = 2**40  # of a call from C
 FURTHEST = 2**48
 """Tokens from 0 that an offset may be which stays on a device."""
 
@@ -66,9 +67,7 @@ def width_up_to(schedule: Schedule, sizes: Sizes, arrays: Mapping[str, np.ndarra
     """
     ranges, reads = sizes.ranges() | sizes.tile_ranges(schedule), _given(arrays)
     try:
-        for term in schedule.terms:
-            found = spans(term.expr, ranges, reads)
-            reads[term.low.name] = reads[term.high.name] = Anywhere(Span(np.minimum(found.low, 0), np.maximum(found.high, 1)))
+        reads |= _bounds_of_terms(schedule, ranges, reads)
         if not {table.name for table in tables(*_roots(schedule)) if table.kind is not Kind.FLOAT} <= reads.keys():
             return None
         if not ragged:
@@ -77,6 +76,12 @@ def width_up_to(schedule: Schedule, sizes: Sizes, arrays: Mapping[str, np.ndarra
     except (TooWide, MeaninglessShift):
         return None
     return Width.WIDE
+
+
+def _bounds_of_terms(schedule: Schedule, ranges: Ranges, reads: Tables) -> dict[str, Reads]:
+    """The tables of a schedule's terms: what its expression can be, and of nothing 1 and 0."""
+    found = {name: spans(term.expr, ranges, reads) for term in schedule.terms for name in (term.low.name, term.high.name)}
+    return {name: Anywhere(Span(np.minimum(each.low, 0), np.maximum(each.high, 1))) for name, each in found.items()}
 
 
 def _given(arrays: Mapping[str, np.ndarray]) -> dict[str, Reads]:
@@ -207,6 +212,32 @@ def int32_reach(schedule: Schedule) -> int:
         if _is_narrow(schedule, {**sizes, **values}, {}):
             return reach
     return 0
+
+
+def int64_reach(schedule: Schedule) -> int:
+    """The largest power of two up to which offsets, extents and integer parameters may go so that 64 bits are proved to do.
+
+    Lengths are MOST_TOKENS at most, and tables hold anything of their type. 0 where that is not proved for any.
+    """
+    sizes = dict.fromkeys((Q, K, B, H, I, J, Q_LEN, K_LEN), _span(0, MOST_TOKENS))
+    held: dict[str, Reads] = {table.name: Anywhere(_span(*_ends_of(table.dtype))) for table in schedule.program.tables}
+    for bits in (62, 61, 60, 56, 48, 40):
+        values = dict.fromkeys((OFFSET, *schedule.program.parameters), _span(-(1 << bits), 1 << bits))
+        ranges = _padded({**sizes, **values}, schedule)
+        try:
+            _compute(_roots(schedule), ranges, held | _bounds_of_terms(schedule, ranges, held))
+        except (TooWide, MeaninglessShift):
+            continue
+        return 1 << bits
+    return 0
+
+
+def _ends_of(dtype: str) -> tuple[int, int]:
+    """The smallest and the largest entry of a table of integers or truth values; of reals nothing is asked."""
+    if dtype == "bool" or "f" in dtype:
+        return 0, 1
+    bits = int(dtype[1:])
+    return (0, min(2**bits, 2**63) - 1) if dtype[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def _is_narrow(schedule: Schedule, ranges: Ranges, known: Tables) -> bool:

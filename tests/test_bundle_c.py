@@ -22,7 +22,7 @@ from lacuna.runtime.views.oracle import attention as oracle
 from quick_compiler import quick_compiler
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "c"
-OTHER_ABI, BAD_CALL, NO_TERMS = 2, 4, 5
+OTHER_ABI, BAD_CALL, NO_TERMS, TOO_LARGE = 2, 4, 5, 6
 HEADS, TOKENS, DIM, WINDOW, DOCUMENT = 2, 150, 64, 40, 60
 
 
@@ -97,6 +97,46 @@ def test_a_call_that_does_not_fit_is_refused_before_anything_is_read(example: Pa
     assert function(ctypes.byref(call)) == BAD_CALL  # the kernel is for offset 0
     call.offset, call.offsets = 0, ctypes.addressof(numbers)
     assert function(ctypes.byref(call)) == BAD_CALL
+
+
+@lacuna.pattern
+def quartered(q: Any, k: Any, *, width: Any) -> Any:
+    return (k <= q) & (4 * (q - k) < 4 * width)
+
+
+def test_numbers_with_which_integers_could_leave_64_bits_are_refused(tmp_path: Path) -> None:
+    spec = KernelSpec(quartered(width=3), dtypes=("f32",), head_dims=((8, 8),), passes=("forward",), rows=("few",), offsets=True)
+    with quick_compiler(tmp_path):
+        made = build(spec, tmp_path / "bundle", processes=1)
+    (shared,) = (made.folder / "kernels").rglob("*.so")
+    (name,) = re.findall(r"int32_t (lacuna_\w+)\(", (made.folder / "include" / "lacuna.h").read_text())
+    function = getattr(ctypes.CDLL(str(shared)), name)
+    query, key, value, out = (laid_out(1, 12, 8, 8) for _ in range(4))
+    call = Call(size=ctypes.sizeof(Call), version=1, batch=1, heads=1, kv_heads=1, kv_batch=1, q_len=12, k_len=12, scale=0.5)
+    call.q, call.k, call.v, call.out = (each.ctypes.data for each in (query, key, value, out))
+    for each in (call.q_strides, call.k_strides, call.v_strides, call.out_strides):
+        each[:] = (0, 0, 8)
+    width = ctypes.c_int64(2**59)
+    call.integers = ctypes.addressof(width)
+    assert function(ctypes.byref(call)) == 0
+    wanted = attention_of(query, key, value, np.tril(np.ones((12, 12), bool)))
+    assert np.abs(out[0, 0] - wanted).max() < 1e-5
+    for width.value in (2**62, -(2**62), 2**63 - 1):  # four times as much is 0 in 64 bits, or small
+        assert function(ctypes.byref(call)) == TOO_LARGE
+    width.value, call.offset = 3, 2**62
+    assert function(ctypes.byref(call)) == TOO_LARGE
+    offsets = ctypes.c_int64(2**62)
+    call.offset, call.offsets = 0, ctypes.addressof(offsets)
+    assert function(ctypes.byref(call)) == TOO_LARGE
+    call.offsets, call.k_len = None, 2**41
+    assert function(ctypes.byref(call)) == TOO_LARGE
+
+
+def attention_of(query: np.ndarray, key: np.ndarray, value: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Of one head, scaled by a half."""
+    scores = np.where(seen, query[0, 0] @ key[0, 0].T / 2, -np.inf)
+    weights = np.exp(scores - scores.max(1, keepdims=True))
+    return weights / weights.sum(1, keepdims=True) @ value[0, 0]
 
 
 @lacuna.score

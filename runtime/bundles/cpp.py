@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from ...codegen.cpp_face import callable_from_c, user_tables, with_face
+from ...codegen.cpp_face import Reach, callable_from_c, user_tables, with_face
 from ...ir.advice import advice
 from ...ir.source import Source
 from ...ir.target import Target
-from ...passes.widths import int32_reach
+from ...passes.widths import MOST_TOKENS, int32_reach, int64_reach
 from ..choices.shapes import predicted
 from ..cpp.launch import BOXES_BLOCK, DECODE_BLOCK, render
 from ..cpp.toolchain import Compiler, CompilerMissing, compile_shared, compiler_at, find_compiler
@@ -33,7 +33,7 @@ def build(job: Job, folder: Path) -> Made:
     plan = planned(variant, variant.launch(job.launch), Toolchain("", render, _nothing, ".so"))
     source = render(plan)
     from_c = callable_from_c(plan) and variant.order is None  # calls in boxes are those of whole grids, which C does not check
-    reach = int32_reach(plan.schedule)
+    reach = Reach(int32_reach(plan.schedule), int64_reach(plan.schedule), MOST_TOKENS)
     text = with_face(plan, source, f"lacuna_{job.name}", reach, shifted=variant.shifted) if from_c else source.text
     place = f"cpu-{target.name}/{job.name}"
     put(folder, f"sources/{place}.cpp", text.encode())

@@ -7,7 +7,8 @@ enum lacuna_status {
   LACUNA_OTHER_PROCESSOR = 3,  /* this processor lacks an instruction that the kernel is made of */
   LACUNA_BAD_CALL = 4,         /* a null tensor or array, a negative length, heads that are no multiple of kv_heads, or an offset
                                   or more rows than the kernel is for */
-  LACUNA_NO_TERMS = 5          /* `terms` is null, and the kernel has a function ..._terms that fills it */
+  LACUNA_NO_TERMS = 5,         /* `terms` is null, and the kernel has a function ..._terms that fills it */
+  LACUNA_TOO_LARGE = 6         /* with a length, an offset or a parameter this large an integer may leave 64 bits */
 };
 
 /* One call. Strides and sizes count elements; the last dimension of a tensor is contiguous. */
