@@ -87,7 +87,7 @@ def gna(
     window:  keys per query along each axis. stride: queries that share a window, at most `window`. dilation: tokens between neighbours.
     causal:  for each axis, or all. One number or truth value stands for every axis.
 
-    Windows are parameters, but on axes with a stride or dilation; the rest is part of the program. `neighborhood` without a length serves
+    Windows are parameters, but on axes with a stride; the rest is part of the program. `neighborhood` without a length serves
     every length and window of a sequence by one kernel.
     Traps: windows shift inward at the edges, so every row of the plain form has exactly `window` keys along each axis; an even window has
     one key more on the left, a group of even stride its leader on the right; stride = window blocks the axis only if it divides the
@@ -115,8 +115,8 @@ def placed(pattern: Pattern, extents: PerAxis | Grid, sizes: tuple[int | None, .
 
 
 def _numbers(window, stride, dilation, causal):
-    """The arguments of a pattern. Windows are parameters, but where positions are divided anyway."""
-    fixed = tuple([wide if step > 1 or apart > 1 else None for wide, step, apart in zip(window, stride, dilation, strict=True)])
+    """The arguments of a pattern. Windows are parameters, but where queries share them: that takes a second to derive."""
+    fixed = tuple([wide if step > 1 else None for wide, step in zip(window, stride, strict=True)])
     windows = {f"window_{axis}": wide for axis, wide in enumerate(window)}
     return {**windows, "fixed": fixed, "stride": stride, "dilation": dilation, "causal": causal}
 

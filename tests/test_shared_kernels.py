@@ -16,6 +16,8 @@ SERIES: dict[str, list[tuple[int, Any]]] = {
     "torus of three": [(96, patterns.torus_window((4, 4, 6), (2, 2, 3), shift)) for shift in (0, 1, (0, 1, 2))],
     "torus of one": [(60, patterns.torus_window(60, 12, shift)) for shift in (0, 3, 11)],
     "shifted windows": [(80, patterns.window((8, 10), 4, shift)) for shift in (0, 2, (1, 3))],
+    "dilated windows": [(120, patterns.gna((10, 12), window, 1, (1, 2))) for window in (3, 5, (2, 6))],
+    "dilated windows of a sequence": [(120, patterns.gna(120, window, 1, 3)) for window in (3, 8, 40)],
     "groups that are packed": [(length, patterns.shifted_sparse_s2attn(length, 4)) for length in (128, 100, 68)],
     "groups that are rolled": [(length, patterns.shifted_sparse_s2attn(length, 4, wrap=True)) for length in (128, 100, 68)],
 }
