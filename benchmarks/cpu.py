@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import statistics
 import warnings
 from collections.abc import Iterable
@@ -25,6 +24,7 @@ import lacuna
 import suite
 import torch
 from lacuna.cli.interleaved import Pairs, Ratio, Run, seconds
+from lacuna.runtime.cpp.cpu import processor_name
 from suite import Case
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -150,7 +150,7 @@ def tables(rows: list[Row], rates: dict[str, float]) -> str:
         "",
         "Written by `python benchmarks/cpu.py --results benchmarks/results`. Medians of nine interleaved pairs;",
         f"ratios are peer / ours (smallest..largest); the share is of a matrix product of {EDGE} rows timed in turns ({products}).",
-        f"{summary(rows)}.",
+        f"{processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}. {summary(rows)}.",
     ]
     for direction, last in (("forward", "FlexAttention compiled"), ("forward and backward", "1.5 / density")):
         head = ("dtype", "case", "density", "ours", "share", "SDPA with mask", "SDPA causal", last)
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="write cpu.json, cpu.md and cpu.svg into this folder")
     options = parser.parse_args()
     pairs = 3 if options.quick else 9
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; B1 H{HEADS} L{LENGTH} D{DIM}")
+    print(f"{processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}; B1 H{HEADS} L{LENGTH} D{DIM}")
     rows: list[Row] = []
     rates: dict[str, float] = {}
     warnings.simplefilter("ignore")

@@ -10,7 +10,6 @@ two: medians, and the median of the ratios with the smallest and the largest.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import warnings
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import lacuna
 import torch
 from lacuna import patterns
 from lacuna.cli.interleaved import Pairs, Run
+from lacuna.runtime.cpp.cpu import processor_name
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three pairs and float32 only")
     options = parser.parse_args()
     pairs, dtypes = (3, (torch.float32,)) if options.quick else (15, (torch.float32, torch.bfloat16))
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; B{BATCH} H{HEADS} L{LENGTH} D{DIM}")
+    print(f"{processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}; B{BATCH} H{HEADS} L{LENGTH} D{DIM}")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for dtype in dtypes:

@@ -39,6 +39,7 @@ from lacuna.passes.prepare import prepare
 from lacuna.passes.strips import axis_relations, strips
 from lacuna.patterns.gna import seen
 from lacuna.runtime.calls.materialise import parameters
+from lacuna.runtime.cpp.cpu import processor_name
 
 MOST = 6  # strides and dilations
 PLAIN_LIMIT, LIMIT = 20.0, 150.0
@@ -176,6 +177,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, nargs=2, default=(64, 64))
     given = parser.parse_args()
     loading = [float(subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True).stdout) for _ in range(3)]
+    print(processor_name())
     print(f"loading the set library and the passes, once in a process: {1e3 * statistics.median(loading):.0f} milliseconds")
     row_major(GRIDS[1], 1, 1, (64, 64))  # loads them here
     block = (given.blocks[0], given.blocks[1])

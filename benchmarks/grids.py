@@ -19,6 +19,7 @@ import torch
 from lacuna import patterns
 from lacuna.cli.interleaved import Pairs, Run
 from lacuna.ir.pattern import Pattern
+from lacuna.runtime.cpp.cpu import processor_name
 from torch import Tensor
 
 DIM = 64
@@ -157,6 +158,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--only", choices=tuple(PARTS))
     asked = parser.parse_args()
+    print(f"{processor_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for name, part in PARTS.items():
         if asked.only in (None, name):
             part(asked.pairs)

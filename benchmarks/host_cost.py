@@ -24,6 +24,7 @@ import lacuna
 import torch
 from lacuna import patterns
 from lacuna.runtime.cpp import call as cpp_call
+from lacuna.runtime.cpp.cpu import processor_name
 from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.gpu.recording import Recording
 
@@ -42,6 +43,7 @@ def alibi(s: Any, h: Any, q: Any, k: Any, *, slopes: Any) -> Any:  # noqa: ANN40
 
 
 def main() -> None:
+    print(f"{processor_name()}, torch {torch.__version__}")
     print(f"{'call':52}{'median':>9}{'least':>9}{'most':>9}{'must':>6}   (microseconds)")
     stub()
     for backend in sys.argv[1:] or ["cpp", "triton"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,6 +108,7 @@ def _report(problem: Problem, found: Comparison) -> Report:
     import torch
 
     from ..runtime.calls.backends import default
+    from ..runtime.cpp.cpu import processor_name
 
     sizes = problem.sizes
     return Report(
@@ -117,7 +117,7 @@ def _report(problem: Problem, found: Comparison) -> Report:
         kv_shape=(sizes.batch, problem.kv_heads, sizes.kv_len, problem.dim),
         dtype=problem.dtype,
         backend=problem.backend or default(problem.device),
-        device=platform.machine() if problem.device == "cpu" else torch.cuda.get_device_name(),
+        device=processor_name() if problem.device == "cpu" else torch.cuda.get_device_name(),
         threads=torch.get_num_threads(),
         rounds=problem.rounds,
         found=found,

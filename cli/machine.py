@@ -74,12 +74,12 @@ class Machine:
 
 def machine() -> Machine:
     """Everything, with what is not there as such; nothing raises."""
-    from ..runtime.cpp.cpu import cpu_features, target_names
+    from ..runtime.cpp.cpu import cpu_features, processor_name, target_names
 
     targets = target_names(cpu_features())
     return Machine(
         system=f"{platform.system()} {platform.release()}",
-        processor=platform.machine(),
+        processor=processor_name(),
         cores=os.cpu_count() or 1,
         targets=targets,
         compiler=compiler_found(targets[0]),

@@ -25,6 +25,13 @@ def cpu_features() -> frozenset[str]:
     return _darwin() if sys.platform == "darwin" else _linux()
 
 
+@functools.cache
+def processor_name() -> str:
+    """What the maker calls this processor, and whether it multiplies tiles (AMX), which no name says; the architecture where neither is known."""
+    named = _named_by_linux() if sys.platform == "linux" else _asked_of_sysctl(("machdep.cpu.brand_string",))
+    return (named.strip() or platform.machine()) + (" with AMX" if "amx_tile" in cpu_features() else "")
+
+
 def target_name(features: frozenset[str]) -> str:
     """The widest target whose every feature is there."""
     return target_names(features)[0]
@@ -56,9 +63,20 @@ def _linux() -> frozenset[str]:
         return frozenset()
 
 
-def _darwin() -> frozenset[str]:
+def _named_by_linux() -> str:
     try:
-        answer = subprocess.run(("/usr/sbin/sysctl", "-n", *SYSCTL_NAMES), capture_output=True, text=True, timeout=10, check=False)
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next((line.partition(":")[2] for line in lines if line.startswith("model name")), "")
+    except OSError:
+        return ""
+
+
+def _darwin() -> frozenset[str]:
+    return darwin_features(_asked_of_sysctl(SYSCTL_NAMES))
+
+
+def _asked_of_sysctl(names: tuple[str, ...]) -> str:
+    try:
+        return subprocess.run(("/usr/sbin/sysctl", "-n", *names), capture_output=True, text=True, timeout=10, check=False).stdout
     except (OSError, subprocess.SubprocessError):
-        return frozenset()
-    return darwin_features(answer.stdout)
+        return ""
