@@ -15,6 +15,7 @@ from lacuna.cli.backends_found import Backend, backends_found, essentials_lackin
 from lacuna.cli.machine import CompilerFound, Gpu, Machine, compiler_command
 from lacuna.cli.packages import OPTIONAL, REQUIRED, Package
 from lacuna.cli.surroundings import CacheState, Setting, cache_state, settings_found
+from lacuna.runtime.cpp import cpu
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parent.parent
@@ -207,3 +208,11 @@ def test_the_compiler_comes_by_the_command_of_the_distribution(release: str, com
     assert compiler_command(release, "linux").removeprefix("sudo ") == command
     assert compiler_command("ID=nobody", "linux") == "conda install -c conda-forge cxx-compiler"
     assert compiler_command(release, "darwin") == "xcode-select --install && brew install libomp"
+
+
+@pytest.mark.parametrize("features", [frozenset[str](), frozenset({"avx2", "amx_tile"})])
+def test_the_processor_is_named_and_its_tile_products_too(features: frozenset[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "cpu_features", lambda: features)
+    named = cpu.processor_name.__wrapped__()
+    assert named.removesuffix(" with AMX").strip()
+    assert named.endswith(" with AMX") is ("amx_tile" in features)

@@ -27,7 +27,7 @@ def cpu_features() -> frozenset[str]:
 
 @functools.cache
 def processor_name() -> str:
-    """What the maker calls this processor, and whether it multiplies tiles (AMX), which no name says; the architecture where neither is known."""
+    """What the maker calls this processor, or its architecture, and whether it has AMX, which decides comparisons in bfloat16."""
     named = _named_by_linux() if sys.platform == "linux" else _asked_of_sysctl(("machdep.cpu.brand_string",))
     return (named.strip() or platform.machine()) + (" with AMX" if "amx_tile" in cpu_features() else "")
 
