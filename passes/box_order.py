@@ -9,9 +9,7 @@ Which boxes meet is known axis by axis, so every box shape is counted from what 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
-from itertools import product
 from typing import NamedTuple
 
 from ..ir.expr import Const, Symbol
@@ -20,7 +18,7 @@ from ..ir.program import Program
 from .axes import Seen, dilation_of, seen_along
 from .canonicalise import with_values
 from .class_conditions import class_conditions
-from .order_counts import Counted, in_boxes, row_major
+from .order_counts import Counted, boxes_of, in_boxes, row_major
 from .tile_shape import STANDARD, Problem
 
 LEAST_GAIN = 1.1  # over the row-major order: below that the model cannot tell
@@ -100,10 +98,3 @@ def candidates(axes: Sequence[Seen], *, dilated: bool = True) -> list[Boxes]:
     """Boxes of as many positions as a tile of STANDARD has tokens, with the dilation that each axis has."""
     extents = tuple(len(seen) for seen in axes)
     return boxes_of(extents, STANDARD.lanes, tuple(min(len(seen), dilation_of(seen)) if dilated else 1 for seen in axes))
-
-
-def boxes_of(extents: tuple[int, ...], tokens: int, dilation: tuple[int, ...]) -> list[Boxes]:
-    """Boxes of so many positions: edges are powers of two, as `tokens` is."""
-    powers = [1 << n for n in range(tokens.bit_length())]
-    found = (Boxes(extents, box, dilation) for box in product(powers, repeat=len(extents)) if math.prod(box) == tokens)
-    return [boxes for boxes in found if boxes.fit]

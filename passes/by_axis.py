@@ -50,7 +50,8 @@ from .over_positions import unboxed
 from .pieces import hull_of, member
 from .prepare import Prepared, prepare
 from .strips import axis_relations, strips
-from .transpose import transposed, transposed_schedule
+from .transpose import transposed
+from .transposed_schedule import transposed_schedule
 
 
 def by_axis(prepared: Prepared, program: Program, order: Order, launch: Launch, *, backward: bool = False) -> Schedule | None:

@@ -17,9 +17,9 @@ from ..ir.order import Boxes, Parts
 from ..ir.program import Program
 from .axes import Seen, dilation_of, seen_along
 from .axis_runs import Array, Axis
-from .box_order import boxes_of
 from .canonicalise import with_values
 from .class_conditions import class_conditions
+from .order_counts import boxes_of
 from .row_major_counts import row_major_tiles
 
 Sides = Sequence[Boxes | Parts]

@@ -16,9 +16,9 @@ from ..ir.expr import Symbol
 from ..ir.order import Boxes, Parts
 from ..ir.program import Program
 from .axis_runs import Array
-from .box_order import boxes_of
 from .boxes_held import held
 from .gpu_grids import Along, Sides, tiles_of
+from .order_counts import boxes_of
 from .parts_of_sequence import Extents
 from .sequence_counts import row_major_tiles
 from .sequence_rules import Rule, Rules, rules_of

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -207,3 +208,10 @@ def work_of(tiles: Tiles, rows: int, tokens: int, shape: Shape = STANDARD) -> Wo
     whole = tiles.full * pairs + tiles.whole
     found = (tiles.visited, tiles.visited * shape.lines, partial * pairs, whole, tiles.chunked, rows)
     return Work(*(per * each for each in found))
+
+
+def boxes_of(extents: tuple[int, ...], tokens: int, dilation: tuple[int, ...]) -> list[Boxes]:
+    """Boxes of so many positions: edges are powers of two, as `tokens` is."""
+    powers = [1 << n for n in range(tokens.bit_length())]
+    found = (Boxes(extents, box, dilation) for box in product(powers, repeat=len(extents)) if math.prod(box) == tokens)
+    return [boxes for boxes in found if boxes.fit]

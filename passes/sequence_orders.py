@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 
 from ..ir.order import Boxes, Parts
-from .box_order import boxes_of
 from .boxes_held import held
-from .order_counts import Counted, Tiles, partly, row_major_chunks, tiles_in_boxes, time_in_boxes, work_of
+from .order_counts import Counted, Tiles, boxes_of, partly, row_major_chunks, tiles_in_boxes, time_in_boxes, work_of
 from .parts_of_sequence import Extents
 from .sequence_counts import row_major_tiles
 from .sequence_rules import Rule, Rules

@@ -1,4 +1,4 @@
-"""The schedule seen from the keys: which query tiles each key tile needs. What a backward pass for keys and values walks."""
+"""Programs seen from the keys: queries and keys exchanged, for what a backward pass for keys and values walks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ..ir.expr import K_LEN, Q_LEN, Expr, K, Q
 from ..ir.program import Program
-from ..ir.schedule import Schedule
 from .launch import Launch
 
 if TYPE_CHECKING:
@@ -37,15 +36,3 @@ def transposed_prepared(prepared: Prepared) -> Prepared:
     sequence = None if prepared.sequence is None else prepared.sequence.transposed
     written = None if prepared.written is None else prepared.written.transposed
     return replace(prepared, program=transposed(prepared.program), mask=mask, grid=grid, sequence=sequence, written=written)
-
-
-def transposed_schedule(prepared: Prepared, block: tuple[int, int], launch: Launch, *, covered: bool = False) -> Schedule:
-    """Which query tiles each key tile meets, for a prepared program that is not transposed yet.
-
-    block: edges of query and key tiles, as the forward schedule has them. launch: not transposed either.
-    covered: as in `derive_prepared`.
-    """
-    from .derive import derive_prepared  # with it comes the set library, which a warm start does without
-
-    turned, mirrored = transposed_prepared(prepared), transposed_launch(launch)
-    return derive_prepared(turned, (block[1], block[0]), mirrored, for_kernel=True, covered=covered).schedule

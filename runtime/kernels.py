@@ -19,7 +19,8 @@ from ..ir.target import Target
 from ..passes.binding import Bound, bound_values
 from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
-from ..passes.transpose import transposed_launch, transposed_prepared, transposed_schedule
+from ..passes.transpose import transposed_launch, transposed_prepared
+from ..passes.transposed_schedule import transposed_schedule
 from .bundles import registry as bundle_registry
 from .cache.artefacts import BuildForbidden, Key, Manifest, open_cache
 from .cpp.toolchain import CompilerMissing, find_compiler

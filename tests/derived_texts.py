@@ -31,7 +31,7 @@ from lacuna.passes.derive import derive
 from lacuna.passes.launch import Launch
 from lacuna.passes.lower import backward_plan_of, plan_of
 from lacuna.passes.prepare import prepare
-from lacuna.passes.transpose import transposed_schedule
+from lacuna.passes.transposed_schedule import transposed_schedule
 from random_programs import random_case
 
 ALONE = 276  # of its basic sets, plain coalescing makes other ones every second time

@@ -39,7 +39,8 @@ from lacuna.passes.parts_of_sequence import parts_of
 from lacuna.passes.prepare import prepare
 from lacuna.passes.tile_shape import Problem
 from lacuna.passes.tiles import tiles
-from lacuna.passes.transpose import transposed_launch, transposed_schedule
+from lacuna.passes.transpose import transposed_launch
+from lacuna.passes.transposed_schedule import transposed_schedule
 from lacuna.runtime import prepared
 from lacuna.runtime.choices import cuts, orders
 from lacuna.runtime.gpu.devices import claimed

@@ -26,7 +26,7 @@ from lacuna.passes.too_wide import TooWide
 from lacuna.passes.work import TooManyTiles, Work
 from lacuna.runtime import tile_lists
 from lacuna.runtime.derivations import forget_derivations
-from lacuna.runtime.views.inspect import launch_of
+from lacuna.runtime.views.derived import launch_of
 
 Array = np.ndarray
 BLOCKS = ((8, 8), (16, 4), (5, 7), (1, 3), (32, 16))

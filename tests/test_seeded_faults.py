@@ -21,7 +21,8 @@ from lacuna.passes import derive, integer_sets, loops, pieces, term_bounds
 from lacuna.passes.launch import Launch
 from lacuna.passes.prepare import prepare
 from lacuna.passes.tiles import tiles
-from lacuna.passes.transpose import transposed_launch, transposed_schedule
+from lacuna.passes.transpose import transposed_launch
+from lacuna.passes.transposed_schedule import transposed_schedule
 from lacuna.runtime import terms
 from random_programs import Case
 from test_soundness import faults

@@ -30,7 +30,8 @@ from lacuna.passes.launch import Launch
 from lacuna.passes.prepare import prepare
 from lacuna.passes.strips import Strip, axis_relations, boxes, strips
 from lacuna.passes.tiles import tiles
-from lacuna.passes.transpose import transposed_launch, transposed_schedule
+from lacuna.passes.transpose import transposed_launch
+from lacuna.passes.transposed_schedule import transposed_schedule
 from lacuna.patterns.gna import seen as neighbors  # pyright: ignore[reportUnknownVariableType]
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"

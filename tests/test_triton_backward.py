@@ -19,7 +19,7 @@ import pytest
 import random_problems as problems
 import test_gradients
 import torch
-from lacuna.runtime.triton import backward as triton_backward
+from lacuna.runtime.triton import backward_kernels
 from random_problems import Problem
 from test_gradients import TABLES, check, found_and_exact, pairwise, relative, tables_of, with_tables
 from torch import Tensor
@@ -71,7 +71,7 @@ def test_tables_get_gradients_whatever_their_index(case: Any) -> None:  # noqa: 
 def test_pairs_are_summed_in_as_many_launches_as_memory_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = few(with_tables(TABLES[1], (torch.float32, torch.float32), 1))
     once = [found for _, found, _, _ in found_and_exact(problem, "triton")]
-    monkeypatch.setattr(triton_backward, "MOST_PAIR_BYTES", 100_000)
+    monkeypatch.setattr(backward_kernels, "MOST_PAIR_BYTES", 100_000)
     for several, each in zip(found_and_exact(problem, "triton"), once, strict=True):
         assert torch.equal(several[1], each)
 

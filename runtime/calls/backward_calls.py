@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .call import Call
-from .extra_keys import Extra
+from .request import Extra
 from .zero_keys import gradient_of_counts
 
 if TYPE_CHECKING:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from torch import Tensor
 
 from ...ir.advice import advice
 from ...ir.expr import TRUE
 from ...ir.program import Program
-from .request import check_dense
-
-if TYPE_CHECKING:
-    from .request import Request
+from .request import Extra, Request, check_dense
 
 ALL = Program("extra", TRUE)
-
-
-class Extra(NamedTuple):
-    """key: [batch or 1, kv_heads, extra keys, D], value: the same with Dv; the last dimensions are contiguous."""
-
-    key: Tensor
-    value: Tensor
 
 
 def given(

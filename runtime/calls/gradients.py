@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .extra_keys import Extra
-from .request import Request
+from .request import Extra, Request
 
 
 @dataclass(frozen=True, slots=True)

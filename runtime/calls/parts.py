@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from ...ir.head_orders import HeadOrders
-from .extra_keys import Extra
-from .request import Request
+from .request import Extra, Request
 from .residue_classes import residue_classes
 
 if TYPE_CHECKING:

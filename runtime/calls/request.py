@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,9 +13,6 @@ from ...ir.advice import advice
 from ...ir.head_orders import HeadOrders
 from ...ir.order import Order
 from ...ir.program import Program
-
-if TYPE_CHECKING:
-    from .extra_keys import Extra
 
 NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16", torch.float64: "f64"}
 DTYPES = frozenset(NAMES)
@@ -45,6 +42,13 @@ class Ragged(NamedTuple):
 
 
 UNIFORM = Ragged()
+
+
+class Extra(NamedTuple):
+    """key: [batch or 1, kv_heads, extra keys, D], value: the same with Dv; the last dimensions are contiguous."""
+
+    key: Tensor
+    value: Tensor
 
 
 class Request(NamedTuple):

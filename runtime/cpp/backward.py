@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ...codegen.cpp_targets import VECTOR_BYTES
-from ..calls.extra_keys import Extra, over_extra
+from ..calls.extra_keys import over_extra
 from ..calls.gradients import Gradients, Saved
 from ..calls.parts import Part, parts, places, total
-from ..calls.request import Request
+from ..calls.request import Extra, Request
 from ..choices.orders import ordered
 from ..choices.shapes import Block, chosen
 from ..launches import values_of

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from ...ir.expr import Expr, Lookup, S
-from ..calls.extra_keys import Extra
 from ..calls.gradients import Gradients, Saved
-from ..calls.request import Request
+from ..calls.request import Extra, Request
 from .planes import Plane, at_once, planes, scored, taken
 from .products import Factor, gathered, shared, weighted
 from .tensor_values import Values

@@ -20,8 +20,7 @@ from ...ir.program import Space
 from ...ir.schedule import Tile
 from ...passes.launch import Launch
 from ..calls import materialise
-from ..calls.extra_keys import Extra
-from ..calls.request import Request
+from ..calls.request import Extra, Request
 from ..calls.zero_keys import seeing_nothing
 from ..derivations import Tiles, tiles_of
 from .tensor_values import Values

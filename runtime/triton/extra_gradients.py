@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from ..calls.extra_keys import Extra, over_extra
+from ..calls.extra_keys import over_extra
 from ..calls.gradients import Saved
 from ..calls.parts import Part
-from ..calls.request import Request
-from .backward import Work, nothing_to_do, of_keys
+from ..calls.request import Extra, Request
+from .backward_kernels import Work, nothing_to_do, of_keys
 from .kernel import start
 
 

@@ -12,7 +12,7 @@ from ..calls.gradients import Saved
 from ..calls.parts import parts, places
 from ..calls.request import Request
 from ..gpu.devices import Gpu, gpu_of
-from .backward import Step, Work, add, clear, nothing_to_do, steps, summed, unseen_keys, works, zeros_of
+from .backward_kernels import Step, Work, add, clear, nothing_to_do, steps, summed, unseen_keys, works, zeros_of
 from .key_gradients import Room, with_places, without_places
 from .launch import SPANS, sources_of_lengths
 from .on_gpu import GpuKernel, Ready, Sources

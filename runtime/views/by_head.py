@@ -18,7 +18,7 @@ from ...passes.of_heads import kinds_of_heads, of_heads
 from ...passes.permutations import axes
 from ..calls.orders_of_heads import OrdersOfHeads
 from ..calls.token_order import TokenOrder
-from .inspect import derived
+from .derived import derived
 from .tile_schedule import TileSchedule
 
 

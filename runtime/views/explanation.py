@@ -17,7 +17,7 @@ from ..calls.merging import resolved
 from ..calls.orders_of_heads import ByHead, OrderGiven, OrdersOfHeads, asked
 from ..choices.positions import grids_of
 from ..terms import term_arrays
-from .inspect import derived, launch_of
+from .derived import derived, launch_of
 from .lengths_given import block_given
 from .tile_schedule import TileSchedule
 

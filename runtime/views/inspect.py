@@ -6,20 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from ...ir.pattern import Pattern
-from ...ir.program import Program
-from ...passes.flatten_grid import FlattenGrid
-from ...passes.launch import Launch
-from ...passes.widths import require_64_bits
-from ..calls import materialise
-from ..calls.lookups import check_reads
 from ..calls.merging import resolved
 from ..calls.orders_of_heads import ByHead, OrderGiven, OrdersOfHeads, asked
-from ..terms import term_arrays
-from .lengths_given import block_given, count_given, lengths_given
+from .derived import derived, launch_of
+from .lengths_given import block_given
 from .tile_schedule import TileSchedule
 
 if TYPE_CHECKING:
-    from ...passes.pipeline import Trace
     from ..calls.token_order import TokenOrder
     from .by_head import SchedulesOfHeads
 
@@ -73,39 +66,3 @@ def schedule(
 
         return schedules_of_heads(program, launch, block, given)
     return derived(program, launch, block, given)[0]
-
-
-def derived(program: Program, launch: Launch, block: tuple[int, int], order: TokenOrder | None = None) -> tuple[TileSchedule, Trace]:
-    """The schedule, and what each pass did."""
-    from ...passes.derive import derive
-    from ...passes.exactly import exactly
-    from ...passes.pipeline import Trace
-
-    trace = Trace()
-    if order is not None:
-        from .in_order import derived
-
-        return derived(program, launch, block, order), trace
-    found = derive(program, *block, launch, observers=(trace,))
-    arrays = term_arrays(found.schedule, launch)
-    found = exactly(found, launch, arrays)
-    return TileSchedule(found.schedule, launch, {**arrays, **found.arrays}), trace
-
-
-def launch_of(pattern: Pattern | None, lengths: tuple[int | None, int | None], extents: tuple[int, int]) -> Launch:
-    """lengths: of queries and of keys.   extents: batch items and heads."""
-    program, bindings = resolved(pattern, None)
-    q_len, k_len = lengths_given(program.space, *lengths, least=1)
-    batch, heads = (count_given(name, value) for name, value in zip(("batch", "heads"), extents, strict=True))
-    tables = materialise.tables(program, bindings, max(q_len, k_len))
-    launch = Launch(
-        q_len=q_len,
-        k_len=k_len,
-        batch=batch,
-        heads=heads,
-        parameters=materialise.parameters(program, bindings),
-        tables=materialise.arrays(tables),
-    )
-    check_reads(program, bindings, launch)
-    require_64_bits(FlattenGrid()(program), launch)
-    return launch

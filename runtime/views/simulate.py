@@ -61,7 +61,8 @@ class Simulation:
         """
         from .simulate_plot import draw
 
-        draw(self, Path(path))
+        grid = " x ".join(map(str, self.extents))
+        draw(self.tilings, self.dense, self.ideal, f"{grid} tokens, {self.device}, {self.dtype}", Path(path))
 
     def _head(self) -> Iterator[str]:
         grid = " x ".join(map(str, self.extents))
