@@ -23,8 +23,9 @@ from lacuna.runtime.calls.request import Request
 from lacuna.runtime.kernels import Kernel as Built
 from lacuna.runtime.triton.call import launch
 from lacuna.runtime.triton.kernel import Kernel, Signature, load
-from lacuna.runtime.triton.launch import call_of, render, target_of, values_for, variant_of
+from lacuna.runtime.triton.launch import call_of, target_of, values_for, variant_of
 from lacuna.runtime.triton.on_gpu import GpuKernel
+from lacuna.runtime.triton.toolchain import render
 from torch import Tensor
 
 POINTERS = {"descriptors": False, "specialised": False}

@@ -31,11 +31,13 @@ from lacuna.passes.key_buckets import RAGGED as OF_RAGGED
 from lacuna.passes.launch import Launch
 from lacuna.runtime.calls.merging import resolved
 from lacuna.runtime.choices.configurations import ranking, with_configuration
-from lacuna.runtime.kernels import Variant, kernel_of
+from lacuna.runtime.kernels import kernel_of
 from lacuna.runtime.triton.binary import Compiled, cross_compile
 from lacuna.runtime.triton.binary import Variant as Special
 from lacuna.runtime.triton.kernel import load
-from lacuna.runtime.triton.launch import loaded, toolchain
+from lacuna.runtime.triton.launch import loaded
+from lacuna.runtime.triton.toolchain import toolchain
+from lacuna.runtime.variant import Variant
 
 TARGETS = ("sm_80", "sm_90", "gfx942", "gfx950")
 FAMILIES = ("forward", "decode", "backward_queries", "backward")

@@ -14,7 +14,8 @@ from .calls import materialise
 from .calls.merging import resolved
 from .calls.request import NAMES
 from .calls.token_order import TokenOrder, check_extents, check_order
-from .kernels import Kernel, Variant, kernel_of
+from .kernels import Kernel, kernel_of
+from .variant import Variant
 
 
 def compile(
@@ -58,9 +59,10 @@ def compile(
     if target == "cpp":
         from .cpp import launch as cpp_launch
         from .cpp.toolchain import cpu_target
+        from .cpp.variants import BOXES_BLOCK
 
         here = cpu_target()
-        variant = Variant(program, here, NAMES[dtype], dims, cpp_launch.BOXES_BLOCK, False)
+        variant = Variant(program, here, NAMES[dtype], dims, BOXES_BLOCK, False)
         return kernel_of(*_placed(variant, launch, order), cpp_launch.toolchain_of(here))
     if target == "triton":
         from .triton import backend as triton_backend

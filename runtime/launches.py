@@ -24,9 +24,10 @@ from .calls.request import Request
 from .gpu.device_numbers import Unread, capturing, numbers_of, pin
 from .kept_bounds import kept_tables, kept_term_arrays, kept_width
 from .kept_facts import forget_facts
-from .kernels import RAGGED, Kernel, Toolchain, Variant, forget_kernels, kernel_of, with_ragged_tables
+from .kernels import Kernel, forget_kernels, kernel_of
 from .tensor_states import states_of, table_states
 from .tile_lists import say_covered, tile_lists
+from .variant import RAGGED, Toolchain, Variant, with_ragged_tables
 
 REMEMBERED = 256  # a call may have as many residue classes, forward and backward, as its shortest side holds tiles
 
@@ -52,11 +53,6 @@ class _Known(NamedTuple):
 
 
 _remembered: OrderedDict[Hashable, _Known] = OrderedDict()
-
-
-def seeing_beside(variant: Variant, request: Request) -> Variant:
-    """The variant whose rows see what those of the request see beside the pattern."""
-    return variant._replace(zero_keys=request.zero_keys is not None, extra_keys=request.extra is not None)
 
 
 def values_of(request: Request, variant: Variant, toolchain: Toolchain) -> Values:

@@ -23,11 +23,12 @@ from lacuna.runtime import kernels
 from lacuna.runtime.bundles import registry as bundle_registry
 from lacuna.runtime.bundles.build import build
 from lacuna.runtime.bundles.jobs import jobs_of
+from lacuna.runtime.bundles.kernel import opened
 from lacuna.runtime.bundles.load import forget_bundles
 from lacuna.runtime.bundles.registry import Loaded, Sought, meaning_of, tiling_of
 from lacuna.runtime.bundles.spec import KernelSpec
 from lacuna.runtime.choices.positions import over_positions
-from lacuna.runtime.cpp.launch import target_here
+from lacuna.runtime.cpp.variants import target_here
 from lacuna.runtime.launches import forget_launches
 from quick_compiler import quick_compiler
 
@@ -176,7 +177,7 @@ def test_a_text_over_positions_is_not_taken_for_a_kernel_in_boxes(tmp_path: Path
     variant = job.variant._replace(block=(64, 64))
     plain = variant._replace(order=None)
     bundle_registry.register(
-        Loaded({}, tmp_path, "long", Sought(meaning_of(plain), plain.target, tiling_of(plain), shifted=False, bound=""))
+        Loaded({}, tmp_path, "long", Sought(meaning_of(plain), plain.target, tiling_of(plain), shifted=False, bound=""), opened)
     )
     assert bundle_registry.found(plain, "") is not None
     assert bundle_registry.found(variant, "") is None

@@ -11,10 +11,11 @@ import lacuna
 import pytest
 from lacuna.ir.target import Target
 from lacuna.runtime.bundles.jobs import Job, jobs_of
+from lacuna.runtime.bundles.kernel import opened
 from lacuna.runtime.bundles.load import forget_bundles
 from lacuna.runtime.bundles.registry import Loaded, Sought, found, meaning_of, register, serves, tiling_found, tiling_of
 from lacuna.runtime.bundles.spec import KernelSpec
-from lacuna.runtime.kernels import Variant
+from lacuna.runtime.variant import Variant
 
 NAMES = ("generic", "avx2", "avx512", "avx512bf16")
 
@@ -31,7 +32,7 @@ def variant(target: str, *, shifted: bool = False, block: tuple[int, int] = (64,
 
 
 def loaded(of: Variant, name: str, folder: str = "/a") -> Loaded:
-    return Loaded({"name": name}, Path(folder), "long", Sought(meaning_of(of), of.target, tiling_of(of), of.shifted, ""))
+    return Loaded({"name": name}, Path(folder), "long", Sought(meaning_of(of), of.target, tiling_of(of), of.shifted, ""), opened)
 
 
 def name_found(of: Variant) -> str | None:

@@ -28,7 +28,7 @@ from lacuna.runtime.cache.contents import verify
 from lacuna.runtime.cache.folder import Folder
 from lacuna.runtime.choices import configurations as chosen_configurations
 from lacuna.runtime.choices.configurations import chosen, forget_configurations, keep
-from lacuna.runtime.kernels import Variant
+from lacuna.runtime.variant import Variant
 from triton_kernels import CAUSAL, DENSE, WINDOW, scored
 
 DIMS = (32, 64, 80, 96, 128, 192, 256)
@@ -276,7 +276,7 @@ def test_the_interpreter_keeps_small_tiles(own_cache: Path) -> None:
 
 def test_a_warm_choice_loads_no_model() -> None:
     lean = "import sys\nfrom lacuna.ir.parse import parse_program\nfrom lacuna.ir.target import Target\n"
-    lean += "from lacuna.runtime.kernels import Variant\nfrom lacuna.runtime.choices.configurations import chosen\n"
+    lean += "from lacuna.runtime.variant import Variant\nfrom lacuna.runtime.choices.configurations import chosen\n"
     lean += f"variant = Variant(parse_program({WINDOW!r}), Target('triton', 'sm_90'), 'bf16', (64, 64), (0, 0), False)\n"
     lean += "print(tuple(chosen(variant, 'many', 4096)), sorted({'islpy', 'sympy', 'networkx', 'jinja2', 'triton'} & set(sys.modules)), "
     lean += "'lacuna.passes.gpu_configurations' in sys.modules)"

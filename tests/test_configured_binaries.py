@@ -16,8 +16,8 @@ from lacuna.passes.gpu_configurations import offered
 from lacuna.passes.gpu_limits import limits_of
 from lacuna.passes.key_buckets import MANY
 from lacuna.runtime.choices.configurations import ranking, with_configuration
-from lacuna.runtime.kernels import Variant
 from lacuna.runtime.triton.binary import Compiled, Resources
+from lacuna.runtime.variant import Variant
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import kernel_resources

@@ -35,9 +35,9 @@ from lacuna.runtime.bundles.registry import Tiling
 from lacuna.runtime.choices import cuts
 from lacuna.runtime.choices.cuts import cut, cut_of_numbers, numbers_of, possible
 from lacuna.runtime.gpu.devices import claimed
-from lacuna.runtime.kernels import Variant
 from lacuna.runtime.prepared import forget_prepared
 from lacuna.runtime.triton import backend as triton_backend
+from lacuna.runtime.variant import Variant
 
 attention: Any = lacuna.attention
 HOPPER = Problem("sm_90", "bf16", (128, 128))

@@ -16,9 +16,10 @@ from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.target import Target
 from lacuna.passes.launch import Launch
-from lacuna.runtime.cpp import launch as cpp_launch
-from lacuna.runtime.kernels import Variant, planned
-from lacuna.runtime.triton import launch as triton_launch
+from lacuna.runtime.cpp.launch import render as render_cpp
+from lacuna.runtime.plan_of import planned
+from lacuna.runtime.triton.toolchain import render as render_triton
+from lacuna.runtime.variant import Variant
 
 attention: Any = lacuna.attention
 TARGETS = {"cpp": Target("cpp", "generic"), "triton": Target("triton", "sm_90")}
@@ -35,8 +36,7 @@ PATTERN = unseen(reach=5)
 
 def plan_of(program: Program, backend: str, family: str = "forward") -> Plan:
     variant = Variant(program, TARGETS[backend], "f32", (32, 32), (64, 32), False, family)
-    toolchain = cpp_launch.toolchain_of(TARGETS["cpp"]) if backend == "cpp" else triton_launch.toolchain()
-    return planned(variant, Launch(200, 200, parameters={"reach": 5}), toolchain)
+    return planned(variant, Launch(200, 200, parameters={"reach": 5}))
 
 
 def test_both_backends_have_one_schedule_and_one_mask() -> None:
@@ -66,7 +66,7 @@ def test_a_pattern_that_no_backend_has_seen_agrees_with_the_oracle(backend: str,
 @pytest.mark.parametrize("family", ["forward", "backward", "decode"])
 def test_the_name_of_a_pattern_decides_nothing(backend: str, family: str) -> None:
     names = ("unseen", "sliding_window", "block_causal")  # words that no template has
-    render = cpp_launch.render if backend == "cpp" else triton_launch.toolchain().render
+    render = render_cpp if backend == "cpp" else render_triton
     plan = plan_of(PATTERN.program, backend, family)
     texts: set[str] = set()
     for name in names:

@@ -17,10 +17,11 @@ from lacuna.ir.target import Target
 from lacuna.passes.gpu_limits import limits_of
 from lacuna.passes.launch import Launch
 from lacuna.runtime.choices.cuts import considered, with_cut
-from lacuna.runtime.kernels import Variant, planned
+from lacuna.runtime.plan_of import planned
 from lacuna.runtime.triton.binary import Compiled, cross_compile
 from lacuna.runtime.triton.kernel import Signature, load
-from lacuna.runtime.triton.launch import render, toolchain
+from lacuna.runtime.triton.toolchain import render
+from lacuna.runtime.variant import Variant
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 GRIDS: dict[str, Any] = {
@@ -65,7 +66,7 @@ def compiled(of: Variant, found: Cut, folder: Path) -> Compiled:
     assert order is not None
     kernel = with_cut(of, found)
     launch = kernel.launch(Launch(order.rows.positions, order.keys.positions, parameters=numbers_of(pattern_of(of))))
-    plan = planned(kernel, launch, toolchain())
+    plan = planned(kernel, launch)
     assert plan.schedule.route == "axes"
     source = render(plan)
     path = folder / f"{source.entry}.py"

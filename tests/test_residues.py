@@ -22,7 +22,7 @@ from lacuna.ir.parse import parse_program
 from lacuna.passes.residues import residues
 from lacuna.runtime.calls.residue_classes import residue_classes
 from lacuna.runtime.cpp import backend as cpp_backend
-from lacuna.runtime.cpp import launch as cpp_launch
+from lacuna.runtime.cpp.variants import target_here, variant_of
 from random_problems import Places, Problem
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -189,7 +189,7 @@ def test_compile_makes_the_kernel_that_a_class_runs() -> None:
     query = torch.randn(1, 1, 512, 16)
     kernel = lacuna.compile(problems.dilated(step=4), target="cpp", head_dim=16)
     request = residue_classes(_request(query, problems.dilated(step=4)))[0].request
-    assert kernel.variant == cpp_launch.variant_of(request, cpp_launch.target_here())
+    assert kernel.variant == variant_of(request, target_here())
 
 
 @lacuna.pattern

@@ -170,15 +170,16 @@ def test_residue_classes_that_differ_are_not_taken_one_after_the_other() -> None
 def test_a_dilated_grid_is_built_without_refinement(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which takes seconds there, at every first call of a process."""
     from lacuna.passes import derive as derivation
-    from lacuna.runtime.cpp.launch import target_here, toolchain_of
-    from lacuna.runtime.kernels import Variant, planned
+    from lacuna.runtime.cpp.variants import target_here
+    from lacuna.runtime.plan_of import planned
+    from lacuna.runtime.variant import Variant
 
     monkeypatch.setattr(derivation, "classified", None)
     pattern = patterns.gna((64, 64), 13, 1, 2)
     order = order_of(pattern)
     assert order is not None
     variant = Variant(boxed(pattern.program, order), target_here(), "f32", (8, 8), (64, 64), False, family=family, order=order)
-    assert planned(variant, Launch(4096, 4096), toolchain_of(variant.target)).schedule.route == "axes"
+    assert planned(variant, Launch(4096, 4096)).schedule.route == "axes"
 
 
 CASES = [

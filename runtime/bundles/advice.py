@@ -13,8 +13,8 @@ from ...ir.program import Program
 from ...passes.binding import bound_values, symbols_needed
 from ...passes.flatten_grid import FlattenGrid
 from ...passes.launch import Launch
-from ..cpp.launch import FEW_ROWS
-from ..kernels import Variant
+from ..cpp.variants import FEW_ROWS
+from ..variant import Variant
 from .spec import name_of
 
 LARGEST_TABLE = 4096  # entries that are written into a command

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ...codegen.cpp_face import Reach, callable_from_c, user_tables, with_face
 from ...ir.advice import advice
-from ...ir.source import Source
 from ...ir.target import Target
 from ...passes.widths import MOST_TOKENS, int32_reach, int64_reach
 from ..choices.shapes import predicted
-from ..cpp.launch import BOXES_BLOCK, DECODE_BLOCK, render
+from ..cpp.launch import render
 from ..cpp.toolchain import Compiler, CompilerMissing, compile_shared, compiler_at, find_compiler
-from ..kernels import Toolchain, planned
+from ..cpp.variants import BOXES_BLOCK, DECODE_BLOCK
+from ..plan_of import planned
 from .files import put
 from .jobs import Job, Made
 
@@ -30,7 +30,7 @@ def build(job: Job, folder: Path) -> Made:
     target = job.variant.target
     compiler = compiler_for(target)
     variant = job.variant._replace(block=_block(job))
-    plan = planned(variant, variant.launch(job.launch), Toolchain("", render, _nothing, ".so"))
+    plan = planned(variant, variant.launch(job.launch))
     source = render(plan)
     from_c = callable_from_c(plan) and variant.order is None  # calls in boxes are those of whole grids, which C does not check
     reach = Reach(int32_reach(plan.schedule), int64_reach(plan.schedule), MOST_TOKENS)
@@ -74,7 +74,3 @@ def _block(job: Job) -> tuple[int, int]:
     if job.variant.order is not None:
         return BOXES_BLOCK
     return predicted(job.variant, job.rows)
-
-
-def _nothing(source: Source, path: Path) -> None:
-    """The text is compiled elsewhere, with its C function."""

@@ -11,10 +11,11 @@ from typing import Any
 
 from ...ir.plan import Plan
 from ...passes.widths import int32_reach
-from ..kernels import RAGGED, planned
+from ..plan_of import planned
 from ..triton.binary import Variant, specialised
 from ..triton.kernel import ALIGNMENT_BYTES, BYTES, Signature, load
-from ..triton.launch import render, toolchain
+from ..triton.toolchain import render
+from ..variant import RAGGED
 from .files import put
 from .jobs import Job, Made
 
@@ -29,7 +30,7 @@ DENSE, ITEMS, PACKED = (
 def build(job: Job, folder: Path) -> Made:
     """Write text and binaries of a job into `folder`."""
     variant = job.variant
-    plan = planned(variant, variant.launch(job.launch), toolchain())
+    plan = planned(variant, variant.launch(job.launch))
     source = render(plan)
     place = f"{variant.target.name}/{job.name}"
     put(folder, f"sources/{place}.py", source.text.encode())

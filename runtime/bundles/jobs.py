@@ -28,7 +28,7 @@ from ...passes.launch import Launch
 from ...passes.residues import residues
 from ..calls import materialise
 from ..calls.merging import Bindings, resolved
-from ..kernels import Variant
+from ..variant import Variant
 from .order_text import order_of_sides, sides_of, words_of
 from .orders import in_boxes, of_orders, over_order, with_tiles_of_order, with_tokens
 from .spec import KernelSpec, name_of

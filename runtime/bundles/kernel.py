@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NoReturn
 from ...ir.advice import advice
 from ...ir.parse import parse_schedule
 from ...ir.program import InvalidProgram
-from ..kernels import Kernel, Toolchain, Variant
+from ..kernels import Kernel
+from ..variant import Toolchain, Variant
 from .manifest import REMEDY, BundleError
 from .registry import Loaded
 
 if TYPE_CHECKING:
     from ...ir.plan import Plan
     from ...ir.source import Source
-    from .gpu_kernel import BundledGpuKernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +29,6 @@ class BundledKernel(Kernel):
     @property
     def source(self) -> str:
         return self.text.read_text(encoding="utf-8")
-
-    def on_gpu(self) -> BundledGpuKernel:
-        """The same with its binaries."""
-        from .gpu_kernel import gpu_kernel
-
-        return gpu_kernel(self)
 
 
 def opened(loaded: Loaded, variant: Variant) -> BundledKernel:
@@ -68,7 +62,7 @@ def opened(loaded: Loaded, variant: Variant) -> BundledKernel:
 def _toolchain(loaded: Loaded) -> Toolchain:
     """What makes binaries that a bundle lacks, of a kernel that it has."""
     if loaded.sought.target.backend == "triton":
-        from ..triton.launch import toolchain
+        from ..triton.toolchain import toolchain
 
         return toolchain()
     return Toolchain("", _nothing, _nothing_compiled, "")

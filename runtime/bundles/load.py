@@ -10,6 +10,7 @@ from typing import Any
 from ...ir.advice import advice
 from ...ir.order import Order
 from ...ir.target import Target
+from .kernel import opened
 from .manifest import REMEDY, BundleError, Manifest, read_manifest
 from .order_text import order_of_sides
 from .registry import Loaded, Meaning, Sought, Tiling, forget_loaded, nameless, register, runs_on
@@ -69,7 +70,7 @@ def _loaded(entry: Mapping[str, Any], folder: Path) -> Loaded:
     cut: dict[str, Any] = {**entry["tiling"], "block": _pair(entry["tiling"]["block"])}
     tiling = Tiling(**cut)
     grid = None if order is None or entry["order"]["asked"] else _program(folder, entry["order"]["grid"])
-    return Loaded(entry, folder, entry["rows"], Sought(meaning, target, tiling, entry["shifted"], entry["bound"]), grid)
+    return Loaded(entry, folder, entry["rows"], Sought(meaning, target, tiling, entry["shifted"], entry["bound"]), opened, grid)
 
 
 def _program(folder: Path, name: str) -> str:

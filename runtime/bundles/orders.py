@@ -16,7 +16,7 @@ from ..choices import cuts
 from ..choices.configurations import ranking, with_configuration
 from ..choices.orders import predicted
 from ..choices.positions import grids_of, of_any_length, over_positions
-from ..kernels import Variant
+from ..variant import Variant
 
 if TYPE_CHECKING:
     from .spec import KernelSpec

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ...ir.order import Order
 from ...ir.program import Program
 from ...ir.target import SHORT_ROWS, Target
-
-if TYPE_CHECKING:
-    from ..kernels import Kernel, Variant
+from ..variant import Variant
 
 CPU_FALLBACKS: Mapping[str, tuple[str, ...]] = {
     "avx512bf16": ("avx512bf16", "avx512", "avx2", "generic"),
@@ -65,6 +63,7 @@ class Loaded:
     """One kernel of a loaded bundle.
 
     entry: of the manifest.   folder: where the bundle lies.   rows: `long`, `short` or `few`.
+    opened: makes the kernel of a variant of it, as a launch takes that.
     grid:  of a kernel in an order that is chosen where a call asks for none, the program on the grid, as `Meaning` has programs.
     """
 
@@ -72,6 +71,7 @@ class Loaded:
     folder: Path
     rows: str
     sought: Sought
+    opened: Callable[[Loaded, Variant], object]
     grid: str | None = None
 
 
@@ -195,10 +195,3 @@ def _text(program: Program) -> str:
 
 
 MOST_TEXTS = 1024
-
-
-def kernel_of(loaded: Loaded, variant: Variant) -> Kernel:
-    """The kernel as a launch takes it. Its text is read from the bundle."""
-    from .kernel import opened
-
-    return opened(loaded, variant)

@@ -9,7 +9,7 @@ import torch
 from ...passes.launch import Launch
 from ..calls.request import NAMES, UNIFORM, Ragged, Request
 from ..choices.configurations import bucket_for, ranking, with_configuration
-from ..kernels import Variant
+from ..variant import Variant
 
 PROBES = {"long": 4096, "short": 32, "few": 1}
 LENGTH = torch.empty(1, dtype=torch.int64, device="meta")

@@ -19,8 +19,9 @@ from ...ir.parse import parse_program
 from ...passes.binding import bound_values
 from ...passes.lookup_guards import hazards
 from ..cpp.toolchain import CompileFailed, CompilerMissing
-from ..kernels import RAGGED, manifest_of, with_ragged_tables
 from ..lookup_proofs import told
+from ..plan_of import manifest_of
+from ..variant import RAGGED, with_ragged_tables
 from .jobs import Job
 from .order_text import sides_of
 from .registry import tiling_of

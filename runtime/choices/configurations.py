@@ -14,7 +14,7 @@ from ...passes.key_buckets import RAGGED, SHORT, bucket_of
 from ...passes.launch import Launch
 from ..bundles.registry import tiling_found
 from ..calls.request import Request
-from ..kernels import Variant
+from ..variant import Variant
 from .kept import MEASURED, Choice, Question, Subject, instead, keep_predicted, kept
 from .kept import keep as keep_choice
 

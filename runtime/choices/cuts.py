@@ -12,7 +12,7 @@ from ...ir.order import Boxes, Given, Order, Parts
 from ...ir.program import Program
 from ..bundles.registry import orders_found, tiling_found
 from ..calls.request import Request
-from ..kernels import Variant
+from ..variant import Variant
 from .configurations import (
     INTERPRETED,
     bucket_for,

@@ -14,7 +14,7 @@ from ..cache.folder import CacheUnwritable
 from ..cache.index_entry import Key, Stored, unpack
 
 if TYPE_CHECKING:
-    from ..kernels import Variant
+    from ..variant import Variant
 
 Known = TypeVar("Known")
 Chosen = TypeVar("Chosen")

@@ -8,15 +8,15 @@ from ...ir.order import Boxes, Given, Order, Parts
 from ...ir.program import Program
 from ..bundles.registry import orders_found
 from ..calls.request import Request
-from ..cpp.launch import BOXES_BLOCK, target_here, variant_of
 from ..cpp.toolchain import CompilerMissing, find_compiler
+from ..cpp.variants import BOXES_BLOCK, target_here, variant_of
 from .kept import MEASURED, Choice, Question, Subject, keep, keep_predicted, kept
 from .positions import Values, grids_of, in_order, is_plain, values_of_mask, written
 from .shapes import problem_of
 
 if TYPE_CHECKING:
     from ...passes.box_order import Considered
-    from ..kernels import Variant
+    from ..variant import Variant
 
 _chosen: dict[tuple[Variant, Values], Order | None] = {}
 

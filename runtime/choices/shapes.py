@@ -8,7 +8,7 @@ from ...codegen.cpp_targets import VECTOR_BYTES
 from ...ir.target import CHUNK, SHORT_ROWS
 from ..bundles.registry import block_found
 from ..cpp.toolchain import CompilerMissing, find_compiler
-from ..kernels import Variant
+from ..variant import Variant
 from .kept import MEASURED, Choice, Question, Subject, keep_predicted, kept
 from .kept import keep as keep_choice
 

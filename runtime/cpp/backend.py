@@ -11,11 +11,12 @@ from torch import Tensor
 from ..calls.parts import parts
 from ..calls.request import Request
 from ..choices.orders import ordered
-from ..kernels import Variant
 from ..launches import values_of
+from ..variant import Variant
 from .call import Arguments, BesideArguments, CppKernel
-from .launch import arguments_of, loaded, target_here, toolchain_of, variant_of
+from .launch import arguments_of, loaded, toolchain_of
 from .threads import thread_count
+from .variants import target_here, variant_of
 
 if TYPE_CHECKING:
     from ..calls.gradients import Gradients, Saved

@@ -20,7 +20,8 @@ from ..choices.orders import ordered
 from ..choices.shapes import Block, chosen
 from ..launches import values_of
 from .call import BackwardArguments, Triple
-from .launch import arguments_of, loaded, target_here, toolchain_of, variant_of
+from .launch import arguments_of, loaded, toolchain_of
+from .variants import target_here, variant_of
 
 ITEMS = 128  # that keep many threads busy
 LEAST_GROUPS, MOST_GROUPS = 4, 16

@@ -15,40 +15,16 @@ from ...ir.source import Source
 from ...ir.target import Target
 from ..bundles import registry as bundle_registry
 from ..calls.extra_keys import strides
-from ..calls.request import NAMES, Request
-from ..choices.positions import of_any_length
-from ..choices.shapes import chosen
-from ..kernels import Kernel, Toolchain, Variant
-from ..launches import Values, seeing_beside
+from ..calls.request import Request
+from ..kernels import Kernel
+from ..launches import Values
+from ..variant import Toolchain
 from .call import Arguments, BesideArguments, CppKernel, Triple
 from .threads import thread_count
-from .toolchain import CompilerMissing, compile_shared, cpu_target, find_compiler
+from .toolchain import CompilerMissing, compile_shared, find_compiler
 
 if TYPE_CHECKING:
     from ...ir.plan import Plan
-
-FEW_ROWS = 16
-DECODE_BLOCK = (FEW_ROWS, 64)
-BOXES_BLOCK = (64, 64)  # as many tokens as a box of an order has
-
-
-def variant_of(request: Request, target: Target) -> Variant:
-    moved = request.offset != 0 or request.ragged.offsets is not None
-    dtype, dims = NAMES[request.query.dtype], (request.head_dim, request.value_dim)
-    if request.q_len <= FEW_ROWS and request.order is None:
-        # A cache that grows from one key passes offset 0 on its way: one kernel serves every offset.
-        variant = Variant(request.program, target, dtype, dims, DECODE_BLOCK, shifted=True, family="decode")
-        return seeing_beside(variant, request)
-    variant = Variant(request.program, target, dtype, dims, BOXES_BLOCK, moved, order=of_any_length(request.order, request.grid))
-    variant = seeing_beside(variant, request)
-    if request.order is not None:
-        return variant  # an order is made for this shape
-    return variant._replace(block=chosen(variant, request.q_len))
-
-
-@functools.cache
-def target_here() -> Target:
-    return cpu_target()
 
 
 def toolchain_of(target: Target) -> Toolchain:

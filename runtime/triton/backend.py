@@ -20,8 +20,9 @@ from . import decode as triton_decode
 from .call import Call
 from .decode import Split
 from .kernel import EXTRA
-from .launch import SPANS, call_of, loaded, served, sources_of_lengths, target_of, toolchain, values_for
+from .launch import SPANS, call_of, loaded, served, sources_of_lengths, target_of, values_for
 from .on_gpu import GpuKernel, Ready
+from .toolchain import toolchain
 
 if TYPE_CHECKING:
     from .key_gradients import Room

@@ -116,7 +116,7 @@ def binary_of_plan(plan: Plan, target: str, variant: Variant | None = None, *, m
     Raises:
         NotImplementedError: `target` is not one of TARGETS, or Triton has no kernel for the plan.
     """
-    from .launch import render  # with it comes jinja2
+    from .toolchain import render  # with it comes jinja2
 
     source = render(plan)
     with tempfile.TemporaryDirectory() as folder:

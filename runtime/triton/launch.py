@@ -5,29 +5,26 @@
 from __future__ import annotations
 
 import functools
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ...codegen.triton_arguments import END
-from ...ir.plan import Plan
-from ...ir.source import Source
 from ...ir.target import Target
 from ...passes.packing import heads_together
-from ..bundles import registry as bundle_registry
 from ..bundles.kernel import BundledKernel
 from ..calls.request import NAMES, Request
 from ..choices.configurations import FEW_ROWS, configured
 from ..choices.cuts import cut
 from ..gpu.devices import gpu_of
-from ..kernels import Kernel, Toolchain, Variant
-from ..launches import Values, seeing_beside, values_of
+from ..kernels import Kernel
+from ..launches import Values, values_of
+from ..variant import Variant, seeing_beside
 from .call import Call
 from .kernel import Kernel as TritonKernel
 from .kernel import Signature, arguments_named, load
 from .on_gpu import GpuKernel, Sources
+from .toolchain import toolchain
 
 INTERPRETER = Target("triton", "interpreter")
 
@@ -98,43 +95,12 @@ def sources_of_lengths(request: Request, first: int) -> Sources:
 # -- building ---------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def toolchain() -> Toolchain:
-    """What builds kernels. Where there is no Triton but a bundle, one that builds nothing.
-
-    Raises:
-        ImportError: there is neither.
-    """
-    try:
-        return Toolchain(f"triton {version('triton')}", render, _write, ".py")
-    except ImportError:
-        if not bundle_registry.serves("triton"):
-            raise
-        return Toolchain("", render, _write, ".py", lambda: version("triton"))
-
-
-def render(plan: Plan) -> Source:
-    """The text of a plan's kernel."""
-    from ...codegen import triton, triton_backward, triton_decode  # with them comes jinja2, which a warm start does without
-
-    renderers = {
-        "forward": triton.render,
-        "decode": triton_decode.render,
-        "backward": triton_backward.render_keys,
-        "backward_queries": triton_backward.render_queries,
-    }
-    return renderers[plan.family](plan)
-
-
-def _write(source: Source, path: Path) -> None:
-    """Binaries are made of it one by one, see `triton_gpu`."""
-    path.write_text(source.text, encoding="utf-8")
-
-
 @functools.lru_cache(maxsize=1024)
 def loaded(kernel: Kernel) -> TritonKernel:
     if isinstance(kernel, BundledKernel):
-        return kernel.on_gpu()
+        from ..bundles.gpu_kernel import gpu_kernel
+
+        return gpu_kernel(kernel)
     variant = kernel.variant
     parameters, tables = arguments_named(kernel.parameters, kernel.tables)
     signature = Signature(

@@ -9,8 +9,8 @@ from ..calls.request import Request
 from ..choices.orders import keep_order, order_of, orders_considered
 from ..choices.positions import in_order
 from ..choices.shapes import chosen
-from ..cpp.launch import target_here, variant_of
 from ..cpp.threads import one_thread
+from ..cpp.variants import target_here, variant_of
 from .shapes import backward_run, forward_run, seconds_of_one_thread
 from .subject import Run, Tiles
 

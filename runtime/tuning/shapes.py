@@ -15,7 +15,7 @@ from ..calls.gradients import Saved
 from ..calls.request import Request
 from ..choices.shapes import Block, block_of, chosen, keep, problem_of
 from ..cpp.threads import one_thread
-from ..kernels import Variant
+from ..variant import Variant
 from .subject import Run, Tiles
 
 
@@ -27,7 +27,7 @@ class TunedShapes:
     """
 
     def __init__(self, request: Request, family: str) -> None:
-        from ..cpp.launch import FEW_ROWS, target_here, variant_of  # asks for the processor
+        from ..cpp.variants import FEW_ROWS, target_here, variant_of  # asks for the processor
 
         if request.q_len <= FEW_ROWS and family == "forward":
             raise ValueError(
