@@ -49,7 +49,7 @@ def _over_heads(bounds: Array, together: int, either: np.ufunc) -> Array:
 
 
 def _per_head(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, Array]:
-    values = _values(term, launch, {}, 1)
+    values = np.array(_values(term, launch, {}, 1))
     return values, values
 
 
@@ -57,7 +57,7 @@ def _one_sided(term: Term, schedule: Schedule, launch: Launch) -> tuple[Array, A
     side, length, block = (Q, launch.q_len, schedule.block_q) if term.axis == "q" else (K, launch.k_len, schedule.block_k)
     values = _values(term, launch, {side: np.arange(length, dtype=np.int64)[None, None, :]}, length)
     if length <= 0:
-        return values[..., :0], values[..., :0]
+        return np.array(values[..., :0]), np.array(values[..., :0])
     firsts = np.arange(0, length, block)
     return np.minimum.reduceat(values, firsts, -1), np.maximum.reduceat(values, firsts, -1)
 
@@ -93,7 +93,7 @@ def _values(term: Term, launch: Launch, positions: dict[Expr, Array], length: in
     values = narrowed(widened(evaluate(term.expr, environment, reader(launch.tables))))
     if values.dtype == object:
         raise TooWide(term.expr, int(values.min()), int(values.max()))
-    return np.broadcast_to(values, (b.shape[0], h.shape[1], length))
+    return np.broadcast_to(values, (b.shape[0], h.shape[1], length))  # to be copied: of what may not be written to torch warns
 
 
 def _reduced(values: Array, tiles: int, step: int, width: int, real: Array) -> tuple[Array, Array]:

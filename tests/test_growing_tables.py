@@ -137,3 +137,28 @@ def test_ids_of_segments_that_index_a_table_are_checked_where_they_are() -> None
         torch.testing.assert_close(attention(query, cache, cache, pattern, kv_len=n).double(), exact, rtol=1e-4, atol=1e-4)
     with pytest.raises(lookup_ranges.OutOfRange, match="table `open` holds 2 entries, but `doc\\[k\\]` reaches 2"):
         attention(query, cache, cache, pattern, kv_len=101)
+
+
+@pytest.mark.parametrize("kv_len", [None, 0, 3])
+@pytest.mark.parametrize("backend", ["cpp", "eager"])
+def test_bounds_of_no_keys_and_of_heads_are_arrays_that_torch_takes_without_a_warning(backend: str, kv_len: int | None) -> None:
+    query, key = torch.randn(1, 2, 40, 8).requires_grad_(), torch.randn(1, 2, 5, 8).requires_grad_()
+    ids, reach = torch.arange(40) // 7, torch.tensor([2, 9])
+    torch.set_warn_always(True)  # else once in a process
+    try:
+        for pattern in (documents(ids=ids), reaching(reach=reach), documents(ids=ids) & reaching(reach=reach)):
+            out = lacuna.attention(query, key, key, pattern, kv_len=kv_len, backend=backend)
+            assert isinstance(out, torch.Tensor)
+            out.sum().backward()
+    finally:
+        torch.set_warn_always(False)
+
+
+@lacuna.pattern
+def documents(q: Any, k: Any, *, ids: Any) -> Any:
+    return ids[q] == ids[k]
+
+
+@lacuna.pattern
+def reaching(q: Any, k: Any, h: Any, *, reach: Any) -> Any:
+    return q - k < reach[h]

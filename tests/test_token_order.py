@@ -179,7 +179,7 @@ def test_a_dilated_grid_is_built_without_refinement(family: str, monkeypatch: py
     order = order_of(pattern)
     assert order is not None
     variant = Variant(boxed(pattern.program, order), target_here(), "f32", (8, 8), (64, 64), False, family=family, order=order)
-    assert planned(variant, Launch(4096, 4096)).schedule.route == "axes"
+    assert planned(variant, Launch(4096, 4096, parameters=numbers_of(pattern))).schedule.route == "axes"
 
 
 CASES = [
