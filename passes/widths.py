@@ -221,6 +221,9 @@ def int64_reach(schedule: Schedule) -> int:
     """
     sizes = dict.fromkeys((Q, K, B, H, I, J, Q_LEN, K_LEN), _span(0, MOST_TOKENS))
     held: dict[str, Reads] = {table.name: Anywhere(_span(*_ends_of(table.dtype))) for table in schedule.program.tables}
+    bounds = {table.name for term in schedule.terms for table in (term.low, term.high)}
+    if not {table.name for table in tables(*_roots(schedule)) if table.kind is not Kind.FLOAT} <= held.keys() | bounds:
+        return 0  # lists of tiles are made for each launch
     for bits in (62, 61, 60, 56, 48, 40):
         values = dict.fromkeys((OFFSET, *schedule.program.parameters), _span(-(1 << bits), 1 << bits))
         ranges = _padded({**sizes, **values}, schedule)
