@@ -20,6 +20,8 @@ from lacuna.runtime.calls import operators
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inductor's own, under `make prove`
+
 HEADS, DIM = 2, 8
 MODES: dict[str, dict[str, Any]] = {"default": {}, "fullgraph": {"fullgraph": True}, "dynamic": {"fullgraph": True, "dynamic": True}}
 SLOPES = torch.nn.Parameter(torch.tensor([0.3, 0.1]))
