@@ -13,7 +13,7 @@ from . import operators as operators  # registers them
 from .backends import no_backend
 from .call import check_dense_layout
 from .description import described, traced_description
-from .dispatch import below_autograd, goes_past_torch, in_forward_mode, traced_by_jit, transformed
+from .dispatch import asks_for_gradients, below_autograd, goes_past_torch, in_forward_mode, traced_by_jit, transformed
 from .extra_keys import given
 from .keywords import unknown
 from .orders_of_heads import OrderGiven, OrdersOfHeads, asked
@@ -177,7 +177,7 @@ def _call(
         program, tables = program + order.text, [*tables, *order.tables]
     arguments = (query, key, value, tables, *spans, integers, reals, program, scale, layout, backend or "", *beside)
     if goes_past_torch(query, key, value, tables, (*spans.spans, *beside)) and (backend is None or type(backend) is str):
-        if not _asks_for_gradients((query, key, value, *tables, *beside)):
+        if not asks_for_gradients((query, key, value, *tables, *beside)):
             with below_autograd():
                 return computation.attention(*arguments)
         return autograd.attention(*arguments)
@@ -201,12 +201,4 @@ def _traced(tensors: tuple[object, ...], given: Given, rest: tuple[object, ...])
 
 def _recorded(tensors: Sequence[Tensor | None]) -> bool:
     """Whether autograd or a transform of torch.func may want to see a call on these."""
-    return in_forward_mode() or transformed() or _asks_for_gradients(tensors)
-
-
-def _asks_for_gradients(tensors: Sequence[Tensor | None]) -> bool:
-    if torch.is_grad_enabled():
-        for tensor in tensors:
-            if tensor is not None and tensor.requires_grad:
-                return True
-    return False
+    return in_forward_mode() or transformed() or asks_for_gradients(tensors)

@@ -12,7 +12,7 @@ from ...ir.advice import advice
 from . import computation
 from .backends import default, room_of
 from .call import Call
-from .dispatch import applied_at_one_level, below_autograd, goes_past_torch, in_forward_mode
+from .dispatch import applied_at_one_level, asks_for_gradients, below_autograd, goes_past_torch, in_forward_mode
 from .written_since import held_by, require_unwritten
 
 Outputs = tuple[Tensor, Tensor]
@@ -54,9 +54,7 @@ def attention_backward(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
 
 def _recorded(tensors: Sequence[Tensor | None]) -> bool:
     """Whether autograd has to see a call on these; forward mode has, to refuse it."""
-    if in_forward_mode():
-        return True
-    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+    return in_forward_mode() or asks_for_gradients(tensors)
 
 
 def _require_backward(call: Call) -> None:

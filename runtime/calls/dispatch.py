@@ -35,6 +35,15 @@ def transformed() -> bool:
     return peek_interpreter_stack() is not None  # pyright: ignore[reportUnnecessaryComparison]  (torch's annotation leaves None out)
 
 
+def asks_for_gradients(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether reverse mode has to see a call on these."""
+    if torch.is_grad_enabled():
+        for tensor in tensors:
+            if tensor is not None and tensor.requires_grad:
+                return True
+    return False
+
+
 def traced_by_jit() -> bool:
     """Whether `torch.jit.trace` is recording."""
     return torch._C._get_tracing_state() is not None  # pyright: ignore[reportUnnecessaryComparison]  (torch's annotation leaves None out)
