@@ -370,6 +370,7 @@ def test_none_stands_for_an_empty_list_of_an_operator() -> None:
     assert torch.allclose(out.double(), _dense([query, key, value], lambda s, *_: (s, ALL)), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:`isinstance:FutureWarning")  # torch's own, of a copy that its inductor makes
 def test_a_package_of_aotinductor_runs_at_three_lengths(tmp_path: Path, prove: bool) -> None:
     if not prove:
         pytest.skip("a package takes half a minute to compile: LACUNA_TEST_PROFILE=prove")
