@@ -52,6 +52,10 @@ class Kernel:
     def source(self) -> str:
         return self.toolchain.render(self.plan).text
 
+    def on_gpu(self) -> object | None:
+        """How a GPU starts it, where the one who made it knows; None of those that are compiled here."""
+        return None
+
 
 _kernels: dict[tuple[Variant, str], Kernel] = {}
 

@@ -18,6 +18,7 @@ from ..passes.binding import symbols_needed
 from ..passes.launch import Launch
 from ..passes.widths import Width
 from ..passes.work import TooManyTiles
+from .bundles.registry import remade_with_bundles
 from .calls import materialise
 from .calls.bound_tensors import tensor_of
 from .calls.request import Request
@@ -98,6 +99,7 @@ def _keep(known: Hashable, found: _Known) -> None:
         _remembered.popitem(last=False)
 
 
+@remade_with_bundles
 def forget_launches() -> None:
     """Drop every kernel of this process and what its launches read: the next one asks the cache, as that of a new process would."""
     _remembered.clear()

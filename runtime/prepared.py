@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar, cast
 import torch
 from torch import Tensor
 
+from .bundles.registry import remade_with_bundles
 from .calls.backward_calls import BackwardCall
 from .calls.call import Call, lse_dtype
 from .calls.request import Request
@@ -96,6 +97,7 @@ def _found(among: Mapping[Hashable, AnyPrepared], known: Hashable | None, call: 
     return found
 
 
+@remade_with_bundles
 def forget_prepared() -> None:
     """Prepare every call anew, as a new process would."""
     _prepared.clear()

@@ -15,7 +15,6 @@ from ..ir.target import Target
 from ..passes.flatten_grid import FlattenGrid
 from ..passes.launch import Launch
 from ..passes.transpose import transposed_launch
-from .calls.request import Request
 from .cpp.toolchain import find_compiler
 
 if TYPE_CHECKING:
@@ -70,11 +69,6 @@ class Variant(NamedTuple):
     def launch(self, launch: Launch) -> Launch:
         """The launch as the kernel's schedule knows it."""
         return transposed_launch(launch) if self.family == "backward" else launch
-
-
-def seeing_beside(variant: Variant, request: Request) -> Variant:
-    """The variant whose rows see what those of the request see beside the pattern."""
-    return variant._replace(zero_keys=request.zero_keys is not None, extra_keys=request.extra is not None)
 
 
 def with_ragged_tables(variant: Variant) -> Variant:

@@ -30,6 +30,11 @@ class BundledKernel(Kernel):
     def source(self) -> str:
         return self.text.read_text(encoding="utf-8")
 
+    def on_gpu(self) -> object:
+        from .gpu_kernel import gpu_kernel
+
+        return gpu_kernel(self)
+
 
 def opened(loaded: Loaded, variant: Variant) -> BundledKernel:
     """The kernel that `loaded` describes.

@@ -13,7 +13,7 @@ from ...ir.target import Target
 from .kernel import opened
 from .manifest import REMEDY, BundleError, Manifest, read_manifest
 from .order_text import order_of_sides
-from .registry import Loaded, Meaning, Sought, Tiling, forget_loaded, nameless, register, runs_on
+from .registry import Loaded, Meaning, Sought, Tiling, changed, forget_loaded, nameless, register, runs_on
 from .spec import name_of, target_named
 
 
@@ -52,7 +52,7 @@ def load(folder: str | Path) -> Bundle:
     forget_loaded(place)
     for each in loaded:
         register(each)
-    _forget_choices()
+    changed()
     elsewhere = sorted({entry["target"] for entry in manifest.kernels} - {entry["target"] for entry in ours})
     return Bundle(place, tuple(entry["name"] for entry in ours), tuple(elsewhere))
 
@@ -60,7 +60,7 @@ def load(folder: str | Path) -> Bundle:
 def forget_bundles() -> None:
     """Serve calls without any bundle, as a new process would."""
     forget_loaded()
-    _forget_choices()
+    changed()
 
 
 def _loaded(entry: Mapping[str, Any], folder: Path) -> Loaded:
@@ -118,18 +118,3 @@ def _for_others(place: Path, manifest: Manifest, here: frozenset[Target]) -> Bun
             f"`lacuna build SPEC -o DIR --target {ours[0]}`",
         )
     )
-
-
-def _forget_choices() -> None:
-    """What was decided before the bundle was there is decided again: backends, tiles, kernels, and calls that were prepared."""
-    from ..calls.backends import room_of
-    from ..choices.configurations import forget_configurations
-    from ..choices.cuts import forget_cuts
-    from ..choices.orders import forget_orders
-    from ..choices.shapes import forget_shapes
-    from ..launches import forget_launches
-    from ..prepared import forget_prepared
-
-    room_of.cache_clear()
-    for forget in (forget_launches, forget_shapes, forget_orders, forget_cuts, forget_configurations, forget_prepared):
-        forget()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ...ir.order import Order
 from ...ir.program import Program
 from ...ir.target import SHORT_ROWS, Target
 from ..variant import Variant
+
+AnyForget = TypeVar("AnyForget", bound=Callable[[], object])
 
 CPU_FALLBACKS: Mapping[str, tuple[str, ...]] = {
     "avx512bf16": ("avx512bf16", "avx512", "avx2", "generic"),
@@ -76,6 +78,7 @@ class Loaded:
 
 
 _loaded: list[Loaded] = []
+_forgets: list[Callable[[], object]] = []
 _kernels: dict[Sought, Loaded] = {}
 _tilings: dict[tuple[Meaning, Target, str], Tiling] = {}
 _orders: dict[tuple[Meaning, Target], tuple[Order, ...]] = {}
@@ -106,6 +109,18 @@ def forget_loaded(folder: Path | None = None) -> None:
         kept.clear()
     for each in others:
         register(each)
+
+
+def remade_with_bundles(forget: AnyForget) -> AnyForget:
+    """Have something forgotten whenever a bundle comes or goes: what was decided without it is decided again."""
+    _forgets.append(forget)
+    return forget
+
+
+def changed() -> None:
+    """Forget all that was decided while other bundles were loaded: backends, tiles, kernels, and calls that were prepared."""
+    for forget in _forgets:
+        forget()
 
 
 def serves(backend: str) -> bool:

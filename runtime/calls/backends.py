@@ -31,6 +31,9 @@ def room_of(name: str | None, device: str) -> ModuleType:
     return importlib.import_module(f"..{chosen}.backend", __package__)
 
 
+bundle_registry.remade_with_bundles(room_of.cache_clear)
+
+
 def no_backend(given: object) -> ValueError:
     return ValueError(advice(f"there is no backend {given!r:.60}", " or ".join(f"`{each}`" for each in BACKENDS)))
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from ...ir.advice import advice
 from ...ir.expr import TRUE
 from ...ir.program import Program
+from ..variant import Variant
 from .request import Extra, Request, check_dense
 
 ALL = Program("extra", TRUE)
@@ -72,3 +73,8 @@ def strides(tensor: Tensor) -> tuple[int, ...]:
     """Of batch, head and token; 0 along an axis of one entry, which goes for all."""
     sizes = zip(tensor.shape[:3], tensor.stride(), strict=False)
     return tuple(0 if size == 1 else stride for size, stride in sizes)
+
+
+def seeing_beside(variant: Variant, request: Request) -> Variant:
+    """The variant whose rows see what those of the request see beside the pattern."""
+    return variant._replace(zero_keys=request.zero_keys is not None, extra_keys=request.extra is not None)

@@ -12,7 +12,7 @@ from ...ir.expr import Kind
 from ...ir.program import Program
 from ...passes.key_buckets import RAGGED, SHORT, bucket_of
 from ...passes.launch import Launch
-from ..bundles.registry import tiling_found
+from ..bundles.registry import remade_with_bundles, tiling_found
 from ..calls.request import Request
 from ..variant import Variant
 from .kept import MEASURED, Choice, Question, Subject, instead, keep_predicted, kept
@@ -74,6 +74,7 @@ def tried(variant: Variant, bucket: str, configuration: Configuration) -> Abstra
     return instead(_chosen, Subject.of(variant, bucket), configuration)
 
 
+@remade_with_bundles
 def forget_configurations() -> None:
     """Drop every choice of this process, as a new one would start."""
     _chosen.clear()

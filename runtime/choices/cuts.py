@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...ir.configuration import Configuration, Cut
 from ...ir.order import Boxes, Given, Order, Parts
 from ...ir.program import Program
-from ..bundles.registry import orders_found, tiling_found
+from ..bundles.registry import orders_found, remade_with_bundles, tiling_found
 from ..calls.request import Request
 from ..variant import Variant
 from .configurations import (
@@ -107,6 +107,7 @@ def chosen_here() -> tuple[tuple[Subject, Cut | None], ...]:
     return tuple(_chosen.items())
 
 
+@remade_with_bundles
 def forget_cuts() -> None:
     """Drop every choice of this process, as a new one would start."""
     _chosen.clear()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...ir.order import Boxes, Given, Order, Parts
 from ...ir.program import Program
-from ..bundles.registry import orders_found
+from ..bundles.registry import orders_found, remade_with_bundles
 from ..calls.request import Request
 from ..cpp.toolchain import CompilerMissing, find_compiler
 from ..cpp.variants import BOXES_BLOCK, target_here, variant_of
@@ -57,6 +57,7 @@ def _asked(request: Request, family: str) -> tuple[Variant, Values]:
     return variant_of(request, target_here())._replace(family=family), values_of_mask(request)
 
 
+@remade_with_bundles
 def forget_orders() -> None:
     """Drop every choice of this process, as a new one would start."""
     _chosen.clear()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...codegen.cpp_targets import VECTOR_BYTES
 from ...ir.target import CHUNK, SHORT_ROWS
-from ..bundles.registry import block_found
+from ..bundles.registry import block_found, remade_with_bundles
 from ..cpp.toolchain import CompilerMissing, find_compiler
 from ..variant import Variant
 from .kept import MEASURED, Choice, Question, Subject, keep_predicted, kept
@@ -51,6 +51,7 @@ def keep(variant: Variant, rows: int, block: Block) -> None:
     _chosen[known] = block
 
 
+@remade_with_bundles
 def forget_shapes() -> None:
     """Drop every choice of this process, as a new one would start."""
     _chosen.clear()

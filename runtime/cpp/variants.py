@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 
 from ...ir.target import Target
+from ..calls.extra_keys import seeing_beside
 from ..calls.request import NAMES, Request
 from ..choices.positions import of_any_length
 from ..choices.shapes import chosen
-from ..variant import Variant, seeing_beside
+from ..variant import Variant
 from .toolchain import cpu_target
 
 FEW_ROWS = 16

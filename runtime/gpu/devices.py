@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from ...ir.target import Target
-from ..prepared import forget_prepared
+from ..bundles.registry import changed
 from .device_numbers import CLAIMED
 from .driver import Driver, driver_here
 
@@ -65,7 +65,7 @@ def claimed(target: str, driver: AnyDriver) -> Generator[AnyDriver]:
     before = dict(_claims)
     CLAIMED.add("cpu")
     _claims["cpu"] = Gpu(Target("triton", target), driver, 0, torch.device("cpu"))
-    forget_prepared()
+    changed()
     try:
         yield driver
     finally:
@@ -73,4 +73,4 @@ def claimed(target: str, driver: AnyDriver) -> Generator[AnyDriver]:
         CLAIMED.clear()
         CLAIMED.update(before)
         _claims.update(before)
-        forget_prepared()
+        changed()

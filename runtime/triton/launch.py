@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import functools
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,14 +13,14 @@ from torch import Tensor
 from ...codegen.triton_arguments import END
 from ...ir.target import Target
 from ...passes.packing import heads_together
-from ..bundles.kernel import BundledKernel
+from ..calls.extra_keys import seeing_beside
 from ..calls.request import NAMES, Request
 from ..choices.configurations import FEW_ROWS, configured
 from ..choices.cuts import cut
 from ..gpu.devices import gpu_of
 from ..kernels import Kernel
 from ..launches import Values, values_of
-from ..variant import Variant, seeing_beside
+from ..variant import Variant
 from .call import Call
 from .kernel import Kernel as TritonKernel
 from .kernel import Signature, arguments_named, load
@@ -97,10 +98,9 @@ def sources_of_lengths(request: Request, first: int) -> Sources:
 
 @functools.lru_cache(maxsize=1024)
 def loaded(kernel: Kernel) -> TritonKernel:
-    if isinstance(kernel, BundledKernel):
-        from ..bundles.gpu_kernel import gpu_kernel
-
-        return gpu_kernel(kernel)
+    shipped = kernel.on_gpu()
+    if shipped is not None:
+        return cast("TritonKernel", shipped)
     variant = kernel.variant
     parameters, tables = arguments_named(kernel.parameters, kernel.tables)
     signature = Signature(
