@@ -5,7 +5,7 @@
 #   PIP_ARGS     more arguments for pip, such as --extra-index-url https://download.pytorch.org/whl/cpu
 #   JOBS         processes that run tests, each some of the files; auto is one per core
 #   PYTEST_ARGS  more arguments for pytest, such as -k cache
-#   MUTANTS_ARGS more arguments for fuzz/mutants.py, such as --count 10 --only passes/intervals
+#   MUTANTS_ARGS more arguments for fuzz/mutants.py, such as --count 10 --only passes/bounds/intervals
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -9,37 +9,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import nn as nn
-    from . import orders as orders
-    from . import patterns as patterns
-    from .ir.functions import (
-        cos,
-        erf,
-        exp,
-        exp2,
-        kv_len,
-        log,
-        log2,
-        maximum,
-        minimum,
-        q_len,
-        sigmoid,
-        sin,
-        sqrt,
-        tanh,
-        where,
-    )
+    from . import nn, orders, patterns
+    from .ir.functions import cos, erf, exp, exp2, kv_len, log, log2, maximum, minimum, q_len, sigmoid, sin, sqrt, tanh, where
     from .ir.given_grid import grid
     from .ir.pattern import pattern
     from .ir.score import score
     from .ir.segments import segments
     from .ir.sequence import sequence
-    from .runtime.build import compile
     from .runtime.bundles.build import build
     from .runtime.bundles.load import load
     from .runtime.bundles.spec import KernelSpec
     from .runtime.calls.attention import attention, varlen_attention
-    from .runtime.calls.zero_keys import zero_keys
+    from .runtime.compile import compile
+    from .runtime.request.zero_keys import zero_keys
     from .runtime.tuning.file import export_tuning, import_tuning
     from .runtime.tuning.tune import tune
     from .runtime.views.dense import dense
@@ -54,7 +36,7 @@ _HOMES = {
     "KernelSpec": "runtime.bundles.spec",
     "attention": "runtime.calls.attention",
     "build": "runtime.bundles.build",
-    "compile": "runtime.build",
+    "compile": "runtime.compile",
     "cos": "ir.functions",
     "dense": "runtime.views.dense",
     "erf": "ir.functions",
@@ -85,7 +67,7 @@ _HOMES = {
     "tune": "runtime.tuning.tune",
     "varlen_attention": "runtime.calls.attention",
     "where": "ir.functions",
-    "zero_keys": "runtime.calls.zero_keys",
+    "zero_keys": "runtime.request.zero_keys",
 }
 
 __all__ = [
@@ -133,7 +115,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """PEP 562: import a public name from the room it lives in, and keep it."""
     if name == "__version__":
-        value: object = importlib.import_module(".runtime.version", __name__).VERSION
+        value: object = importlib.import_module(".runtime.process.version", __name__).VERSION
     elif name in ("nn", "orders", "patterns"):
         value = importlib.import_module(f".{name}", __name__)
     elif name in _HOMES:

@@ -18,14 +18,14 @@ from .ir.program import Program
 from .ir.segments import Segments
 from .ir.trace import TensorLike
 from .runtime.calls.attention import attention
-from .runtime.calls.merging import resolved
-from .runtime.calls.orders_of_heads import OrderGiven, OrdersOfHeads, asked
-from .runtime.calls.request import NAMES
+from .runtime.request.head_orders import OrderGiven, OrdersOfHeads, asked
+from .runtime.request.merged_program import resolved
+from .runtime.request.request import NAMES
 
 if TYPE_CHECKING:
     from .ir.pattern import Pattern
     from .ir.score import Score
-    from .runtime.calls.token_order import TokenOrder
+    from .runtime.request.token_order import TokenOrder
 
 __all__ = ["Attention"]
 

@@ -21,9 +21,9 @@ from .ir.advice import advice
 from .ir.given_grid import is_count
 from .ir.order import Boxes, Parts
 from .ir.sequence import SequenceOfParts
-from .passes import permutations
-from .runtime.calls.orders_of_heads import ByHead, OrdersOfHeads, asked
-from .runtime.calls.token_order import TokenOrder, check_order, check_permutation
+from .passes.orders import permutations
+from .runtime.request.head_orders import ByHead, OrdersOfHeads, asked
+from .runtime.request.token_order import TokenOrder, check_order, check_permutation
 
 __all__ = [
     "TokenOrder",
@@ -172,9 +172,9 @@ def reverse_cuthill_mckee(graph: object, tokens: int | None = None) -> TokenOrde
     Raises:
         TypeError, ValueError: `graph` is none of these.
     """
-    from .passes.graph_order import reverse_cuthill_mckee as ordering  # with it comes networkx
-    from .passes.graph_order import tiles_met
-    from .runtime.calls.graphs import graph_of
+    from .passes.orders.graph_order import reverse_cuthill_mckee as ordering  # with it comes networkx
+    from .passes.orders.graph_order import tiles_met
+    from .runtime.request.pair_graphs import graph_of
 
     found = graph_of(graph, tokens)
     if not found.tokens:

@@ -24,7 +24,7 @@ import lacuna
 import suite
 import torch
 from lacuna.cli.interleaved import Pairs, Ratio, Run, seconds
-from lacuna.runtime.cpp.cpu import processor_name
+from lacuna.runtime.compilers.cpu import processor_name
 from suite import Case
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention

@@ -19,7 +19,7 @@ import lacuna
 import torch
 from lacuna import patterns
 from lacuna.cli.interleaved import Pairs, Run
-from lacuna.runtime.cpp.cpu import processor_name
+from lacuna.runtime.compilers.cpu import processor_name
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 

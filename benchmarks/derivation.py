@@ -28,22 +28,23 @@ from lacuna.ir.order import Boxes, Order
 from lacuna.ir.pattern import Pattern
 from lacuna.ir.schedule import Schedule
 from lacuna.ir.trace import Traced
-from lacuna.passes import binding, box_order
-from lacuna.passes.by_axis import by_axis
-from lacuna.passes.derive import derive
-from lacuna.passes.grid_form import GridForm
-from lacuna.passes.known_parts import in_known_parts
-from lacuna.passes.launch import Launch
-from lacuna.passes.over_positions import boxed
-from lacuna.passes.prepare import prepare
-from lacuna.passes.strips import axis_relations, strips
+from lacuna.passes.costs import box_order
+from lacuna.passes.grids.row_major_strips import axis_relations, strips
+from lacuna.passes.grids.separable import GridForm
+from lacuna.passes.orders.permuted_program import boxed
+from lacuna.passes.program import binding
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.grid_schedule import by_axis
+from lacuna.passes.schedules.known_parts import in_known_parts
+from lacuna.passes.schedules.prepare import prepare
 from lacuna.patterns.gna import seen
-from lacuna.runtime.calls.materialise import parameters
-from lacuna.runtime.cpp.cpu import processor_name
+from lacuna.runtime.compilers.cpu import processor_name
+from lacuna.runtime.request.materialise import parameters
 
 MOST = 6  # strides and dilations
 PLAIN_LIMIT, LIMIT = 20.0, 150.0
-IMPORTS = "import time; at = time.perf_counter(); import lacuna.passes.derive; print(time.perf_counter() - at)"
+IMPORTS = "import time; at = time.perf_counter(); import lacuna.passes.schedules.derive; print(time.perf_counter() - at)"
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from lacuna.runtime.calls.call import Call
-from lacuna.runtime.calls.description import described
-from lacuna.runtime.calls.ragged import lengths_given
-from lacuna.runtime.calls.request import Request
-from lacuna.runtime.kernels import Kernel as Built
+from lacuna.runtime.kernels.kernel_of import Kernel as Built
+from lacuna.runtime.request.description import described
+from lacuna.runtime.request.lengths import lengths_given
+from lacuna.runtime.request.request import Request
 from lacuna.runtime.triton.call import launch
+from lacuna.runtime.triton.gpu_kernel import GpuKernel
 from lacuna.runtime.triton.kernel import Kernel, Signature, load
 from lacuna.runtime.triton.launch import call_of, target_of, values_for, variant_of
-from lacuna.runtime.triton.on_gpu import GpuKernel
 from lacuna.runtime.triton.toolchain import render
 from torch import Tensor
 

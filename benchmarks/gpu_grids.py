@@ -24,7 +24,7 @@ from gpu_timings import BOTH, FORWARD, Bench, Result, Run, Step, dense_peers
 from lacuna import patterns
 from lacuna.ir.expr import Symbol
 from lacuna.ir.pattern import Pattern
-from lacuna.passes.axes import seen_along
+from lacuna.passes.grids.tile_axes import seen_along
 from lacuna.runtime.choices import cuts
 from lacuna.runtime.choices.positions import values_of_mask
 from torch import Tensor

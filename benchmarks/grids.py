@@ -19,7 +19,7 @@ import torch
 from lacuna import patterns
 from lacuna.cli.interleaved import Pairs, Run
 from lacuna.ir.pattern import Pattern
-from lacuna.runtime.cpp.cpu import processor_name
+from lacuna.runtime.compilers.cpu import processor_name
 from torch import Tensor
 
 DIM = 64

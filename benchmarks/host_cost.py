@@ -23,8 +23,8 @@ from typing import Any
 import lacuna
 import torch
 from lacuna import patterns
+from lacuna.runtime.compilers.cpu import processor_name
 from lacuna.runtime.cpp import call as cpp_call
-from lacuna.runtime.cpp.cpu import processor_name
 from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.gpu.recording import Recording
 

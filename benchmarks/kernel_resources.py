@@ -1,8 +1,8 @@
 """What Triton's kernels take of GPUs that need not be here: `python benchmarks/kernel_resources.py [--target sm_90] [--json FILE]`.
 
 A line for every configuration that the chooser offers: registers of a thread and shared bytes of a program, as the compiled binary has them
-and as the model of `passes/gpu_resources.py` predicts them; spills (NVIDIA: bytes of local memory a thread; AMD: vector registers); how
-many programs a multiprocessor then holds, and which share of the warps that is. The forward kernels must not spill on sm_80 and sm_90:
+and as the model of `passes/costs/gpu_resources.py` predicts them; spills (NVIDIA: bytes of local memory a thread; AMD: vector registers);
+how many programs a multiprocessor then holds, and which share of the warps that is. The forward kernels must not spill on sm_80 and sm_90:
 tests hold that. Without options: a window, in bfloat16, of head dimensions 64 and 128, for sm_80, sm_90, gfx942 and gfx950. `--all` takes
 every dtype and dimension, more than a thousand kernels of about a second each. How far it is goes to standard error.
 """
@@ -23,21 +23,21 @@ from lacuna import patterns
 from lacuna.ir.configuration import Configuration
 from lacuna.ir.program import Program
 from lacuna.ir.target import Target
-from lacuna.passes.gpu_configurations import offered
-from lacuna.passes.gpu_resources import Problem, held_programs, pair_values
-from lacuna.passes.gpu_resources import resources as predicted_resources
-from lacuna.passes.key_buckets import BUCKETS
-from lacuna.passes.key_buckets import RAGGED as OF_RAGGED
-from lacuna.passes.launch import Launch
-from lacuna.runtime.calls.merging import resolved
+from lacuna.passes.costs.gpu_configurations import offered
+from lacuna.passes.costs.gpu_resources import Problem, held_programs, pair_values
+from lacuna.passes.costs.gpu_resources import resources as predicted_resources
+from lacuna.passes.costs.key_buckets import BUCKETS
+from lacuna.passes.costs.key_buckets import RAGGED as OF_RAGGED
+from lacuna.passes.program.call_values import Launch
 from lacuna.runtime.choices.configurations import ranking, with_configuration
-from lacuna.runtime.kernels import kernel_of
-from lacuna.runtime.triton.binary import Compiled, cross_compile
-from lacuna.runtime.triton.binary import Variant as Special
+from lacuna.runtime.kernels.kernel_of import kernel_of
+from lacuna.runtime.kernels.variant import Variant
+from lacuna.runtime.request.merged_program import resolved
+from lacuna.runtime.triton.compile_binary import Compiled, cross_compile
+from lacuna.runtime.triton.compile_binary import Variant as Special
 from lacuna.runtime.triton.kernel import load
 from lacuna.runtime.triton.launch import loaded
 from lacuna.runtime.triton.toolchain import toolchain
-from lacuna.runtime.variant import Variant
 
 TARGETS = ("sm_80", "sm_90", "gfx942", "gfx950")
 FAMILIES = ("forward", "decode", "backward_queries", "backward")

@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 from coverage_masks import Mask, coverage, on_grids, one_dimensional, small, video_neighborhood, with_tables
-from lacuna.passes.derive import Derivation, derive
-from lacuna.passes.launch import Launch
-from lacuna.passes.tiles import tile_row, tiles
-from lacuna.runtime.calls.materialise import parameters, tables
-from lacuna.runtime.terms import term_arrays
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.schedules.derive import Derivation, derive
+from lacuna.passes.schedules.tile_classes import tile_row, tiles
+from lacuna.runtime.launches.term_arrays import term_arrays
+from lacuna.runtime.request.materialise import parameters, tables
 
 TOKENS = 1 << 20
 REPEATS = 5

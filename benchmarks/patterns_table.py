@@ -14,7 +14,7 @@ import torch
 from lacuna import patterns
 from lacuna.ir.order import Boxes
 from lacuna.ir.pattern import Pattern
-from lacuna.passes.box_counts import met
+from lacuna.passes.costs.box_pair_counts import met
 from lacuna.runtime.views.explanation import Explanation
 from lacuna.runtime.views.simulate import grid_of
 

@@ -28,7 +28,7 @@ app.add_typer(cache.app, name="cache")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from ..runtime.version import VERSION
+        from ..runtime.process.version import VERSION
 
         typer.echo(f"lacuna {VERSION}")
         raise typer.Exit

@@ -91,7 +91,7 @@ def _dtype(text: str) -> str:
 
 
 def _check(dtype: str, backend: str | None, device: str) -> None:
-    from ..runtime.settings import BACKENDS
+    from ..runtime.process.settings import BACKENDS
 
     choices = (("--dtype", dtype, tuple(TORCH_NAMES.values())), ("--backend", backend, BACKENDS), ("--device", device, ("cpu", "cuda")))
     for option, value, allowed in choices:
@@ -107,8 +107,8 @@ def _check(dtype: str, backend: str | None, device: str) -> None:
 def _report(problem: Problem, found: Comparison) -> Report:
     import torch
 
-    from ..runtime.calls.backends import default
-    from ..runtime.cpp.cpu import processor_name
+    from ..runtime.calls.backend_of import default
+    from ..runtime.compilers.cpu import processor_name
 
     sizes = problem.sizes
     return Report(

@@ -118,7 +118,7 @@ def clear(
 
 def contents(folder: Folder) -> Contents:
     from ..runtime.cache.contents import entries, size
-    from ..runtime.version import sources
+    from ..runtime.process.version import sources
 
     kernels = tuple(_kernel(each, sources()) for each in entries(folder))
     return Contents(folder.root, size(folder), kernels[::-1])

@@ -14,8 +14,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from ..ir.pattern import Pattern
 from ..runtime.calls.attention import attention
-from ..runtime.calls.materialise import DTYPES
-from ..runtime.calls.orders_of_heads import OrderGiven
+from ..runtime.request.head_orders import OrderGiven
+from ..runtime.request.materialise import DTYPES
 from .full_mask import Sizes, full_mask, mask_shape
 from .interleaved import Pairs, Ratio, Run, seconds
 
@@ -164,8 +164,8 @@ class Bench:
     def live_pairs(self) -> int:
         """Attended pairs of all items and heads, exactly."""
         from ..ir.expr import names
-        from ..passes.count import live_pairs
-        from ..runtime.calls.merging import resolved
+        from ..passes.schedules.count import live_pairs
+        from ..runtime.request.merged_program import resolved
         from ..runtime.views.inspect import schedule
 
         sizes = self.problem.sizes

@@ -53,7 +53,7 @@ def command(as_json: Json = False) -> None:
 
 
 def findings() -> Findings:
-    from ..runtime.version import VERSION
+    from ..runtime.process.version import VERSION
 
     known, settings = packages(), settings_found()
     with without(each.name for each in settings if each.problem):  # one bad value would hide all that is asked after it

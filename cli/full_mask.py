@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..ir.expr import Kind, names
 from ..ir.pattern import Pattern
-from ..passes.flatten_grid import FlattenGrid
-from ..runtime.calls import materialise
-from ..runtime.calls.merging import resolved
-from ..runtime.eager.tensor_values import Values
+from ..passes.program.flatten_grid import FlattenGrid
+from ..runtime.eager.evaluate import Values
+from ..runtime.request import materialise
+from ..runtime.request.merged_program import resolved
 
 ROWS_AT_ONCE = 128
 

@@ -74,7 +74,7 @@ class Machine:
 
 def machine() -> Machine:
     """Everything, with what is not there as such; nothing raises."""
-    from ..runtime.cpp.cpu import cpu_features, processor_name, target_names
+    from ..runtime.compilers.cpu import cpu_features, processor_name, target_names
 
     targets = target_names(cpu_features())
     return Machine(
@@ -95,8 +95,8 @@ def machine() -> Machine:
 
 def compiler_found(target: str) -> CompilerFound:
     from ..ir.target import Target
-    from ..runtime.cpp.toolchain import CompileFailed, compile_shared, find_compiler
-    from ..runtime.temporary import temporary_folder
+    from ..runtime.compilers.cpp_compiler import CompileFailed, compile_shared, find_compiler
+    from ..runtime.process.temporary_folders import temporary_folder
 
     try:
         found = find_compiler()

@@ -17,7 +17,7 @@ EXAMPLES = (
 
 
 def _names(incomplete: str) -> list[str]:
-    from ..passes.registry import PASSES
+    from ..passes.schedules.registry import PASSES
 
     begun, comma, last = incomplete.rpartition(",")
     return [f"{begun}{comma}{name}" for name in PASSES if name.startswith(last)]
@@ -34,8 +34,8 @@ def command(
 
     What is printed can be read again: `lacuna opt - --passes simplify` takes the text from standard input.
     """
-    from ..passes.pipeline import run
-    from ..passes.registry import PASSES, named_passes
+    from ..passes.program.pipeline import run
+    from ..passes.schedules.registry import PASSES, named_passes
 
     if listed:
         show([Facts("passes", [Fact(name, _purpose(each)) for name, each in PASSES.items()])])

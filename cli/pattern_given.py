@@ -58,7 +58,7 @@ def _found(name: str) -> object:
         return _of_catalogue(name)
     place, colon, attribute = name.rpartition(":")
     if colon and place and attribute:
-        from ..runtime.module_given import module_given
+        from ..runtime.process.user_module import module_given
 
         return _attribute(module_given(place), place, attribute)
     path = Path(name)

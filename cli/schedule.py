@@ -85,8 +85,8 @@ def _shown(found: Found) -> Iterator[str]:
 
 
 def _symbolic(pattern: Pattern, block: tuple[int, int]) -> Found:
-    from ..passes.binding import NeedsValues
-    from ..passes.derive import derive
+    from ..passes.program.binding import NeedsValues
+    from ..passes.schedules.derive import derive
 
     try:
         return _found(derive(program_of(pattern), *block).schedule, (None, None), None)

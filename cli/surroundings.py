@@ -45,7 +45,7 @@ def settings_found(environment: Mapping[str, str] | None = None) -> tuple[Settin
 
 
 def known_names() -> tuple[str, ...]:
-    from ..runtime.settings import VARIABLES
+    from ..runtime.process.settings import VARIABLES
 
     return tuple(VARIABLES.values())
 
@@ -61,7 +61,7 @@ def without(names: Iterable[str]) -> Generator[None]:
 
 
 def _problem(name: str, given: Mapping[str, str]) -> str | None:
-    from ..runtime.settings import settings
+    from ..runtime.process.settings import settings
 
     try:
         settings({name: given.get(name, "")})

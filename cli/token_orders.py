@@ -13,8 +13,8 @@ from .setting import table_of_file
 
 if TYPE_CHECKING:
     from ..ir.pattern import Pattern
-    from ..runtime.calls.orders_of_heads import OrderGiven
-    from ..runtime.calls.token_order import TokenOrder
+    from ..runtime.request.head_orders import OrderGiven
+    from ..runtime.request.token_order import TokenOrder
 
 FORMS = "`row-major`, `hilbert`, `morton`, `shells`, `boxes 8x8`, `axes 1,2,0`, `@tokens.npy`, and `on 64x64` after it off grids"
 Orders = Annotated[

@@ -7,7 +7,7 @@ from dataclasses import replace
 from lacuna.ir.expr import Const, Expr, Symbol
 from lacuna.ir.pattern import Pattern
 from lacuna.ir.program import Program
-from lacuna.runtime.calls.materialise import parameters
+from lacuna.runtime.request.materialise import parameters
 
 
 def numbers_of(pattern: Pattern) -> dict[str, int]:

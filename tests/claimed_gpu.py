@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 import torch
-from lacuna.runtime import kernels
-from lacuna.runtime.gpu.binary import Binary, Layout, Specialisation
 from lacuna.runtime.gpu.driver import Frame
+from lacuna.runtime.gpu.gpu_binary import Binary, Layout, Specialisation
 from lacuna.runtime.gpu.recording import Launched, Recording
-from lacuna.runtime.triton import binary as triton_binary
+from lacuna.runtime.kernels import kernel_of
+from lacuna.runtime.triton import compile_binary as triton_binary
 from lacuna.runtime.triton import launch as triton_launch
-from lacuna.runtime.triton.binary import Compiled, Resources
+from lacuna.runtime.triton.compile_binary import Compiled, Resources
+from lacuna.runtime.triton.gpu_kernel import GpuKernel
 from lacuna.runtime.triton.kernel import Loaded, Signature, Start, load
-from lacuna.runtime.triton.on_gpu import GpuKernel
 
 DTYPES = {
     "*fp32": torch.float32,
@@ -67,7 +67,7 @@ def at(address: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _interpreted(entry: str) -> Loaded:
-    built = next(each for each in kernels._kernels.values() if each.entry == entry)
+    built = next(each for each in kernel_of._kernels.values() if each.entry == entry)
     return load(Path(built.path), Signature(entry, built.variant.dtype, 0, (), (), 0, 0), interpret=True)
 
 

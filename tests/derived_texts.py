@@ -26,12 +26,12 @@ from lacuna.ir.pattern import Pattern
 from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.target import Target
-from lacuna.passes import integer_sets
-from lacuna.passes.derive import derive
-from lacuna.passes.launch import Launch
-from lacuna.passes.lower import backward_plan_of, plan_of
-from lacuna.passes.prepare import prepare
-from lacuna.passes.transposed_schedule import transposed_schedule
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.lower import backward_plan_of, plan_of
+from lacuna.passes.schedules.prepare import prepare
+from lacuna.passes.schedules.transposed_schedule import transposed_schedule
+from lacuna.passes.sets import integer_sets
 from random_programs import random_case
 
 ALONE = 276  # of its basic sets, plain coalescing makes other ones every second time

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from conftest import PROFILE
 from lacuna.codegen.cpp_targets import FLAGS
-from lacuna.runtime.cpp.toolchain import cpu_target
+from lacuna.runtime.compilers.cpp_compiler import cpu_target
 
 INCLUDED = ("cmath", "cstdint", "cstdlib", "cstring", "type_traits", "utility")
 WHERE_THERE_ARE = (("_OPENMP", "omp.h"), ("__AVX512BF16__", "immintrin.h"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from lacuna.ir.expr import K_LEN, OFFSET, Q_LEN
-from lacuna.passes.launch import Launch
+from lacuna.passes.program.call_values import Launch
 
 # numpy's types are partly unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false

@@ -9,7 +9,7 @@ import numpy as np
 from brute_force import Problem, classes, dense
 from lacuna.ir.expr import TRUE, Binary, Const, Expr, H, K, Lookup, Op, Q, Select, Symbol, Table, Unary
 from lacuna.ir.program import Program
-from lacuna.passes.launch import Launch
+from lacuna.passes.program.call_values import Launch
 
 BLOCKS = ((1, 1), (5, 7), (4, 4), (8, 4), (4, 8), (6, 3), (3, 5), (7, 7), (2, 9))
 HEADS = 2

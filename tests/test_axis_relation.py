@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna.ir.expr import Binary, Const, Expr, K, Op, Q, Symbol
 from lacuna.ir.trace import Traced
-from lacuna.passes import axis_windows
-from lacuna.passes.axis_relation import Reach, Relation
-from lacuna.passes.axis_windows import windows
-from lacuna.passes.evaluate import evaluate
-from lacuna.passes.steps import step
+from lacuna.passes.grids import axis_windows
+from lacuna.passes.grids.axis_relation import Reach, Relation
+from lacuna.passes.grids.axis_windows import windows
+from lacuna.passes.grids.steps import step
+from lacuna.passes.program.evaluate import evaluate
 from lacuna.patterns.gna import seen as neighbors  # pyright: ignore[reportUnknownVariableType]
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"

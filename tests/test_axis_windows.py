@@ -13,8 +13,8 @@ from brute_force import classes
 from lacuna import patterns
 from lacuna.ir.expr import Const
 from lacuna.ir.parse import parse_program
-from lacuna.passes.axis_windows import windows
-from lacuna.passes.evaluate import evaluate
+from lacuna.passes.grids.axis_windows import windows
+from lacuna.passes.program.evaluate import evaluate
 
 Array = np.ndarray
 QUICK, PROVED = 24, 600

@@ -55,8 +55,8 @@ LENGTHS = (1, 2, 15, 16, 17, 63, 64, 129, 700, *((999, 1024, 2047, 3001, 4096, 6
 
 def test_windows_and_lengths_do_not_change_the_kernel() -> None:
     """Three kernels serve every window and length: one for up to 16 rows, one for up to 32, one for more."""
-    from lacuna.runtime.cpp.toolchain import tally
-    from lacuna.runtime.kernels import forget_kernels
+    from lacuna.runtime.compilers.cpp_compiler import tally
+    from lacuna.runtime.kernels.kernel_of import forget_kernels
 
     forget_kernels()
     tokens = torch.randn(1, 1, max(LENGTHS), 24)

@@ -27,22 +27,23 @@ from lacuna.ir.configuration import Configuration
 from lacuna.ir.expr import Expr, K, Q
 from lacuna.ir.order import Boxes, Order, Parts
 from lacuna.ir.schedule import Schedule
-from lacuna.passes import gpu_orders
-from lacuna.passes import gpu_resources as resources
-from lacuna.passes.box_order import considered
-from lacuna.passes.by_parts import scheduled
-from lacuna.passes.derive import derive_prepared
-from lacuna.passes.evaluate import evaluate
-from lacuna.passes.launch import Launch
-from lacuna.passes.over_positions import boxed, unboxed
-from lacuna.passes.parts_of_sequence import parts_of
-from lacuna.passes.prepare import prepare
-from lacuna.passes.tile_shape import Problem
-from lacuna.passes.tiles import tiles
-from lacuna.passes.transpose import transposed_launch
-from lacuna.passes.transposed_schedule import transposed_schedule
-from lacuna.runtime import prepared
-from lacuna.runtime.choices import cuts, orders
+from lacuna.passes.costs import gpu_orders
+from lacuna.passes.costs import gpu_resources as resources
+from lacuna.passes.costs.box_order import considered
+from lacuna.passes.costs.tile_shape import Problem
+from lacuna.passes.orders.permuted_program import boxed, unboxed
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.program.evaluate import evaluate
+from lacuna.passes.schedules.derive import derive_prepared
+from lacuna.passes.schedules.prepare import prepare
+from lacuna.passes.schedules.sequence_schedule import scheduled
+from lacuna.passes.schedules.tile_classes import tiles
+from lacuna.passes.schedules.transpose import transposed_launch
+from lacuna.passes.schedules.transposed_schedule import transposed_schedule
+from lacuna.passes.sequences.parts import parts_of
+from lacuna.runtime.calls import prepared_calls
+from lacuna.runtime.choices import cuts
+from lacuna.runtime.cpp import token_orders
 from lacuna.runtime.gpu.devices import claimed
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -238,16 +239,16 @@ def by_definition(text: int, video: tuple[int, ...], window: tuple[int, ...]) ->
 
 
 def test_boxes_of_a_video_beside_text_are_taken_forward_and_backward_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.passes import box_order
+    from lacuna.passes.costs import box_order
 
     shape = (22, (4, 16, 16), (3, 5, 5))
     whole, pattern = video_beside_text(*shape)
     torch.manual_seed(0)
     given = [torch.randn(1, 2, whole.tokens, 16, requires_grad=True) for _ in range(3)]
-    orders.forget_orders()
+    token_orders.forget_orders()
     out = attention(*given, pattern, backend="cpp")
     found = torch.autograd.grad(out.square().sum(), given)
-    taken = {variant.family: order for (variant, _), order in orders._chosen.items()}  # pyright: ignore[reportPrivateUsage]
+    taken = {variant.family: order for (variant, _), order in token_orders._chosen.items()}  # pyright: ignore[reportPrivateUsage]
     assert {family: str(order) for family, order in taken.items()} == dict.fromkeys(
         ("forward", "backward"), "boxes of 64 beside 1 x 16 x 4 queries and keys"
     )
@@ -256,8 +257,8 @@ def test_boxes_of_a_video_beside_text_are_taken_forward_and_backward_and_kept(mo
     expected = scores.softmax(-1) @ value
     for ours, theirs in zip((out, *found), (expected, *torch.autograd.grad(expected.square().sum(), given)), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-    prepared.forget_prepared()
-    orders.forget_orders()
+    prepared_calls.forget_prepared()
+    token_orders.forget_orders()
     monkeypatch.setattr(box_order, "considered", None)
     assert torch.equal(attention(*given, pattern, backend="cpp"), out)
 
@@ -271,8 +272,8 @@ def test_what_hangs_over_the_parts_of_a_sequence_counts_nowhere(monkeypatch: pyt
     whole = lacuna.sequence(text=9, video=lacuna.grid(3, 9, 10), more=5)
     pattern = patterns.segmented(whole, {("video", "video"): patterns.gna((3, 9, 10), (2, 5, 4)), ("text", "text"): causal})
     side = Parts((Boxes((9,), (64,), (1,)), Boxes((3, 9, 10), (2, 4, 8), (1, 1, 1)), Boxes((5,), (64,), (1,))))
-    monkeypatch.setattr(orders, "order_of", lambda *_: Order(side, side))  # pyright: ignore[reportUnknownLambdaType]
-    prepared.forget_prepared()
+    monkeypatch.setattr(token_orders, "order_of", lambda *_: Order(side, side))  # pyright: ignore[reportUnknownLambdaType]
+    prepared_calls.forget_prepared()
     bias = torch.randn(17, requires_grad=True)
     given = [torch.randn(2, heads, whole.tokens, 16, requires_grad=True) for heads in (4, 2, 2)]
     results: list[Any] = []
@@ -374,7 +375,7 @@ def test_a_rule_that_is_no_product_of_axes_leaves_a_sequence_row_major() -> None
 
 
 def test_kept_numbers_that_no_sequence_has_are_not_taken() -> None:
-    from lacuna.runtime.choices.orders import possible
+    from lacuna.runtime.cpp.token_orders import possible
 
     _, pattern = video_beside_text(22, (4, 16, 16), (3, 5, 5))
     good = (64, 1, 1, 16, 4, 1, 1, 1)
@@ -396,11 +397,11 @@ def test_a_missing_kernel_of_a_sequence_is_asked_for_by_the_program_of_the_call(
 @pytest.fixture
 def uncompiled() -> Iterator[None]:
     """Claimed GPUs whose kernels the interpreter runs."""
-    prepared.forget_prepared()
+    prepared_calls.forget_prepared()
     cuts.forget_cuts()
     with claimed_gpu.uncompiled():
         yield
-    prepared.forget_prepared()
+    prepared_calls.forget_prepared()
     cuts.forget_cuts()
 
 

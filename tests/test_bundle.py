@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import lacuna
 import pytest
 import torch
-from lacuna.runtime.bundles import registry as bundle_registry
 from lacuna.runtime.bundles.build import BuildFailed, Built, build
 from lacuna.runtime.bundles.load import forget_bundles
 from lacuna.runtime.bundles.spec import KernelSpec
+from lacuna.runtime.kernels import shelves as bundle_registry
 from quick_compiler import quick_compiler
 
 WITHOUT_COMPILER = Path(__file__).parent / "without_compiler.py"

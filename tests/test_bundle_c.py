@@ -207,9 +207,9 @@ def near(q: Any, k: Any, *, reach: Any) -> Any:
 def test_terms_along_the_diagonal_are_filled_as_python_fills_them(tmp_path: Path) -> None:
     """The shared object's bounds of a look-up at `q - k`, against those that `lacuna.attention` gives its kernel."""
     from lacuna.ir.parse import parse_schedule
-    from lacuna.passes.launch import Launch
+    from lacuna.passes.program.call_values import Launch
     from lacuna.runtime.bundles.manifest import read_manifest
-    from lacuna.runtime.terms import term_arrays
+    from lacuna.runtime.launches.term_arrays import term_arrays
 
     table = (torch.arange(401) % 37 == 0).to(torch.int32)
     spec = KernelSpec(near(reach=table), dtypes=("f32",), head_dims=(8,), passes=("forward",), rows=("long",))

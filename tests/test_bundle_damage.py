@@ -12,13 +12,13 @@ from typing import Any
 
 import lacuna
 import pytest
-from lacuna.runtime.bundles import registry as bundle_registry
 from lacuna.runtime.bundles.build import build
 from lacuna.runtime.bundles.files import checksum, is_name, names_in
 from lacuna.runtime.bundles.load import forget_bundles
 from lacuna.runtime.bundles.manifest import BundleError, Manifest, unpacked
 from lacuna.runtime.bundles.spec import KernelSpec
 from lacuna.runtime.cpp.call import CppKernel
+from lacuna.runtime.kernels import shelves as bundle_registry
 from quick_compiler import quick_compiler
 
 PROVE_FLIPS, QUICK_FLIPS = 2000, 150

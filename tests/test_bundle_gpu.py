@@ -19,8 +19,8 @@ import torch
 from lacuna.codegen.cuda_header import cuda_header
 from lacuna.runtime.bundles.build import build
 from lacuna.runtime.bundles.load import forget_bundles
-from lacuna.runtime.gpu.binary import Layout
 from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.gpu.gpu_binary import Layout
 from lacuna.runtime.gpu.recording import Launched, Recording
 
 pytest.importorskip("triton")

@@ -16,20 +16,20 @@ from conftest import PROFILE
 from lacuna.ir.expr import Symbol
 from lacuna.ir.order import Order
 from lacuna.ir.text import show_program
-from lacuna.passes.box_order import best_order
-from lacuna.passes.over_positions import unboxed
-from lacuna.passes.tile_shape import Problem
-from lacuna.runtime import kernels
-from lacuna.runtime.bundles import registry as bundle_registry
+from lacuna.passes.costs.box_order import best_order
+from lacuna.passes.costs.tile_shape import Problem
+from lacuna.passes.orders.permuted_program import unboxed
 from lacuna.runtime.bundles.build import build
 from lacuna.runtime.bundles.jobs import jobs_of
-from lacuna.runtime.bundles.kernel import opened
+from lacuna.runtime.bundles.load import _opened as opened  # pyright: ignore[reportPrivateUsage]
 from lacuna.runtime.bundles.load import forget_bundles
-from lacuna.runtime.bundles.registry import Loaded, Sought, meaning_of, tiling_of
 from lacuna.runtime.bundles.spec import KernelSpec
 from lacuna.runtime.choices.positions import over_positions
 from lacuna.runtime.cpp.variants import target_here
-from lacuna.runtime.launches import forget_launches
+from lacuna.runtime.kernels import kernel_of
+from lacuna.runtime.kernels import shelves as bundle_registry
+from lacuna.runtime.kernels.shelves import Loaded, Sought, meaning_of, tiling_of
+from lacuna.runtime.launches.launch_values import forget_launches
 from quick_compiler import quick_compiler
 
 PROVE = PROFILE == "prove"
@@ -98,7 +98,7 @@ def served(pattern: Any, tokens: int, wanted: torch.Tensor, *, gradients: bool) 
         weights = torch.randn_like(plain)
         for mine, theirs in zip(*(torch.autograd.grad((out * weights).sum(), tensors) for out in (found, plain)), strict=True):
             assert (mine - theirs).abs().max() < 1e-4
-    return [(variant.family, variant.order) for variant, _ in kernels._kernels]  # pyright: ignore[reportPrivateUsage]
+    return [(variant.family, variant.order) for variant, _ in kernel_of._kernels]  # pyright: ignore[reportPrivateUsage]
 
 
 def compiled_for(pattern: Any, **values: int) -> Order | None:
@@ -141,7 +141,7 @@ def test_a_part_of_a_grid_is_served_row_by_row(bundle: Made) -> None:
     plain = torch.softmax((query @ key.mT / D**0.5).masked_fill(~sees((32, 32), 3)[:900], -torch.inf), -1) @ value
     assert isinstance(found, torch.Tensor)
     assert (found - plain).abs().max() < 1e-5
-    assert [variant.order for variant, _ in kernels._kernels] == [None]  # pyright: ignore[reportPrivateUsage]
+    assert [variant.order for variant, _ in kernel_of._kernels] == [None]  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_pattern_of_another_name_is_the_same_kernel(bundle: Made) -> None:

@@ -16,18 +16,18 @@ import reference
 import torch
 from conftest import PROFILE
 from lacuna import orders, patterns
-from lacuna.runtime import kernels
-from lacuna.runtime.bundles import registry as bundle_registry
 from lacuna.runtime.bundles.build import build
 from lacuna.runtime.bundles.jobs import jobs_of
 from lacuna.runtime.bundles.load import forget_bundles
-from lacuna.runtime.bundles.registry import meaning_of
 from lacuna.runtime.bundles.spec import KernelSpec, target_named
+from lacuna.runtime.calls.prepared_calls import forget_prepared
 from lacuna.runtime.choices import cuts
 from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.gpu.recording import Recording
-from lacuna.runtime.launches import forget_launches
-from lacuna.runtime.prepared import forget_prepared
+from lacuna.runtime.kernels import kernel_of
+from lacuna.runtime.kernels import shelves as bundle_registry
+from lacuna.runtime.kernels.shelves import meaning_of
+from lacuna.runtime.launches.launch_values import forget_launches
 from quick_compiler import quick_compiler
 
 PROVE = PROFILE == "prove"
@@ -67,7 +67,7 @@ def families_of(pattern: Any, heads: tuple[int, int], tokens: int, *, grad: bool
         out = attention(query, key, value, pattern, backend="triton", **options)
         if grad:
             out.sum().backward()
-    return {variant.family: meaning_of(variant) for variant, _ in kernels._kernels}  # pyright: ignore[reportPrivateUsage]
+    return {variant.family: meaning_of(variant) for variant, _ in kernel_of._kernels}  # pyright: ignore[reportPrivateUsage]
 
 
 def test_a_grid_is_served_in_boxes_on_a_gpu_that_compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_boxes_that_are_asked_for_are_served_from_a_bundle_forward_and_backward(
     exact = reference.attention(query, key, value, lacuna.dense(pattern, 256))[0]
     for ours, theirs in zip(*(torch.autograd.grad((out * rise).sum(), tensors) for out in (found, exact)), strict=True):
         reference.assert_close(ours, theirs, 1e-5)
-    used = [(variant.family, str(variant.order)) for variant, _ in kernels._kernels]  # pyright: ignore[reportPrivateUsage]
+    used = [(variant.family, str(variant.order)) for variant, _ in kernel_of._kernels]  # pyright: ignore[reportPrivateUsage]
     assert used == [(family, "boxes of 4 x 16 queries and keys") for family in BOTH]
     assert not bundle_registry._orders  # pyright: ignore[reportPrivateUsage]  (calls that ask for none do not choose among these)
 
@@ -216,7 +216,7 @@ def test_a_bundle_for_a_gpu_holds_what_calls_with_an_order_for_each_head_look_fo
     held = {meaning_of(job.variant) for job in jobs_of((spec,), (target_named("sm_90"),))}
     with claimed_gpu.uncompiled():
         families_of(VIDEO, (4, kv_heads), TOKENS, order=OF_HEADS)
-    asked = {meaning_of(variant) for variant, _ in kernels._kernels}  # pyright: ignore[reportPrivateUsage]
+    asked = {meaning_of(variant) for variant, _ in kernel_of._kernels}  # pyright: ignore[reportPrivateUsage]
     assert {meaning.family for meaning in asked} == {"forward", "backward_queries", "backward"}
     assert {meaning.order is None for meaning in asked} == {True, False}
     assert asked <= held

@@ -11,11 +11,11 @@ import lacuna
 import pytest
 from lacuna.ir.target import Target
 from lacuna.runtime.bundles.jobs import Job, jobs_of
-from lacuna.runtime.bundles.kernel import opened
+from lacuna.runtime.bundles.load import _opened as opened  # pyright: ignore[reportPrivateUsage]
 from lacuna.runtime.bundles.load import forget_bundles
-from lacuna.runtime.bundles.registry import Loaded, Sought, found, meaning_of, register, serves, tiling_found, tiling_of
 from lacuna.runtime.bundles.spec import KernelSpec
-from lacuna.runtime.variant import Variant
+from lacuna.runtime.kernels.shelves import Loaded, Sought, found, meaning_of, register, serves, tiling_found, tiling_of
+from lacuna.runtime.kernels.variant import Variant
 
 NAMES = ("generic", "avx2", "avx512", "avx512bf16")
 
@@ -71,7 +71,7 @@ def test_a_kernel_for_every_offset_serves_none_but_not_the_other_way_round() -> 
 
 
 def test_the_bundle_that_was_loaded_first_serves_until_it_is_forgotten() -> None:
-    from lacuna.runtime.bundles.registry import forget_loaded
+    from lacuna.runtime.kernels.shelves import forget_loaded
 
     register(loaded(variant("avx2"), "first", "/a"))
     register(loaded(variant("avx2"), "second", "/b"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROFILE
-from lacuna.runtime.cpp.cpu import cpu_features, target_name
+from lacuna.runtime.compilers.cpu import cpu_features, target_name
 
 pytestmark = [
     pytest.mark.skipif(PROFILE != "prove", reason="builds 80 binaries: LACUNA_TEST_PROFILE=prove"),

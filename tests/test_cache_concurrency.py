@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lacuna.runtime.cpp.toolchain import CANDIDATES
+from lacuna.runtime.compilers.cpp_compiler import CANDIDATES
 
 COMPILER = next(filter(None, map(shutil.which, CANDIDATES)), None)
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler on PATH")
@@ -53,7 +53,7 @@ LIBRARIES = """
 import ctypes, os, pathlib, random, shutil, signal, sys, time, traceback
 from lacuna.runtime.cache.artefacts import Cache, Key
 from lacuna.runtime.cache.folder import Folder
-from lacuna.runtime.cpp.toolchain import compile_shared
+from lacuna.runtime.compilers.cpp_compiler import compile_shared
 from lacuna.ir.target import Target
 
 root, seed, count = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

@@ -15,14 +15,15 @@ import pytest
 import torch
 from lacuna import attention, pattern
 from lacuna.ir.trace import Traced
-from lacuna.runtime import launches, prepared
 from lacuna.runtime.cache import index_entry
 from lacuna.runtime.cache.artefacts import BuildForbidden
+from lacuna.runtime.calls import prepared_calls
 from lacuna.runtime.choices import shapes as chosen_shapes
+from lacuna.runtime.compilers import cpp_compiler
 from lacuna.runtime.cpp import launch as cpp_launch
-from lacuna.runtime.cpp import toolchain
+from lacuna.runtime.launches import launch_values
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, toolchain.CANDIDATES)), reason="no C++ compiler on PATH")
+pytestmark = pytest.mark.skipif(not any(map(shutil.which, cpp_compiler.CANDIDATES)), reason="no C++ compiler on PATH")
 
 
 @pattern
@@ -38,11 +39,11 @@ WANTED = (QUERY @ KEY.mT / 4).masked_fill(~SEEN, -torch.inf).softmax(-1) @ VALUE
 
 def answer() -> torch.Tensor:
     """The answer of a process that has just started."""
-    for forget in (prepared.forget_prepared, launches.forget_launches, chosen_shapes.forget_shapes, toolchain.forget):
+    for forget in (prepared_calls.forget_prepared, launch_values.forget_launches, chosen_shapes.forget_shapes, cpp_compiler.forget):
         forget()
     cpp_launch._loaded.clear()  # pyright: ignore[reportPrivateUsage] (what a new process lacks)
     rooms = {name: module for name, module in sys.modules.items() if name.startswith("lacuna.runtime.")}
-    rooms.pop("lacuna.runtime.version")  # a file that is edited meanwhile would change every key
+    rooms.pop("lacuna.runtime.process.version")  # a file that is edited meanwhile would change every key
     for module in rooms.values():
         for each in vars(module).values():
             if hasattr(each, "cache_clear"):
@@ -138,9 +139,9 @@ def test_damage_is_a_miss_and_never_a_wrong_answer(
 def test_a_damaged_kernel_is_built_again(room: str, filled: Path) -> None:
     for path in (filled / room).iterdir():
         put(path, flipped(path.read_bytes(), random.Random(2)))
-    compiled = toolchain.tally.compilations
+    compiled = cpp_compiler.tally.compilations
     assert torch.allclose(answer(), WANTED, atol=1e-5)
-    assert toolchain.tally.compilations == compiled + 1
+    assert cpp_compiler.tally.compilations == compiled + 1
 
 
 BODIES = [

@@ -29,7 +29,7 @@ from lacuna.interop.dense_mask import from_dense
 from lacuna.interop.flex import create_block_mask
 from lacuna.interop.given_tiles import given_tiles
 from lacuna.runtime.calls import call as one_call
-from lacuna.runtime.prepared import forget_prepared
+from lacuna.runtime.calls.prepared_calls import forget_prepared
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 

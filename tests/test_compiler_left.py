@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 from lacuna.ir.target import Target
-from lacuna.runtime import temporary
-from lacuna.runtime.cpp import toolchain
-from lacuna.runtime.cpp.toolchain import CompileFailed, compile_shared, compiler_at
-from lacuna.runtime.temporary import PREFIX, temporary_folder
+from lacuna.runtime.compilers import cpp_compiler
+from lacuna.runtime.compilers.cpp_compiler import CompileFailed, compile_shared, compiler_at
+from lacuna.runtime.process import temporary_folders
+from lacuna.runtime.process.temporary_folders import PREFIX, temporary_folder
 
 GENERIC = Target("cpp", "generic")
 SEVEN = 'extern "C" int seven() { return 7; }\n'
-REAL = next((found for name in toolchain.CANDIDATES if (found := shutil.which(name))), None)
+REAL = next((found for name in cpp_compiler.CANDIDATES if (found := shutil.which(name))), None)
 needs_compiler = pytest.mark.skipif(REAL is None, reason="no C++ compiler on PATH")
 
 LEFT = {
@@ -60,7 +60,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LACUNA_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    toolchain.forget()
+    cpp_compiler.forget()
     return tmp_path
 
 
@@ -93,7 +93,7 @@ BUILDING = """
 import sys
 from pathlib import Path
 from lacuna.ir.target import Target
-from lacuna.runtime.cpp.toolchain import compile_shared, compiler_at
+from lacuna.runtime.compilers.cpp_compiler import compile_shared, compiler_at
 compile_shared("int x;", Target("cpp", "generic"), Path(sys.argv[2]), compiler_at(sys.argv[1]))
 """
 
@@ -129,7 +129,7 @@ def test_what_a_killed_process_left_is_swept_at_the_next_build(own_folders: Path
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    temporary.sweep()
+    temporary_folders.sweep()
     assert _built(own_folders) == set()
 
 
@@ -150,6 +150,6 @@ def test_what_others_put_in_the_temporary_folder_stays(own_folders: Path) -> Non
     old = own_folders / f"{PREFIX}old"
     old.mkdir()
     os.utime(old, (0, 0))
-    temporary.sweep()
+    temporary_folders.sweep()
     assert not old.exists()
     assert sorted(each.name for each in own_folders.iterdir()) == sorted(["elsewhere", f"{PREFIX}link", f"{PREFIX}file", f"{PREFIX}young"])

@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 from lacuna.ir.configuration import Configuration
 from lacuna.ir.parse import parse_program
 from lacuna.ir.target import Target
-from lacuna.passes import key_buckets, live_area
-from lacuna.passes.gpu_configurations import offered, ranked
-from lacuna.passes.gpu_limits import LIMITS, limits_of
-from lacuna.passes.gpu_resources import Problem, fits, held_programs, pair_values, resources
-from lacuna.passes.key_buckets import FEW, MANY, SHORT, SOME, bucket_of, keys_per_row
-from lacuna.passes.launch import Launch
+from lacuna.passes.costs import key_buckets, visited_tiles
+from lacuna.passes.costs.gpu_configurations import offered, ranked
+from lacuna.passes.costs.gpu_limits import LIMITS, limits_of
+from lacuna.passes.costs.gpu_resources import Problem, fits, held_programs, pair_values, resources
+from lacuna.passes.costs.key_buckets import FEW, MANY, SHORT, SOME, bucket_of, keys_per_row
+from lacuna.passes.program.call_values import Launch
 from lacuna.runtime.cache.contents import verify
 from lacuna.runtime.cache.folder import Folder
 from lacuna.runtime.choices import configurations as chosen_configurations
 from lacuna.runtime.choices.configurations import chosen, forget_configurations, keep
-from lacuna.runtime.variant import Variant
+from lacuna.runtime.kernels.variant import Variant
 from triton_kernels import CAUSAL, DENSE, WINDOW, scored
 
 DIMS = (32, 64, 80, 96, 128, 192, 256)
@@ -125,7 +125,7 @@ MASKS: dict[str, Callable[[Any, Any, int], Any]] = {
 @given(st.sampled_from(list(MASKS)), st.sampled_from([16, 32, 64, 128]), st.sampled_from([16, 32, 64, 128]), st.booleans())
 def test_tiles_are_those_of_brute_force(text: str, rows: int, met: int, turned: bool) -> None:
     program = parse_program(text)
-    launch = live_area.standing(program, FEW)
+    launch = visited_tiles.standing(program, FEW)
     assert launch is not None
     n = launch.q_len
     held = MASKS[text](np.arange(n)[:, None], np.arange(n)[None, :], int(next(iter(launch.parameters.values()), 0)))
@@ -133,29 +133,29 @@ def test_tiles_are_those_of_brute_force(text: str, rows: int, met: int, turned: 
     tiles = [held[top : top + rows, left : left + met] for top in range(0, n, rows) for left in range(0, n, met)]
     full = sum(bool(tile.all()) and tile.shape[1] == met for tile in tiles)
     partial = sum(bool(tile.any()) for tile in tiles) - full
-    slabs, live_area.SLABS = live_area.SLABS, 10_000
+    slabs, visited_tiles.SLABS = visited_tiles.SLABS, 10_000
     try:
-        live_area.cells_of.cache_clear()
-        live_area.area_of.cache_clear()
-        found = live_area.area_of(program, FEW, (rows, met), turned)
+        visited_tiles.cells_of.cache_clear()
+        visited_tiles.area_of.cache_clear()
+        found = visited_tiles.area_of(program, FEW, (rows, met), turned)
     finally:
-        live_area.SLABS = slabs
-        live_area.cells_of.cache_clear()
-        live_area.area_of.cache_clear()
+        visited_tiles.SLABS = slabs
+        visited_tiles.cells_of.cache_clear()
+        visited_tiles.area_of.cache_clear()
     assert found == pytest.approx((full * 1024 / n, partial * 1024 / n))
 
 
 @pytest.mark.parametrize(("text", "bucket", "keys"), [(WINDOW, FEW, 256), (WINDOW, SOME, 1536), (CAUSAL, MANY, 8192), (DENSE, FEW, 256)])
 def test_the_launch_that_stands_for_a_bucket_has_about_its_keys(text: str, bucket: str, keys: int) -> None:
-    launch = live_area.standing(parse_program(text), bucket)
+    launch = visited_tiles.standing(parse_program(text), bucket)
     assert launch is not None
     assert keys / 1.5 <= keys_per_row(parse_program(text), launch) <= keys * 1.5
 
 
 def test_masks_that_read_tables_are_counted_as_a_box_of_keys() -> None:
     program = parse_program(DOCUMENTS)
-    assert live_area.standing(program, SOME) is None
-    found = live_area.area_of(program, SOME, (64, 64), False)
+    assert visited_tiles.standing(program, SOME) is None
+    found = visited_tiles.area_of(program, SOME, (64, 64), False)
     assert found.full > found.partial > 0
 
 
@@ -253,8 +253,8 @@ def test_a_choice_goes_for_its_family_bucket_target_and_program_only() -> None:
     "numbers", [(64, 32), (60, 32, 4, 2, 0), (64, 32, 3, 2, 0), (64, 8, 4, 2, 0), (64, 32, 4, 0, 0), (512, 64, 4, 2, 0)]
 )
 def test_what_no_kernel_can_have_is_a_miss(numbers: tuple[int, ...]) -> None:
-    from lacuna.runtime.choices.kept import Choice, Subject
-    from lacuna.runtime.choices.kept import keep as keep_choice
+    from lacuna.runtime.choices.choice_cache import Choice, Subject
+    from lacuna.runtime.choices.choice_cache import keep as keep_choice
 
     known = Subject.of(variant(), MANY)
     keep_choice(chosen_configurations._question(known), Choice(numbers, "model"))
@@ -276,9 +276,9 @@ def test_the_interpreter_keeps_small_tiles(own_cache: Path) -> None:
 
 def test_a_warm_choice_loads_no_model() -> None:
     lean = "import sys\nfrom lacuna.ir.parse import parse_program\nfrom lacuna.ir.target import Target\n"
-    lean += "from lacuna.runtime.variant import Variant\nfrom lacuna.runtime.choices.configurations import chosen\n"
+    lean += "from lacuna.runtime.kernels.variant import Variant\nfrom lacuna.runtime.choices.configurations import chosen\n"
     lean += f"variant = Variant(parse_program({WINDOW!r}), Target('triton', 'sm_90'), 'bf16', (64, 64), (0, 0), False)\n"
     lean += "print(tuple(chosen(variant, 'many', 4096)), sorted({'islpy', 'sympy', 'networkx', 'jinja2', 'triton'} & set(sys.modules)), "
-    lean += "'lacuna.passes.gpu_configurations' in sys.modules)"
+    lean += "'lacuna.passes.costs.gpu_configurations' in sys.modules)"
     runs = [subprocess.run([sys.executable, "-c", lean], capture_output=True, text=True, check=True, timeout=60).stdout for _ in range(2)]
     assert runs == ["(128, 128, 8, 2, 0) [] True\n", "(128, 128, 8, 2, 0) [] False\n"]

@@ -12,12 +12,12 @@ import pytest
 from case_samples import crossed
 from lacuna.ir.configuration import Configuration
 from lacuna.ir.target import Target
-from lacuna.passes.gpu_configurations import offered
-from lacuna.passes.gpu_limits import limits_of
-from lacuna.passes.key_buckets import MANY
+from lacuna.passes.costs.gpu_configurations import offered
+from lacuna.passes.costs.gpu_limits import limits_of
+from lacuna.passes.costs.key_buckets import MANY
 from lacuna.runtime.choices.configurations import ranking, with_configuration
-from lacuna.runtime.triton.binary import Compiled, Resources
-from lacuna.runtime.variant import Variant
+from lacuna.runtime.kernels.variant import Variant
+from lacuna.runtime.triton.compile_binary import Compiled, Resources
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 import kernel_resources

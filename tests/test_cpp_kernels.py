@@ -23,9 +23,9 @@ from lacuna.ir.parse import parse_program
 from lacuna.ir.plan import Plan
 from lacuna.ir.source import Source
 from lacuna.ir.target import Target
-from lacuna.passes.derive import derive
-from lacuna.passes.lower import plan_of
-from lacuna.runtime.cpp.cpu import cpu_features, target_name
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.lower import plan_of
+from lacuna.runtime.compilers.cpu import cpu_features, target_name
 
 PROGRAM = """program @busy(q < Lq, k < Lk; W: i64, slope: f64, doc: i32[*], near: f32[*, *]) {
   mask = (k <= q and q - k < W or k % 7 == 3) and doc[q] == doc[k] and not (q ^ 3) << 1 == abs(q - 5) >> 1

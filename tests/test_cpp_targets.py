@@ -21,13 +21,13 @@ from lacuna.codegen.environment import ENVIRONMENT, TEMPLATES
 from lacuna.ir.parse import parse_program
 from lacuna.ir.plan import Plan
 from lacuna.ir.target import Target
-from lacuna.passes.derive import derive
-from lacuna.passes.lower import backward_plan_of
-from lacuna.passes.transpose import transposed
-from lacuna.runtime import prepared
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.lower import backward_plan_of
+from lacuna.passes.schedules.transpose import transposed
+from lacuna.runtime.calls import prepared_calls
+from lacuna.runtime.compilers.cpu import AVX2, AVX512, AVX512_BF16, cpu_features, target_name
 from lacuna.runtime.cpp import backend as cpp_backend
 from lacuna.runtime.cpp import backward as cpp_backward
-from lacuna.runtime.cpp.cpu import AVX2, AVX512, AVX512_BF16, cpu_features, target_name
 from random_problems import problem
 from test_cpp_kernels import PROGRAM, compiled
 
@@ -49,7 +49,7 @@ def chosen(target: str, monkeypatch: pytest.MonkeyPatch) -> str:
         pytest.skip(f"this processor does not run the kernels of {target}")
     for room in (cpp_backend, cpp_backward):
         monkeypatch.setattr(room, "target_here", lambda: Target("cpp", target))
-    monkeypatch.setattr(prepared, "_prepared", {})
+    monkeypatch.setattr(prepared_calls, "_prepared", {})
     return target
 
 

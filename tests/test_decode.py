@@ -23,7 +23,7 @@ from lacuna.codegen.cpp_decode import Decode, render
 from lacuna.codegen.cpp_targets import FLAGS
 from lacuna.codegen.environment import ENVIRONMENT, TEMPLATES
 from lacuna.ir.plan import Plan
-from lacuna.runtime.cpp.cpu import cpu_features, target_name
+from lacuna.runtime.compilers.cpu import cpu_features, target_name
 from test_backends import check
 from test_cpp_kernels import compiled, plan
 from torch import Tensor
@@ -57,7 +57,7 @@ def threads(count: int) -> Generator[None]:
 
 @contextmanager
 def no_compilation() -> Generator[None]:
-    from lacuna.runtime.cpp.toolchain import tally
+    from lacuna.runtime.compilers.cpp_compiler import tally
 
     before = tally.compilations
     yield
@@ -146,8 +146,8 @@ def test_nan_propagates_across_splits_of_the_keys() -> None:
 
 
 def test_a_thousand_steps_with_a_growing_cache_compile_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime.cpp.toolchain import tally
-    from lacuna.runtime.kernels import forget_kernels
+    from lacuna.runtime.compilers.cpp_compiler import tally
+    from lacuna.runtime.kernels.kernel_of import forget_kernels
 
     monkeypatch.setenv("LACUNA_CACHE_DIR", str(tmp_path / "cache"))
     forget_kernels()

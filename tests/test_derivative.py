@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lacuna.codegen.print_cpp import printed, slots_of
 from lacuna.ir.expr import B, Binary, Const, Expr, H, K, Kind, Lookup, Op, Q, S, Select, Symbol, Table, Unary, Var, fold, tables, walk
-from lacuna.passes import derivative
-from lacuna.passes.derivative import Derivatives, derivatives
+from lacuna.passes.program import derivative
+from lacuna.passes.program.derivative import Derivatives, derivatives
 from torch import Tensor
 
 SLOPES, BIAS = Table("slopes", "f32", 1), Table("bias", "f32", 2)
@@ -302,7 +302,7 @@ def test_parts_of_the_score_are_the_same_nodes_in_its_derivative_and_printed_onc
 
 def test_the_same_derivative_is_written_in_every_process() -> None:
     program = (
-        "import test_derivative as t; from lacuna.passes.derivative import derivatives;"
+        "import test_derivative as t; from lacuna.passes.program.derivative import derivatives;"
         "print([str(derivatives(score.expr)) for score, _, _ in t.COMMON], [str(derivatives(t.random_score(n))) for n in range(12)])"
     )
     seeds = [{**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)} for seed in "12"]

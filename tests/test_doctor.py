@@ -15,7 +15,7 @@ from lacuna.cli.backends_found import Backend, backends_found, essentials_lackin
 from lacuna.cli.machine import CompilerFound, Gpu, Machine, compiler_command
 from lacuna.cli.packages import OPTIONAL, REQUIRED, Package
 from lacuna.cli.surroundings import CacheState, Setting, cache_state, settings_found
-from lacuna.runtime.cpp import cpu
+from lacuna.runtime.compilers import cpu
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parent.parent

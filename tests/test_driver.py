@@ -20,12 +20,12 @@ import pytest
 import torch
 import triton.backends.nvidia
 from lacuna.ir.plan import Plan
-from lacuna.runtime.cpp.toolchain import find_compiler
+from lacuna.runtime.compilers.cpp_compiler import find_compiler
 from lacuna.runtime.gpu import driver
-from lacuna.runtime.gpu.binary import HIDDEN, Binary, Layout, Slot, Specialisation
 from lacuna.runtime.gpu.driver import Config, Cuda, DriverError, Frame, Hip
+from lacuna.runtime.gpu.gpu_binary import HIDDEN, Binary, Layout, Slot, Specialisation
 from lacuna.runtime.gpu.recording import launched
-from lacuna.runtime.triton.binary import Variant, binary_of_plan
+from lacuna.runtime.triton.compile_binary import Variant, binary_of_plan
 from triton_kernels import WINDOW, backward_plan, plan, scored
 
 TABLES = scored("s * cap + slopes[h] * float(doc[k])", "slopes: f32[*], doc: i32[*], cap: f64, W: i64")

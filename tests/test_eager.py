@@ -15,8 +15,8 @@ import random_problems as problems
 import reference
 import torch
 from hypothesis import given
-from lacuna.runtime import derivations
 from lacuna.runtime.eager import backend as eager
+from lacuna.runtime.launches import derivations
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves

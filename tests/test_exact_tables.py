@@ -21,11 +21,11 @@ from brute_force import classes, dense
 from lacuna.interop import flex
 from lacuna.ir.parse import parse_program
 from lacuna.ir.pattern import Pattern
-from lacuna.passes.derive import derive_prepared
-from lacuna.passes.launch import Launch
-from lacuna.passes.prepare import prepare
-from lacuna.passes.tiles import tiles
-from lacuna.passes.transpose import transposed_launch, transposed_prepared
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.schedules.derive import derive_prepared
+from lacuna.passes.schedules.prepare import prepare
+from lacuna.passes.schedules.tile_classes import tiles
+from lacuna.passes.schedules.transpose import transposed_launch, transposed_prepared
 from torch import Tensor
 
 Array = np.ndarray

@@ -22,7 +22,7 @@ from lacuna import attention, dense, schedule
 from lacuna.interop import flex
 from lacuna.ir.expr import Binary, Const, Expr, Lookup, Op, Select, Symbol, Unary, Var, operands
 from lacuna.ir.program import InvalidProgram
-from lacuna.runtime.calls.bound_tensors import tensor_of
+from lacuna.runtime.request.bound_tensors import tensor_of
 from torch import Tensor
 
 Values = dict[str, Tensor]

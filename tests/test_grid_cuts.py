@@ -23,21 +23,21 @@ from lacuna.ir.configuration import Configuration, Cut
 from lacuna.ir.expr import Q
 from lacuna.ir.order import Boxes, Order
 from lacuna.ir.target import Target
-from lacuna.passes import gpu_orders
-from lacuna.passes.by_axis import by_axis
-from lacuna.passes.evaluate import evaluate
-from lacuna.passes.gpu_orders import considered
-from lacuna.passes.gpu_resources import Problem
-from lacuna.passes.launch import Launch
-from lacuna.passes.over_positions import boxed
-from lacuna.passes.prepare import prepare
-from lacuna.runtime.bundles.registry import Tiling
+from lacuna.passes.costs import gpu_orders
+from lacuna.passes.costs.gpu_orders import considered
+from lacuna.passes.costs.gpu_resources import Problem
+from lacuna.passes.orders.permuted_program import boxed
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.program.evaluate import evaluate
+from lacuna.passes.schedules.grid_schedule import by_axis
+from lacuna.passes.schedules.prepare import prepare
+from lacuna.runtime.calls.prepared_calls import forget_prepared
 from lacuna.runtime.choices import cuts
 from lacuna.runtime.choices.cuts import cut, cut_of_numbers, numbers_of, possible
 from lacuna.runtime.gpu.devices import claimed
-from lacuna.runtime.prepared import forget_prepared
+from lacuna.runtime.kernels.shelves import Tiling
+from lacuna.runtime.kernels.variant import Variant
 from lacuna.runtime.triton import backend as triton_backend
-from lacuna.runtime.variant import Variant
 
 attention: Any = lacuna.attention
 HOPPER = Problem("sm_90", "bf16", (128, 128))
@@ -193,9 +193,9 @@ def test_prepared_calls_in_boxes_give_the_same_bits_and_what_the_definition_says
 
 
 def triton_text(family: str) -> str:
-    from lacuna.runtime import kernels
+    from lacuna.runtime.kernels import kernel_of
 
-    known = [each for each in kernels._kernels.values() if each.variant.target.name == "sm_90" and each.variant.family == family]
+    known = [each for each in kernel_of._kernels.values() if each.variant.target.name == "sm_90" and each.variant.family == family]
     return next(each.source for each in known if each.variant.order is not None)
 
 
@@ -204,7 +204,7 @@ def variant(program: Any, together: int = 1) -> Variant:
 
 
 def request_of(pattern: Any, tokens: int) -> Any:
-    from lacuna.runtime.calls.request import UNIFORM, Request
+    from lacuna.runtime.request.request import UNIFORM, Request
 
     query = torch.empty(1, 1, tokens, 16, dtype=torch.bfloat16)
     return Request(query, query, query, pattern.program, dict(pattern.bindings), 1.0, 1, tokens, tokens, 0, UNIFORM, "bhld")

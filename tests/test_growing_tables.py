@@ -17,13 +17,13 @@ import reference
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lacuna.passes import lookup_ranges
-from lacuna.passes.derive import derive
-from lacuna.passes.launch import Launch
-from lacuna.passes.widths import Sizes, Width, width_of, width_up_to
-from lacuna.runtime import kept_bounds
-from lacuna.runtime.calls import lookups
-from lacuna.runtime.kept_facts import forget_facts
+from lacuna.passes.bounds.widths import Sizes, Width, width_of, width_up_to
+from lacuna.passes.lookups import ranges
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.schedules.derive import derive
+from lacuna.runtime.launches import kept_bounds
+from lacuna.runtime.request import lookups
+from lacuna.runtime.tensors.kept_facts import forget_facts
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -135,7 +135,7 @@ def test_ids_of_segments_that_index_a_table_are_checked_where_they_are() -> None
     for n in (60, 99, 100):
         exact, _ = reference.attention(query, cache[:, :, :n], cache[:, :, :n], (torch.arange(n) < 50)[None, None, None])
         torch.testing.assert_close(attention(query, cache, cache, pattern, kv_len=n).double(), exact, rtol=1e-4, atol=1e-4)
-    with pytest.raises(lookup_ranges.OutOfRange, match="table `open` holds 2 entries, but `doc\\[k\\]` reaches 2"):
+    with pytest.raises(ranges.OutOfRange, match="table `open` holds 2 entries, but `doc\\[k\\]` reaches 2"):
         attention(query, cache, cache, pattern, kv_len=101)
 
 

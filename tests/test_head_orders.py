@@ -20,11 +20,11 @@ from lacuna.ir.head_orders import HeadOrders, head_views
 from lacuna.ir.order import Boxes, Given, Order, Parts
 from lacuna.ir.order_text import parted, show_order, show_side, side_of, tokens_table
 from lacuna.ir.program import InvalidProgram
-from lacuna.passes.launch import Launch
-from lacuna.passes.of_heads import of_heads, read_by_conditions
-from lacuna.runtime import kernels
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.program.head_program import of_heads, read_by_conditions
 from lacuna.runtime.calls.call import Call
-from lacuna.runtime.calls.parts import parts, places
+from lacuna.runtime.kernels import kernel_of
+from lacuna.runtime.parts.views_of_request import parts, places
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -192,18 +192,18 @@ def test_the_eager_backend_takes_tokens_as_they_lie_whatever_is_asked_of_each_he
 
 
 def test_heads_of_a_kind_share_a_kernel_wherever_they_are() -> None:
-    kernels.forget_kernels()
+    kernel_of.forget_kernels()
     operands = [torch.randn(1, 6, TOKENS, DIM) for _ in range(3)]
     for temporal in ([True, False] * 3, [False] * 3 + [True] * 3):
         order = [FRAMES_INNERMOST if each else HILBERT for each in temporal]
         attention(*operands, video(temporal=torch.tensor(temporal)).on(*EXTENTS), order=order, backend="cpp")
-    masks = sorted(str(variant.program.mask) for variant, _ in kernels._kernels)  # pyright: ignore[reportPrivateUsage]
+    masks = sorted(str(variant.program.mask) for variant, _ in kernel_of._kernels)  # pyright: ignore[reportPrivateUsage]
     assert len(masks) == 2
     assert not any("temporal" in mask or "h" in mask.replace("where", "") for mask in masks)
 
 
 def test_heads_that_are_left_to_kernels_are_taken_kind_by_kind() -> None:
-    kernels.forget_kernels()
+    kernel_of.forget_kernels()
     operands = [torch.randn(1, 4, 1024, DIM) for _ in range(3)]
 
     @lacuna.pattern(rank=2)
@@ -212,7 +212,7 @@ def test_heads_that_are_left_to_kernels_are_taken_kind_by_kind() -> None:
         return lacuna.where(h < 2, (down <= 2) & (along <= 2), (down <= 4) & (along <= 1))
 
     found = attention(*operands, wide_or_tall.on(32, 32), order=[None] * 4, backend="cpp")
-    taken = [variant.order for variant, _ in kernels._kernels]  # pyright: ignore[reportPrivateUsage]
+    taken = [variant.order for variant, _ in kernel_of._kernels]  # pyright: ignore[reportPrivateUsage]
     assert len(taken) == 2
     assert all(order is not None and isinstance(order.rows, Boxes) for order in taken)
     reference.assert_close(found, reference.attention(*operands, lacuna.dense(wide_or_tall.on(32, 32), 1024, heads=4))[0], 1e-5)  # pyright: ignore[reportCallIssue]
@@ -240,7 +240,7 @@ def request_of(order: Any, heads: tuple[int, int] = (4, 2)) -> Any:
 
 
 def orders_asked(order: Any, heads: int) -> Any:
-    from lacuna.runtime.calls.orders_of_heads import asked
+    from lacuna.runtime.request.head_orders import asked
 
     return asked(order, heads)
 

@@ -18,10 +18,10 @@ from lacuna.ir.pattern import Pattern
 from lacuna.ir.program import InvalidProgram, Program
 from lacuna.ir.target import Target
 from lacuna.ir.verify import verify
-from lacuna.passes.derive import derive
-from lacuna.passes.lower import plan_of
-from lacuna.runtime.cpp import toolchain
-from lacuna.runtime.cpp.toolchain import CANDIDATES, CompilerMissing, compile_shared, compiler_at
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.lower import plan_of
+from lacuna.runtime.compilers import cpp_compiler
+from lacuna.runtime.compilers.cpp_compiler import CANDIDATES, CompilerMissing, compile_shared, compiler_at
 
 EVIL = [
     'a"b', "a'b", "a\nb", "a b", "*/ int x; /*", "#include <fcntl.h>", "{{ 7 * 7 }}", "{% raw %}", '"""', "a;b", "\\", "a\0b", "%s",
@@ -205,9 +205,9 @@ def test_a_command_line_holds_flags_of_ours_and_nothing_else(monkeypatch: pytest
     def loads(library: Path, entry: str) -> None:
         """What is left is no library."""
 
-    compiler = toolchain.Compiler(("/usr/bin/g++",), "gcc", "g++ 1", "stamp", ("-fopenmp",))
+    compiler = cpp_compiler.Compiler(("/usr/bin/g++",), "gcc", "g++ 1", "stamp", ("-fopenmp",))
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(toolchain, "complaint_about", loads)
+    monkeypatch.setattr(cpp_compiler, "complaint_about", loads)
     for number, name in enumerate(("p", "evil")):
         out = tmp_path / f"-evil {number}.so"
         compile_shared(texts(program_of([f"{name}w"], [f"{name}t"], name))["cpp"], Target("cpp", "generic"), out, compiler)
@@ -223,7 +223,7 @@ def test_the_compilers_variable_is_split_into_words_and_never_given_to_a_shell(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LACUNA_CACHE_DIR", str(tmp_path / "cache"))
-    with pytest.raises((CompilerMissing, toolchain.CompileFailed)):
+    with pytest.raises((CompilerMissing, cpp_compiler.CompileFailed)):
         compile_shared("int x;", Target("cpp", "generic"), tmp_path / "out.so", compiler_at(command))
     assert not list(tmp_path.rglob("touched"))
 

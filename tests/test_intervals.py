@@ -12,9 +12,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from lacuna.ir.expr import Binary, Const, Expr, K, Kind, Op, Q, Select, Unary
-from lacuna.passes.evaluate import evaluate
-from lacuna.passes.intervals import Span, spans
-from lacuna.passes.too_wide import MeaninglessShift, TooWide
+from lacuna.passes.bounds.intervals import Span, spans
+from lacuna.passes.bounds.too_wide import MeaninglessShift, TooWide
+from lacuna.passes.program.evaluate import evaluate
 
 SIZES = (0, 2**31, 2**53, 2**60, 2**62, 2**63)
 LOWEST, HIGHEST = -(2**63), 2**63 - 1

@@ -19,13 +19,13 @@ import torch
 from lacuna.ir.expr import Symbol
 from lacuna.ir.parse import parse_program
 from lacuna.ir.program import Program
-from lacuna.passes.lookup_guards import hazards
-from lacuna.passes.lookup_proof import Proofs, proof_of
-from lacuna.passes.lookup_sets import proofs
-from lacuna.runtime import lookup_proofs
+from lacuna.passes.lookups.guards import hazards
+from lacuna.passes.lookups.lookup_sets import proofs
+from lacuna.passes.lookups.proof import Proofs, proof_of
 from lacuna.runtime.bundles.build import build
 from lacuna.runtime.bundles.spec import KernelSpec
-from lacuna.runtime.prepared import forget_prepared
+from lacuna.runtime.calls.prepared_calls import forget_prepared
+from lacuna.runtime.request import lookup_proofs
 from quick_compiler import quick_compiler
 
 attention: Any = lacuna.attention
@@ -63,7 +63,7 @@ def test_one_proof_serves_every_length_and_table(monkeypatch: pytest.MonkeyPatch
         return proofs(program, values)
 
     lookup_proofs.forget_proofs()
-    monkeypatch.setattr("lacuna.passes.lookup_sets.proofs", counted)
+    monkeypatch.setattr("lacuna.passes.lookups.lookup_sets.proofs", counted)
     for rows, entries in ((20, 20), (33, 40), (64, 64)):
         lacuna.schedule(lookup_patterns.slash(near=torch.ones(entries, dtype=torch.bool)), rows)
         with pytest.raises(

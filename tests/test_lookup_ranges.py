@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from lacuna.ir.parse import parse_program
-from lacuna.passes import lookup_ranges
-from lacuna.passes.derive import derive
-from lacuna.passes.lookup_ranges import OutOfRange
-from lacuna.passes.lookup_search import Search
-from lacuna.passes.tiles import tiles
-from lacuna.runtime.calls.lookups import check_reads
-from lacuna.runtime.terms import term_arrays
+from lacuna.passes.lookups import ranges
+from lacuna.passes.lookups.ranges import OutOfRange
+from lacuna.passes.lookups.search import Search
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.tile_classes import tiles
+from lacuna.runtime.launches.term_arrays import term_arrays
+from lacuna.runtime.request.lookups import check_reads
 from lacuna.runtime.views.oracle import dense_mask
 from random_lookups import Problem, random_problem, value
 
@@ -58,7 +58,7 @@ def test_what_affine_conditions_let_through_is_proved_without_looking_at_pairs(m
         looked.append(arguments)
         return Search()
 
-    monkeypatch.setattr(lookup_ranges, "searched", looking)
+    monkeypatch.setattr(ranges, "searched", looking)
     proved = asked = 0
     for seed in range(10_000, 12_000 if prove else 10_080):
         problem = random_problem(seed)

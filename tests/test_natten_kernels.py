@@ -8,7 +8,7 @@ import pytest
 import torch
 from lacuna import attention, patterns
 from lacuna.interop.natten import na1d, na2d, na3d
-from lacuna.runtime.cpp.toolchain import tally
+from lacuna.runtime.compilers.cpp_compiler import tally
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")

@@ -22,13 +22,12 @@ import random_problems as problems
 import torch
 from claimed_gpu import Simulated
 from lacuna import patterns
-from lacuna.runtime import prepared
-from lacuna.runtime.calls import computation
-from lacuna.runtime.calls.ragged import lengths_on_gpu
-from lacuna.runtime.gpu import device_numbers
+from lacuna.runtime.calls import compute, prepared_calls
 from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.gpu.recording import Recording
-from lacuna.runtime.launches import _remembered
+from lacuna.runtime.launches.launch_values import _remembered
+from lacuna.runtime.request.lengths import lengths_on_gpu
+from lacuna.runtime.tensors import host_numbers
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -49,9 +48,11 @@ WAITING = {
 READING = ("item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__", "__index__", "__array__")
 """Methods of a tensor that do."""
 LAUNCHING = (
-    *("prepared", "launches", "gpu/driver", "gpu/devices", "choices/configurations", "choices/cuts", "choices/positions"),
-    *(f"triton/{name}" for name in ("on_gpu", "kernel", "call", "launch", "backend", "backward", "decode", "prepared_backward")),
-    *(f"calls/{name}" for name in ("call", "ragged", "residue_classes", "computation", "backward_calls", "dispatch")),
+    *("launches/launch_values", "gpu/driver", "gpu/devices", "parts/residue_classes", "tensors/torch_dispatch"),
+    *(f"choices/{name}" for name in ("configurations", "cuts", "positions")),
+    *(f"triton/{name}" for name in ("gpu_kernel", "kernel", "call", "launch", "backend", "backward", "decode", "prepared_backward")),
+    *(f"calls/{name}" for name in ("call", "compute", "backward_call", "prepared_calls")),
+    "request/lengths",
 )
 """Modules between a call and its launch."""
 
@@ -69,7 +70,7 @@ class Trap(TorchDispatchMode):
             raise Waits(name)
         if func.namespace == "lacuna":
             with self:  # else nothing inside of the operator would be seen
-                return getattr(computation, name)(*args)
+                return getattr(compute, name)(*args)
         return func(*args, **(kwargs or {}))
 
 
@@ -86,7 +87,7 @@ def trapped() -> Generator[None]:
     with pytest.MonkeyPatch.context() as patched, Trap():
         for name in READING:
             patched.setattr(torch.Tensor, name, wait(name))
-        patched.setattr(device_numbers, "_read", wait("read"))
+        patched.setattr(host_numbers, "_read", wait("read"))
         yield
 
 
@@ -166,7 +167,7 @@ def test_lengths_on_the_device_are_met_by_the_kernel_and_held_inside_the_tensors
         first, second = lengths(1, 2), lengths(*numbers)  # both alive: at two addresses
         with claimed("sm_90", Simulated()), torch.no_grad():
             attention(*given, patterns.sliding_window(20), kv_len=first, backend="triton", **options)
-            assert prepared._prepared
+            assert prepared_calls._prepared
             out = attention(*given, patterns.sliding_window(20), kv_len=second, backend="triton", **options)
         exact = attention(*given, patterns.sliding_window(20), kv_len=lengths(*held), backend="eager", **options)
         torch.testing.assert_close(out, exact, rtol=1e-5, atol=1e-5)
@@ -180,13 +181,13 @@ def test_lengths_that_changed_in_place_are_met_without_a_new_preparation() -> No
             out = attention(query, key, value, kv_len=count, backend="triton")
             exact = attention(query, key, value, kv_len=count.tolist() and count.clone(), backend="eager")
             torch.testing.assert_close(out, exact, rtol=1e-5, atol=1e-5)
-        assert len([each for each in prepared._prepared.values() if each.lengths]) == 1
+        assert len([each for each in prepared_calls._prepared.values() if each.lengths]) == 1
 
 
 def test_a_pattern_that_needs_lengths_reads_them_once_for_each_state(gpu: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    inner = device_numbers._read
-    monkeypatch.setattr(device_numbers, "_read", lambda name, tensor: read.append(name) or inner(name, tensor))
+    inner = host_numbers._read
+    monkeypatch.setattr(host_numbers, "_read", lambda name, tensor: read.append(name) or inner(name, tensor))
     count = lengths(60, 7)
     for _ in range(3):
         attention(*qkv(70, 70), DOCUMENTS, kv_len=count, backend="triton")
@@ -197,7 +198,7 @@ def test_a_pattern_that_needs_lengths_reads_them_once_for_each_state(gpu: Record
 
 
 def test_what_a_capture_cannot_read_is_said(gpu: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_numbers, "capturing", Mock(return_value=True))
+    monkeypatch.setattr(host_numbers, "capturing", Mock(return_value=True))
     with pytest.raises(NotImplementedError, match="needs the numbers of `kv_len` on the host, and a graph that is being captured"):
         attention(*qkv(70, 70), DOCUMENTS, kv_len=lengths(60, 7), backend="triton")
 
@@ -210,10 +211,10 @@ def test_lengths_on_another_device_and_of_another_shape_are_refused(gpu: Recordi
 
 
 def test_modules_that_launch_read_tensors_in_one_place() -> None:
-    rooms = Path(device_numbers.__file__).parent.parent
+    rooms = Path(host_numbers.__file__).parent.parent
     found = [
         f"{name}: {match[0]}"
         for name in LAUNCHING
         for match in re.finditer(r"\.(item|tolist|cpu|numpy|nonzero)\(|\.to\(\"cpu\"|synchronize\(", (rooms / f"{name}.py").read_text())
     ]
-    assert found == ["calls/ragged: .nonzero("]  # of boundaries that are wrong, on the host by then
+    assert found == ["request/lengths: .nonzero("]  # of boundaries that are wrong, on the host by then

@@ -15,11 +15,11 @@ import torch
 from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.target import Target
-from lacuna.passes.launch import Launch
+from lacuna.passes.program.call_values import Launch
 from lacuna.runtime.cpp.launch import render as render_cpp
-from lacuna.runtime.plan_of import planned
+from lacuna.runtime.kernels.plan_of import planned
+from lacuna.runtime.kernels.variant import Variant
 from lacuna.runtime.triton.toolchain import render as render_triton
-from lacuna.runtime.variant import Variant
 
 attention: Any = lacuna.attention
 TARGETS = {"cpp": Target("cpp", "generic"), "triton": Target("triton", "sm_90")}

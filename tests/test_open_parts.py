@@ -25,11 +25,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna import patterns
 from lacuna.ir.pattern import Pattern
-from lacuna.passes.known_parts import in_known_parts
-from lacuna.passes.launch import Launch
-from lacuna.passes.refine import refined
-from lacuna.passes.transpose import transposed, transposed_launch
-from lacuna.runtime.cpp.toolchain import tally
+from lacuna.passes.bounds.refine import refined
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.schedules.known_parts import in_known_parts
+from lacuna.passes.schedules.transpose import transposed, transposed_launch
+from lacuna.runtime.compilers.cpp_compiler import tally
 from listed_patterns import NAMED, everything
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend

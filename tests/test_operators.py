@@ -21,10 +21,10 @@ import lacuna
 import numpy as np
 import pytest
 import torch
-from lacuna.runtime import prepared
-from lacuna.runtime.calls import description, operators
+from lacuna.runtime.calls import operators, prepared_calls
 from lacuna.runtime.cpp import backend as cpp_backend
 from lacuna.runtime.cpp.call import Arguments, CppKernel
+from lacuna.runtime.request import description
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -439,7 +439,7 @@ def test_inference_mode_sees_tables_that_change_in_place() -> None:
 def test_a_remembered_call_is_checked_for_whatever_may_have_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
     prepare = cpp_backend.prepare
-    monkeypatch.setattr(prepared, "_prepared", {})
+    monkeypatch.setattr(prepared_calls, "_prepared", {})
     monkeypatch.setattr(cpp_backend, "prepare", lambda request: made.append(request) or prepare(request))
     inputs, doc = qkv(), DOC.clone()
     pattern = documents(doc=doc)

@@ -37,7 +37,7 @@ from lacuna.ir.expr import (
     Var,
 )
 from lacuna.ir.program import Program, Space
-from lacuna.runtime.calls.materialise import segment_ids
+from lacuna.runtime.request.materialise import segment_ids
 from lacuna.runtime.views import oracle
 from reference import attention as reference_attention
 

@@ -14,14 +14,14 @@ from lacuna.ir.configuration import Cut
 from lacuna.ir.order import Boxes, Parts
 from lacuna.ir.pattern import Pattern
 from lacuna.ir.target import Target
-from lacuna.passes.gpu_limits import limits_of
-from lacuna.passes.launch import Launch
+from lacuna.passes.costs.gpu_limits import limits_of
+from lacuna.passes.program.call_values import Launch
 from lacuna.runtime.choices.cuts import considered, with_cut
-from lacuna.runtime.plan_of import planned
-from lacuna.runtime.triton.binary import Compiled, cross_compile
+from lacuna.runtime.kernels.plan_of import planned
+from lacuna.runtime.kernels.variant import Variant
+from lacuna.runtime.triton.compile_binary import Compiled, cross_compile
 from lacuna.runtime.triton.kernel import Signature, load
 from lacuna.runtime.triton.toolchain import render
-from lacuna.runtime.variant import Variant
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"
 GRIDS: dict[str, Any] = {

@@ -20,11 +20,11 @@ from lacuna import orders, patterns
 from lacuna.ir.order import Given, Order
 from lacuna.ir.order_text import TOKENS, parted, show_order
 from lacuna.ir.program import InvalidProgram
-from lacuna.passes.derive import derive
-from lacuna.passes.launch import Launch
-from lacuna.passes.over_positions import boxed, unboxed
-from lacuna.passes.tiles import tiles
-from lacuna.runtime.terms import term_arrays
+from lacuna.passes.orders.permuted_program import boxed, unboxed
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.tile_classes import tiles
+from lacuna.runtime.launches.term_arrays import term_arrays
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -157,13 +157,13 @@ def assert_same(found: list[torch.Tensor], expected: list[torch.Tensor]) -> None
 
 
 def test_one_kernel_serves_every_table_forward_and_backward() -> None:
-    from lacuna.runtime import kernels
+    from lacuna.runtime.kernels import kernel_of
 
     torch.manual_seed(0)
     pattern = patterns.gna(EXTENTS, (5, 4), causal=(True, False))
     operands = [torch.randn(2, heads, TOKENS_OF_GRID, 24) for heads in (4, 2, 2)]
     expected = results(pattern, operands, backend="eager")
-    kernels.forget_kernels()
+    kernel_of.forget_kernels()
     for order in (
         orders.hilbert(EXTENTS),
         orders.shells(EXTENTS, (6, 6)),
@@ -172,19 +172,19 @@ def test_one_kernel_serves_every_table_forward_and_backward() -> None:
         orders.permutation(torch.randperm(TOKENS_OF_GRID), EXTENTS),
     ):
         assert_same(results(pattern, operands, order=order, backend="cpp"), expected)
-    assert len(kernels._kernels) == 2  # pyright: ignore[reportPrivateUsage]
+    assert len(kernel_of._kernels) == 2  # pyright: ignore[reportPrivateUsage]
 
 
 def test_flat_positions_of_every_length_are_put_in_order_by_one_kernel() -> None:
-    from lacuna.runtime import kernels
+    from lacuna.runtime.kernels import kernel_of
 
-    kernels.forget_kernels()
+    kernel_of.forget_kernels()
     for length in (10, 200):
         torch.manual_seed(0)
         operands = [torch.randn(1, 2, length, 16) for _ in range(3)]
         order = orders.permutation(torch.randperm(length))
         assert_same(results(patterns.causal(), operands, order=order, backend="cpp"), results(patterns.causal(), operands, backend="eager"))
-    assert len(kernels._kernels) == 2  # pyright: ignore[reportPrivateUsage]
+    assert len(kernel_of._kernels) == 2  # pyright: ignore[reportPrivateUsage]
 
 
 def test_flat_positions_are_put_in_the_order_of_a_grid() -> None:
@@ -195,13 +195,13 @@ def test_flat_positions_are_put_in_the_order_of_a_grid() -> None:
 
 
 def test_boxes_that_are_asked_for_are_taken() -> None:
-    from lacuna.runtime import kernels
+    from lacuna.runtime.kernels import kernel_of
 
-    kernels.forget_kernels()
+    kernel_of.forget_kernels()
     operands = [torch.randn(1, 1, 1024, 16) for _ in range(3)]
     pattern = patterns.gna((32, 32), 9)
     found = attention(*operands, pattern, order=orders.boxes((32, 32), (4, 16)), backend="cpp")
-    assert [str(variant.order) for variant, _ in kernels._kernels] == ["boxes of 4 x 16 queries and keys"]  # pyright: ignore[reportPrivateUsage]
+    assert [str(variant.order) for variant, _ in kernel_of._kernels] == ["boxes of 4 x 16 queries and keys"]  # pyright: ignore[reportPrivateUsage]
     assert torch.allclose(found, attention(*operands, pattern, backend="eager"), atol=1e-5)
     assert torch.allclose(attention(*operands, pattern, order=orders.hilbert((32, 32)), backend="eager"), found, atol=1e-5)
 
@@ -222,13 +222,13 @@ def test_a_kernel_over_the_positions_of_an_order_is_compiled_without_a_call(targ
 
 
 def test_a_call_takes_the_kernel_that_was_compiled_for_its_order() -> None:
-    from lacuna.runtime import kernels
+    from lacuna.runtime.kernels import kernel_of
 
-    kernels.forget_kernels()
+    kernel_of.forget_kernels()
     pattern, order = patterns.gna((16, 16), 5), orders.hilbert((16, 16))
     made = lacuna.compile(pattern, head_dim=16, order=order)
     attention(*(torch.randn(1, 1, 256, 16) for _ in range(3)), pattern, order=order, backend="cpp")
-    assert [kernel.key for kernel in kernels._kernels.values()] == [made.key]  # pyright: ignore[reportPrivateUsage]
+    assert [kernel.key for kernel in kernel_of._kernels.values()] == [made.key]  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize("order", [orders.hilbert((16, 16)), orders.boxes((16, 16), (8, 8))], ids=str)

@@ -9,10 +9,10 @@ import pytest
 from lacuna.ir.expr import Binary, Const, H, Lookup, Op, Table
 from lacuna.ir.parse import parse_program, parse_schedule
 from lacuna.ir.schedule import Piece, Schedule
-from lacuna.passes.derive import derive
-from lacuna.passes.integer_sets import BUDGET
-from lacuna.passes.packing import MOST_TOGETHER, heads_together
-from lacuna.passes.tiles import tiles
+from lacuna.passes.costs.packing import MOST_TOGETHER, heads_together
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.tile_classes import tiles
+from lacuna.passes.sets.integer_sets import BUDGET
 from random_programs import HEADS, Case, random_case, wanted_classes
 from test_soundness import arrays_of, loop_faults
 from triton_kernels import CAUSAL

@@ -8,11 +8,11 @@ import lacuna
 import numpy as np
 import pytest
 from brute_force import classes
-from lacuna.passes.count import live_pairs
-from lacuna.passes.derive import derive
-from lacuna.passes.launch import Launch
-from lacuna.passes.tiles import tiles
-from lacuna.runtime.terms import term_arrays
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.schedules.count import live_pairs
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.tile_classes import tiles
+from lacuna.runtime.launches.term_arrays import term_arrays
 
 COLS = 5
 

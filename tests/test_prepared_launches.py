@@ -21,9 +21,9 @@ import torch
 from case_samples import crossed
 from claimed_gpu import Simulated
 from lacuna import patterns
-from lacuna.runtime.calls.dispatch import goes_past_torch
 from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.gpu.recording import Launched, Recording
+from lacuna.runtime.tensors.torch_dispatch import goes_past_torch
 from lacuna.runtime.triton import backend as triton_backend
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -8,11 +8,11 @@ from brute_force import classes
 from hypothesis import given
 from hypothesis import strategies as st
 from lacuna.ir.parse import parse_program
-from lacuna.passes import range_table
-from lacuna.passes.derive import derive
-from lacuna.passes.launch import Launch
-from lacuna.passes.range_table import RangeTable, Span
-from lacuna.passes.tiles import tiles
+from lacuna.passes.bounds import range_table
+from lacuna.passes.bounds.range_table import RangeTable, Span
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.tile_classes import tiles
 
 Array = np.ndarray
 

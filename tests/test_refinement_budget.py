@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 import torch
 from lacuna.ir.pattern import Pattern
-from lacuna.passes import refine, work
-from lacuna.passes.count import counted_pairs
-from lacuna.passes.derive import derive
-from lacuna.passes.refine import refined
-from lacuna.passes.tabulate import tabulated
-from lacuna.passes.tiles import tiles
-from lacuna.passes.too_wide import TooWide
-from lacuna.passes.work import TooManyTiles, Work
-from lacuna.runtime import tile_lists
-from lacuna.runtime.derivations import forget_derivations
+from lacuna.passes.bounds import refine, work
+from lacuna.passes.bounds.refine import refined
+from lacuna.passes.bounds.too_wide import TooWide
+from lacuna.passes.bounds.work import TooManyTiles, Work
+from lacuna.passes.program.tabulate import tabulated
+from lacuna.passes.schedules.count import counted_pairs
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.tile_classes import tiles
+from lacuna.runtime.launches import tile_lists
+from lacuna.runtime.launches.derivations import forget_derivations
 from lacuna.runtime.views.derived import launch_of
 
 Array = np.ndarray
@@ -151,7 +151,7 @@ def test_a_refinement_stays_in_its_budget_and_hides_nothing(prove: bool) -> None
 
 def test_a_tabulated_mask_is_the_mask_at_every_pair(prove: bool) -> None:
     from lacuna.ir.expr import K, Q
-    from lacuna.passes.evaluate import evaluate, reader
+    from lacuna.passes.program.evaluate import evaluate, reader
 
     tables = 0
     for seed, nasty in _drawn(range(2000, 2500 if prove else 2030)):

@@ -12,9 +12,9 @@ from typing import Any
 import lacuna
 import pytest
 import torch
-from lacuna.runtime import prepared
-from lacuna.runtime.calls import backends, computation
-from lacuna.runtime.calls.request import Request
+from lacuna.runtime.bundles.load import forget_bundles
+from lacuna.runtime.calls import backend_of, compute, prepared_calls
+from lacuna.runtime.request.request import Request
 from torch import Tensor
 
 
@@ -59,8 +59,8 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     def chosen(_name: str | None, _device: str) -> SimpleNamespace:
         return SimpleNamespace(run=run)
 
-    monkeypatch.setattr(computation, "room_of", chosen)
-    monkeypatch.setattr(prepared, "_prepared", {})
+    monkeypatch.setattr(compute, "room_of", chosen)
+    monkeypatch.setattr(prepared_calls, "_prepared", {})
     return made
 
 
@@ -201,19 +201,20 @@ def test_merged_programs_are_the_same_object_for_the_same_pattern_and_score(requ
 
 @pytest.fixture
 def no_choice_yet() -> Generator[None]:
-    backends.room_of.cache_clear()
-    prepared.forget_prepared()  # a call that another file of tests made would be launched again as it was
+    forget_bundles()  # which another file of tests loaded
+    backend_of.room_of.cache_clear()
+    prepared_calls.forget_prepared()  # a call that another file of tests made would be launched again as it was
     yield
-    backends.room_of.cache_clear()
-    prepared.forget_prepared()
+    backend_of.room_of.cache_clear()
+    prepared_calls.forget_prepared()
 
 
 @pytest.mark.usefixtures("no_choice_yet")
 def test_without_a_compiler_the_eager_backend_serves_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
-        raise backends.CompilerMissing("there is no C++ compiler: none of c++, clang++, g++ is on PATH.\n  write ...")
+        raise backend_of.CompilerMissing("there is no C++ compiler: none of c++, clang++, g++ is on PATH.\n  write ...")
 
-    monkeypatch.setattr(backends, "find_compiler", missing)
+    monkeypatch.setattr(backend_of, "find_compiler", missing)
     words = r"slow `eager` backend: there is no C\+\+ compiler: none of c\+\+, clang\+\+, g\+\+ is on PATH\.\n  write `apt install g\+\+`"
     with pytest.warns(RuntimeWarning, match=words) as caught:
         first = lacuna.attention(Q, K, V, causal)
@@ -229,9 +230,9 @@ def test_without_a_compiler_the_eager_backend_serves_and_says_so_once(monkeypatc
 @pytest.mark.usefixtures("no_choice_yet")
 def test_the_environment_names_the_default_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LACUNA_BACKEND", "eager")
-    assert backends.room_of(None, "cpu").__name__ == "lacuna.runtime.eager.backend"
+    assert backend_of.room_of(None, "cpu").__name__ == "lacuna.runtime.eager.backend"
 
 
 def test_the_compiled_backend_is_refused_for_other_devices() -> None:
     with pytest.raises(ValueError, match=r"backend `cpp` does not run on `cuda` tensors\.\n  write `backend=\"triton\"`"):
-        backends.room_of("cpp", "cuda")
+        backend_of.room_of("cpp", "cuda")

@@ -19,10 +19,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lacuna.ir.parse import parse_program
-from lacuna.passes.residues import residues
-from lacuna.runtime.calls.residue_classes import residue_classes
+from lacuna.passes.program.residues import residues
 from lacuna.runtime.cpp import backend as cpp_backend
 from lacuna.runtime.cpp.variants import target_here, variant_of
+from lacuna.runtime.parts.residue_classes import residue_classes
 from random_problems import Places, Problem
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -110,7 +110,7 @@ def _values(expr: object, at: dict[str, object]) -> np.ndarray:
 @pytest.fixture
 def short_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let classes have as little as five tokens."""
-    monkeypatch.setattr("lacuna.passes.residues.LEAST_TOKENS", 5)
+    monkeypatch.setattr("lacuna.passes.program.residues.LEAST_TOKENS", 5)
 
 
 def dilated_problem(seed: int, backend: str) -> Problem:
@@ -169,7 +169,7 @@ def test_long_classes_are_problems_of_their_own() -> None:
 
 def _request(query: torch.Tensor, pattern: object) -> Any:  # noqa: ANN401
     from lacuna.runtime.calls.call import Call
-    from lacuna.runtime.calls.description import described
+    from lacuna.runtime.request.description import described
 
     program, tables, integers, reals = described(pattern, None)  # pyright: ignore[reportArgumentType]
     return Call(query, query, query, tables, (), None, None, 0, integers, reals, program, None, "bhld", "").request()

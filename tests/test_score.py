@@ -17,7 +17,7 @@ from lacuna.ir.pattern import pattern
 from lacuna.ir.score import Score, combined, score
 from lacuna.ir.trace import Traced, TracedTable
 from lacuna.ir.verify import verify
-from lacuna.passes.flatten_grid import FlattenGrid
+from lacuna.passes.program.flatten_grid import FlattenGrid
 
 
 @score

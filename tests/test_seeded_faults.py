@@ -17,13 +17,14 @@ from brute_force import Problem, classes, dense
 from lacuna.ir.expr import K_LEN, Q_LEN, Binary, Const, Expr, H, K, Lookup, Op, Q, Table, conjunction, disjunction, negated, substitute
 from lacuna.ir.expr import names as variables
 from lacuna.ir.program import Program
-from lacuna.passes import derive, integer_sets, loops, pieces, term_bounds
-from lacuna.passes.launch import Launch
-from lacuna.passes.prepare import prepare
-from lacuna.passes.tiles import tiles
-from lacuna.passes.transpose import transposed_launch
-from lacuna.passes.transposed_schedule import transposed_schedule
-from lacuna.runtime import terms
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.schedules import derive
+from lacuna.passes.schedules.prepare import prepare
+from lacuna.passes.schedules.tile_classes import tiles
+from lacuna.passes.schedules.transpose import transposed_launch
+from lacuna.passes.schedules.transposed_schedule import transposed_schedule
+from lacuna.passes.sets import integer_sets, loops, pieces, term_bounds
+from lacuna.runtime.launches import term_arrays
 from random_programs import Case
 from test_soundness import faults
 
@@ -148,8 +149,8 @@ def union_in_full(patch: Patch) -> None:
 
 
 def _bounds_changed(patch: Patch, change: Callable[[Any, Any], tuple[Any, Any]]) -> None:
-    plain = terms.bounds_of
-    patch.setattr(terms, "bounds_of", lambda *arguments: change(*plain(*arguments)))
+    plain = term_arrays.bounds_of
+    patch.setattr(term_arrays, "bounds_of", lambda *arguments: change(*plain(*arguments)))
 
 
 def minimum_for_maximum(patch: Patch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from lacuna.cli.surroundings import known_names, settings_found
-from lacuna.runtime.settings import VARIABLES, Settings, settings
+from lacuna.runtime.process.settings import VARIABLES, Settings, settings
 from skip_reasons import counted
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lacuna import attention, dense, orders, patterns
-from lacuna.runtime.cpp.toolchain import tally
+from lacuna.runtime.compilers.cpp_compiler import tally
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from lacuna.ir.expr import ZERO, Binary, Const, Expr, K, Op, Q, walk
 from lacuna.ir.parse import parse_expression, parse_program
 from lacuna.ir.text import show
-from lacuna.passes.canonicalise import simplified
-from lacuna.passes.evaluate import evaluate
-from lacuna.passes.pipeline import run
-from lacuna.passes.registry import named_passes
+from lacuna.passes.program.canonicalise import simplified
+from lacuna.passes.program.evaluate import evaluate
+from lacuna.passes.program.pipeline import run
+from lacuna.passes.schedules.registry import named_passes
 
 OPS = (Op.ADD, Op.SUB, Op.MUL, Op.FLOORDIV, Op.MOD, Op.MIN, Op.MAX)
 LEAVES = st.sampled_from([Q, K, *map(Const, range(-2, 4))])

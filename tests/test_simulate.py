@@ -20,10 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna import patterns
-from lacuna.passes import axis_runs
-from lacuna.passes.box_counts import Counter, Grid, Tiling, row_major
-from lacuna.passes.sparse_windows import Neighborhood, fitting, neighborhood_axis, perfectly_sparse, runs
-from lacuna.passes.tile_costs import TileCost, tile_costs
+from lacuna.passes.costs.box_pair_counts import Counter, Grid, Tiling, row_major
+from lacuna.passes.costs.sparse_windows import Neighborhood, fitting, neighborhood_axis, perfectly_sparse, runs
+from lacuna.passes.costs.tile_costs import TileCost, tile_costs
+from lacuna.passes.grids import axis_runs
 from lacuna.runtime.views.simulate import grid_of
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"

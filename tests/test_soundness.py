@@ -12,12 +12,12 @@ from lacuna.ir.expr import Binary, Const, Expr, K, Op, Q, Symbol, conjunction, d
 from lacuna.ir.parse import parse_schedule
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
-from lacuna.passes.derive import Derivation, derive
-from lacuna.passes.integer_sets import BUDGET
-from lacuna.passes.launch import Launch
-from lacuna.passes.tiles import Visits, tiles
-from lacuna.passes.transpose import transposed, transposed_launch
-from lacuna.runtime.terms import term_arrays
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.schedules.derive import Derivation, derive
+from lacuna.passes.schedules.tile_classes import Visits, tiles
+from lacuna.passes.schedules.transpose import transposed, transposed_launch
+from lacuna.passes.sets.integer_sets import BUDGET
+from lacuna.runtime.launches.term_arrays import term_arrays
 from random_programs import HEADS, Case, random_case, wanted_classes
 
 Array = np.ndarray

@@ -23,15 +23,15 @@ from lacuna.ir.expr import Binary, Const, Expr, I, K, Op, Q, Symbol
 from lacuna.ir.pattern import Pattern
 from lacuna.ir.schedule import Schedule
 from lacuna.ir.trace import Traced
-from lacuna.passes.derive import derive
-from lacuna.passes.evaluate import evaluate
-from lacuna.passes.grid_form import GridForm
-from lacuna.passes.launch import Launch
-from lacuna.passes.prepare import prepare
-from lacuna.passes.strips import Strip, axis_relations, boxes, strips
-from lacuna.passes.tiles import tiles
-from lacuna.passes.transpose import transposed_launch
-from lacuna.passes.transposed_schedule import transposed_schedule
+from lacuna.passes.grids.row_major_strips import Strip, axis_relations, boxes, strips
+from lacuna.passes.grids.separable import GridForm
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.program.evaluate import evaluate
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.prepare import prepare
+from lacuna.passes.schedules.tile_classes import tiles
+from lacuna.passes.schedules.transpose import transposed_launch
+from lacuna.passes.schedules.transposed_schedule import transposed_schedule
 from lacuna.patterns.gna import seen as neighbors  # pyright: ignore[reportUnknownVariableType]
 
 PROVE = os.environ.get("LACUNA_TEST_PROFILE") == "prove"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lacuna.ir.parse import parse_program
-from lacuna.passes import tile_shape as model
-from lacuna.passes.tile_shape import (
+from lacuna.passes.costs import tile_shape as model
+from lacuna.passes.costs.tile_shape import (
     LANES,
     LEAST_GAIN,
     SHORT,
@@ -136,7 +136,7 @@ def test_a_grid_is_seen_in_a_mask_over_flat_positions(mask: str, extents: tuple[
 
 
 def test_the_choice_is_the_same_in_another_process() -> None:
-    code = "from lacuna.passes.tile_shape import *; print([tile_shape(Problem((9, n), 128, 4, 16), 99) for n in range(20, 90, 7)])"
+    code = "from lacuna.passes.costs.tile_shape import *; print([tile_shape(Problem((9, n), 128, 4, 16), 99) for n in range(20, 90, 7)])"
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout for _ in range(2)]
     here = [tile_shape(Problem((9, n), 128, 4, 16), 99) for n in range(20, 90, 7)]
     assert runs == [f"{here}\n"] * 2

@@ -21,18 +21,18 @@ from hypothesis import strategies as st
 from lacuna import patterns
 from lacuna.ir.expr import TRUE, Binary, Const, Op, Q, Symbol
 from lacuna.ir.order import Boxes, Order
-from lacuna.passes.axes import seen_along
-from lacuna.passes.box_order import best_order, candidates, considered
-from lacuna.passes.by_axis import by_axis
-from lacuna.passes.class_conditions import class_conditions
-from lacuna.passes.derive import derive
-from lacuna.passes.evaluate import evaluate
-from lacuna.passes.launch import Launch
-from lacuna.passes.order_counts import in_boxes
-from lacuna.passes.over_positions import boxed
-from lacuna.passes.prepare import prepare
-from lacuna.passes.tile_shape import Problem
-from lacuna.passes.tiles import tiles
+from lacuna.passes.costs.box_counts_of_order import in_boxes
+from lacuna.passes.costs.box_order import best_order, candidates, considered
+from lacuna.passes.costs.tile_shape import Problem
+from lacuna.passes.grids.residue_conditions import class_conditions
+from lacuna.passes.grids.tile_axes import seen_along
+from lacuna.passes.orders.permuted_program import boxed
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.program.evaluate import evaluate
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.grid_schedule import by_axis
+from lacuna.passes.schedules.prepare import prepare
+from lacuna.passes.schedules.tile_classes import tiles
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -169,10 +169,10 @@ def test_residue_classes_that_differ_are_not_taken_one_after_the_other() -> None
 @pytest.mark.parametrize("family", ["forward", "backward"])
 def test_a_dilated_grid_is_built_without_refinement(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which takes seconds there, at every first call of a process."""
-    from lacuna.passes import derive as derivation
+    from lacuna.passes.schedules import derive as derivation
     from lacuna.runtime.cpp.variants import target_here
-    from lacuna.runtime.plan_of import planned
-    from lacuna.runtime.variant import Variant
+    from lacuna.runtime.kernels.plan_of import planned
+    from lacuna.runtime.kernels.variant import Variant
 
     monkeypatch.setattr(derivation, "classified", None)
     pattern = patterns.gna((64, 64), 13, 1, 2)
@@ -199,8 +199,8 @@ CASES = [
 def test_kernels_read_and_write_tensors_through_an_order(
     extents: Any, window: Any, stride: Any, dilation: Any, causal: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lacuna.runtime import prepared
-    from lacuna.runtime.choices import orders as token_order
+    from lacuna.runtime.calls import prepared_calls
+    from lacuna.runtime.cpp import token_orders as token_order
 
     pattern = patterns.gna(extents, window, stride, dilation, causal)
     boxes = list(candidates(seen_along(pattern.program, dict(values_of(pattern))) or ()))[1]
@@ -210,7 +210,7 @@ def test_kernels_read_and_write_tensors_through_an_order(
     results: list[list[torch.Tensor]] = []
     for order in (None, Order(boxes, boxes)):
         monkeypatch.setattr(token_order, "order_of", lambda *_, order=order: order)  # pyright: ignore[reportUnknownLambdaType]
-        prepared.forget_prepared()
+        prepared_calls.forget_prepared()
         given = [each.clone().requires_grad_() for each in (query, key, value)]
         backend = "eager" if order is None and not PROVE else "cpp"  # rather than compile what other tests compile
         out, lse = attention(*given, pattern, layout="blhd", backend=backend, return_lse=True)
@@ -233,17 +233,17 @@ GUARD = 64
 
 
 def test_what_hangs_over_a_grid_is_neither_read_nor_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime import prepared
-    from lacuna.runtime.calls.request import Request
-    from lacuna.runtime.choices import orders as token_order
+    from lacuna.runtime.calls import prepared_calls
     from lacuna.runtime.cpp import backward
+    from lacuna.runtime.cpp import token_orders as token_order
+    from lacuna.runtime.request.request import Request
 
     extents, room = (7, 50), []
     pattern = patterns.gna(extents, (5, 9), causal=(False, True))
     boxes = Boxes(extents, (8, 8), (1, 1))
     order = Order(boxes, boxes)
     monkeypatch.setattr(token_order, "order_of", lambda *_, order=order: order)  # pyright: ignore[reportUnknownLambdaType]
-    prepared.forget_prepared()
+    prepared_calls.forget_prepared()
 
     def sums(like: torch.Tensor, dtype: torch.dtype, _: object) -> torch.Tensor:
         return guarded((*like.shape[:3], 48), dtype, room)
@@ -281,12 +281,12 @@ def infinite_past_the_grid(s: Any, q: Any, k: Any, *, rows: Any, bias: Any) -> A
 
 
 def test_a_score_past_the_end_of_a_grid_counts_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime import prepared
-    from lacuna.runtime.choices import orders as token_order
+    from lacuna.runtime.calls import prepared_calls
+    from lacuna.runtime.cpp import token_orders as token_order
 
     order = Order(Boxes((7, 50), (8, 8), (1, 1)), Boxes((7, 50), (8, 8), (1, 1)))
     monkeypatch.setattr(token_order, "order_of", lambda *_, order=order: order)  # pyright: ignore[reportUnknownLambdaType]
-    prepared.forget_prepared()
+    prepared_calls.forget_prepared()
     bias = torch.randn(50, 50, requires_grad=True)  # some tiles are full, and some are not
     given = [torch.randn(1, 2, 350, 16, requires_grad=True) for _ in range(3)]
     pattern, score = patterns.gna((7, 50), (7, 30)), infinite_past_the_grid(rows=7.0, bias=bias).on(7, 50)
@@ -414,14 +414,14 @@ def test_row_major_order_stays_where_boxes_do_not_help(pattern: Any) -> None:
 
 
 def test_a_choice_is_kept_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.passes import box_order
-    from lacuna.runtime import prepared
-    from lacuna.runtime.choices import orders as token_order
+    from lacuna.passes.costs import box_order
+    from lacuna.runtime.calls import prepared_calls
+    from lacuna.runtime.cpp import token_orders as token_order
 
     query, key, value = (torch.randn(1, 1, 1024, 16) for _ in range(3))
     pattern = patterns.gna((32, 32), 9)
     first = attention(query, key, value, pattern, backend="cpp")
-    prepared.forget_prepared()
+    prepared_calls.forget_prepared()
     token_order.forget_orders()
     monkeypatch.setattr(box_order, "considered", None)
     assert torch.equal(attention(query, key, value, pattern, backend="cpp"), first)
@@ -438,7 +438,7 @@ def steeper(s: Any, *, by: Any) -> Any:
 
 
 def test_an_integer_of_a_score_asks_for_no_other_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime.choices import orders as token_order
+    from lacuna.runtime.cpp import token_orders as token_order
 
     asked: set[Any] = set()
     monkeypatch.setattr(token_order, "order_of", lambda request, family: asked.add(token_order._asked(request, family)[1]))  # pyright: ignore
@@ -450,7 +450,7 @@ def test_an_integer_of_a_score_asks_for_no_other_order(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("options", [{}, {"q_offset": 64}, {"q_len": 1000}, {"kv_len": torch.tensor([1024], dtype=torch.int32)}], ids=str)
 def test_parts_of_a_grid_are_met_row_by_row(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime.choices import orders as token_order
+    from lacuna.runtime.cpp import token_orders as token_order
 
     def refuse(*_: object) -> Any:
         raise AssertionError("an order was asked for")
@@ -466,7 +466,7 @@ def test_parts_of_a_grid_are_met_row_by_row(options: dict[str, Any], monkeypatch
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_tune_times_orders_and_keeps_the_fastest(backward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lacuna.runtime.choices import orders as token_order
+    from lacuna.runtime.cpp import token_orders as token_order
     from lacuna.runtime.tuning import orders as tuned_orders
     from lacuna.runtime.tuning import shapes as tuned_shapes
 
@@ -495,9 +495,9 @@ def test_tune_times_orders_and_keeps_the_fastest(backward: bool, monkeypatch: py
     assert "order of tokens" in str(found)
     assert "row-major" in str(found)
     token_order.forget_orders()
-    from lacuna.runtime import prepared
+    from lacuna.runtime.calls import prepared_calls
 
-    prepared.forget_prepared()
+    prepared_calls.forget_prepared()
     out = attention(query, key, value, patterns.gna((32, 32), 11), backend="cpp")
     assert torch.allclose(out, attention(query, key, value, patterns.gna((32, 32), 11), backend="eager"), atol=1e-5)
     if not backward:
@@ -506,7 +506,7 @@ def test_tune_times_orders_and_keeps_the_fastest(backward: bool, monkeypatch: py
 
 @pytest.mark.parametrize("numbers", [(8, 8, 1), (8, 4, 1, 1), (64, 1, 3, 1), (0, 8, 1, 1), (16, 16, 1, 1)], ids=str)
 def test_a_kept_order_that_no_kernel_has_is_not_taken(numbers: tuple[int, ...]) -> None:
-    from lacuna.runtime.choices.orders import possible
+    from lacuna.runtime.cpp.token_orders import possible
 
     program = patterns.gna((64, 32), 9).program
     assert possible((0,), program)

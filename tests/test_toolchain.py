@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from lacuna.codegen.cpp_targets import FLAGS
 from lacuna.ir.target import Target
-from lacuna.runtime.cpp import toolchain
-from lacuna.runtime.cpp.cpu import cpu_features, darwin_features, linux_features, target_name
-from lacuna.runtime.cpp.toolchain import (
+from lacuna.runtime.compilers import cpp_compiler
+from lacuna.runtime.compilers.cpp_compiler import (
     CompileFailed,
     Compiler,
     CompilerMissing,
@@ -23,17 +22,18 @@ from lacuna.runtime.cpp.toolchain import (
     find_compiler,
     tally,
 )
+from lacuna.runtime.compilers.cpu import cpu_features, darwin_features, linux_features, target_name
 
 SEVEN = 'extern "C" int seven() { return 7; }\n'
 GENERIC = Target("cpp", "generic")
-needs_compiler = pytest.mark.skipif(not any(map(shutil.which, toolchain.CANDIDATES)), reason="no C++ compiler on PATH")
+needs_compiler = pytest.mark.skipif(not any(map(shutil.which, cpp_compiler.CANDIDATES)), reason="no C++ compiler on PATH")
 
 
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache nobody asked a compiler for, and a process that forgot."""
     monkeypatch.setenv("LACUNA_CACHE_DIR", str(tmp_path / "cache"))
-    toolchain.forget()
+    cpp_compiler.forget()
     return tmp_path / "cache"
 
 
@@ -92,7 +92,7 @@ def test_a_compiler_is_asked_once_and_remembered_across_processes(own_cache: Pat
     script = str(fake_compiler(tmp_path / "cxx", "tiny 0.1"))
     before = tally.probes
     first = compiler_at(script)
-    toolchain.forget()  # as a new process
+    cpp_compiler.forget()  # as a new process
     assert compiler_at(script) == first
     assert tally.probes == before + 1
 
@@ -109,7 +109,7 @@ def test_a_corrupt_memory_of_a_compiler_is_asked_again(own_cache: Path, tmp_path
     first = compiler_at(script)
     for remembered in (own_cache / "toolchain").iterdir():
         remembered.write_text('{"command": [')
-    toolchain.forget()
+    cpp_compiler.forget()
     assert compiler_at(script) == first
 
 
@@ -148,7 +148,7 @@ def test_a_refused_text_is_kept_and_the_first_complaint_shown(tmp_path: Path) ->
         compile_shared(text, GENERIC, tmp_path / "never.so")
     assert caught.value.source.read_text() == text
     assert "kernel.cpp:1:" in str(caught.value)
-    assert len(str(caught.value).splitlines()) <= toolchain.LINES_SHOWN + 2
+    assert len(str(caught.value).splitlines()) <= cpp_compiler.LINES_SHOWN + 2
     assert not (tmp_path / "never.so").exists()
     caught.value.source.unlink()
 

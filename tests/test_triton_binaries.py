@@ -18,11 +18,11 @@ from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
 from lacuna.ir.target import Target
-from lacuna.runtime.calls.request import Ragged
-from lacuna.runtime.gpu.binary import Specialisation
-from lacuna.runtime.triton.binary import TARGETS, Variant, cross_compile
+from lacuna.runtime.gpu.gpu_binary import Specialisation
+from lacuna.runtime.request.request import Ragged
 from lacuna.runtime.triton.call import arguments
-from lacuna.runtime.triton.on_gpu import specialisation
+from lacuna.runtime.triton.compile_binary import TARGETS, Variant, cross_compile
+from lacuna.runtime.triton.gpu_kernel import specialisation
 from local_memory import innermost_loops
 from triton_kernels import WINDOW, Options, Shape, attend, backward_plan, call_of, given, loaded, plan
 

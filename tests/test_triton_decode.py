@@ -17,12 +17,12 @@ import random_problems as problems
 import reference
 import torch
 from case_samples import crossed
-from lacuna.runtime.calls.request import Ragged
 from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.gpu.recording import Recording
-from lacuna.runtime.kernels import forget_kernels
+from lacuna.runtime.kernels.kernel_of import forget_kernels
+from lacuna.runtime.request.request import Ragged
 from lacuna.runtime.triton import decode as triton_decode
-from lacuna.runtime.triton.binary import cross_compile
+from lacuna.runtime.triton.compile_binary import cross_compile
 from lacuna.runtime.triton.decode import Split
 from test_backends import check
 from torch import Tensor

@@ -14,12 +14,12 @@ import torch
 from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.target import Target
-from lacuna.passes.kernel_form import formed
-from lacuna.runtime.kernels import Kernel as Built
+from lacuna.passes.costs.kernel_form import formed
+from lacuna.runtime.kernels.kernel_of import Kernel as Built
 from lacuna.runtime.triton import backend as triton_backend
 from lacuna.runtime.triton import launch as triton_launch
-from lacuna.runtime.triton.binary import Compiled, cross_compile, machine_code
 from lacuna.runtime.triton.call import programs_of
+from lacuna.runtime.triton.compile_binary import Compiled, cross_compile, machine_code
 from lacuna.runtime.triton.kernel import Kernel
 from own_products import own_products
 from test_backends import check
@@ -139,7 +139,7 @@ def test_descriptors_copy_keys_without_a_register_more(tmp_path: Path, dim: int)
 
 @pytest.mark.skipif(not PROVE, reason="one more compilation")
 def test_strides_that_the_tensor_unit_cannot_take_are_read_through_pointers(tmp_path: Path) -> None:
-    from lacuna.runtime.triton.binary import Variant
+    from lacuna.runtime.triton.compile_binary import Variant
 
     found = replace(bf16(WINDOW), num_warps=8)
     uneven = cross_compile(loaded(found, tmp_path, interpret=False), found, "sm_90", Variant(aligned=False))

@@ -13,7 +13,7 @@ from lacuna.codegen.triton import render
 from lacuna.ir.expr import FALSE, TRUE, B, Binary, Const, I, J, K, Lookup, Op, Q, Symbol, Table
 from lacuna.ir.plan import Plan
 from lacuna.ir.schedule import Piece
-from lacuna.runtime.calls.request import Ragged
+from lacuna.runtime.request.request import Ragged
 from lacuna.runtime.triton.call import launch
 from reference import assert_close, attention, tolerance
 from torch import Tensor

@@ -28,11 +28,11 @@ from lacuna.codegen.tile_digits import STEP, Tiled, split
 from lacuna.ir.configuration import Configuration, Cut
 from lacuna.ir.expr import Expr, J, K, names
 from lacuna.ir.order import Boxes, Order
-from lacuna.passes.by_axis import by_axis
-from lacuna.passes.evaluate import evaluate
-from lacuna.passes.launch import Launch
-from lacuna.passes.over_positions import boxed
-from lacuna.passes.prepare import prepare
+from lacuna.passes.orders.permuted_program import boxed
+from lacuna.passes.program.call_values import Launch
+from lacuna.passes.program.evaluate import evaluate
+from lacuna.passes.schedules.grid_schedule import by_axis
+from lacuna.passes.schedules.prepare import prepare
 from lacuna.runtime.choices import cuts
 from lacuna.runtime.triton.call import launch as launch_call
 from random_problems import Problem

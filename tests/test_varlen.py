@@ -14,10 +14,10 @@ import pytest
 import random_problems as problems
 import reference
 import torch
-from lacuna.runtime import prepared
-from lacuna.runtime.calls import ragged
+from lacuna.runtime.calls import prepared_calls
 from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.gpu.recording import Recording
+from lacuna.runtime.request import lengths
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -103,7 +103,7 @@ def test_a_capture_starts_as_many_programs_as_the_longest_sequence_needs(most: i
     """What lies past a length that was said is cut off, and no other sequence is touched."""
     packed, cu = torch.randn(200, 1, 16), bounds([11, 170, 19]) if most == 12 else bounds([11, 0, 19])
     with claimed_gpu.uncompiled(), claimed("sm_90", claimed_gpu.Simulated()) as driver:
-        for module in (ragged, prepared):
+        for module in (lengths, prepared_calls):
             monkeypatch.setattr(module, "capturing", Mock(return_value=True))
         with torch.no_grad():
             out = lacuna.varlen_attention(packed, packed, packed, problems.causal, cu_seqlens_q=cu, max_seqlen_q=most, backend="triton")
@@ -124,7 +124,7 @@ def test_a_call_before_a_capture_takes_the_kernel_of_the_capture(monkeypatch: py
     packed, cu = torch.randn(200, 1, 16), bounds([50, 150])
     with claimed_gpu.uncompiled(), claimed("sm_90", Recording()) as driver, torch.no_grad():
         for captured in (False, True):
-            for module in (ragged, prepared):
+            for module in (lengths, prepared_calls):
                 monkeypatch.setattr(module, "capturing", Mock(return_value=captured))
             lacuna.varlen_attention(packed, packed, packed, problems.causal, cu_seqlens_q=cu, max_seqlen_q=190, backend="triton")
     before, after = driver.launches

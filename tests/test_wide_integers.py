@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from brute_force import classes
-from lacuna.passes.too_wide import MeaninglessShift, TooWide
+from lacuna.passes.bounds.too_wide import MeaninglessShift, TooWide
 from torch import Tensor
 from wide_programs import Wide, wide_program
 

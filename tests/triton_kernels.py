@@ -17,10 +17,10 @@ from lacuna.ir.plan import Plan
 from lacuna.ir.program import Program
 from lacuna.ir.schedule import Piece, Schedule
 from lacuna.ir.target import Target
-from lacuna.passes.derive import derive
-from lacuna.passes.lower import backward_plan_of, plan_of, query_gradient_plan_of
-from lacuna.passes.transpose import transposed
-from lacuna.runtime.calls.request import UNIFORM, Ragged
+from lacuna.passes.schedules.derive import derive
+from lacuna.passes.schedules.lower import backward_plan_of, plan_of, query_gradient_plan_of
+from lacuna.passes.schedules.transpose import transposed
+from lacuna.runtime.request.request import UNIFORM, Ragged
 from lacuna.runtime.triton.call import Call, launch
 from lacuna.runtime.triton.kernel import Kernel, Loaded, Signature, load
 from torch import Tensor

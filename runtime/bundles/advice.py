@@ -10,11 +10,11 @@ from ...ir.advice import advice
 from ...ir.expr import Lookup, walk
 from ...ir.order import Boxes
 from ...ir.program import Program
-from ...passes.binding import bound_values, symbols_needed
-from ...passes.flatten_grid import FlattenGrid
-from ...passes.launch import Launch
+from ...passes.program.binding import bound_values, symbols_needed
+from ...passes.program.call_values import Launch
+from ...passes.program.flatten_grid import FlattenGrid
 from ..cpp.variants import FEW_ROWS
-from ..variant import Variant
+from ..kernels.variant import Variant
 from .spec import name_of
 
 LARGEST_TABLE = 4096  # entries that are written into a command
@@ -55,7 +55,7 @@ def _asked_for(variant: Variant) -> Program:
     """The program of the call: where its tokens were put into an order, the one on the grid, of which a bundle has both."""
     if variant.order is None:
         return variant.program
-    from ...passes.over_positions import unboxed
+    from ...passes.orders.permuted_program import unboxed
 
     return unboxed(variant.program, variant.order)
 
@@ -67,7 +67,7 @@ def _order_asked(variant: Variant, program: Program, launch: Launch) -> list[str
         return []
     if order.tables:
         return ["--order", "row-major"]  # a kernel serves every table
-    from .orders import in_boxes
+    from .order_kernels import in_boxes
 
     chosen = in_boxes(variant._replace(program=program, order=None), launch)
     if not isinstance(order.rows, Boxes) or (chosen is not None and chosen.order == order):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.advice import advice
-from ..temporary import temporary_folder
+from ..process.temporary_folders import temporary_folder
 from .files import checksum, names_in, put
 from .jobs import Job, described, jobs_of
 from .manifest import FILE, SCHEMA_FILE, Manifest

@@ -8,12 +8,12 @@ from pathlib import Path
 from ...codegen.cpp_face import Reach, callable_from_c, user_tables, with_face
 from ...ir.advice import advice
 from ...ir.target import Target
-from ...passes.widths import MOST_TOKENS, int32_reach, int64_reach
+from ...passes.bounds.widths import MOST_TOKENS, int32_reach, int64_reach
 from ..choices.shapes import predicted
+from ..compilers.cpp_compiler import Compiler, CompilerMissing, compile_shared, compiler_at, find_compiler
 from ..cpp.launch import render
-from ..cpp.toolchain import Compiler, CompilerMissing, compile_shared, compiler_at, find_compiler
 from ..cpp.variants import BOXES_BLOCK, DECODE_BLOCK
-from ..plan_of import planned
+from ..kernels.plan_of import planned
 from .files import put
 from .jobs import Job, Made
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.plan import Plan
-from ...passes.widths import int32_reach
-from ..plan_of import planned
-from ..triton.binary import Variant, specialised
+from ...passes.bounds.widths import int32_reach
+from ..kernels.plan_of import planned
+from ..kernels.variant import RAGGED
+from ..triton.compile_binary import Variant, specialised
 from ..triton.kernel import ALIGNMENT_BYTES, BYTES, Signature, load
 from ..triton.toolchain import render
-from ..variant import RAGGED
 from .files import put
 from .jobs import Job, Made
 

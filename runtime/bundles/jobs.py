@@ -23,19 +23,19 @@ from ...ir.program import Program
 from ...ir.source import Source
 from ...ir.target import Target
 from ...ir.verify import verify
-from ...passes.binding import bound_values, symbols_needed
-from ...passes.launch import Launch
-from ...passes.residues import residues
-from ..calls import materialise
-from ..calls.merging import Bindings, resolved
-from ..variant import Variant
+from ...passes.program.binding import bound_values, symbols_needed
+from ...passes.program.call_values import Launch
+from ...passes.program.residues import residues
+from ..kernels.variant import Variant
+from ..request import materialise
+from ..request.merged_program import Bindings, resolved
+from .order_kernels import in_boxes, of_orders, over_order, with_tiles_of_order, with_tokens
 from .order_text import order_of_sides, sides_of, words_of
-from .orders import in_boxes, of_orders, over_order, with_tiles_of_order, with_tokens
 from .spec import KernelSpec, name_of
 from .tiles import with_tiles
 
 if TYPE_CHECKING:
-    from ..calls.token_order import TokenOrder
+    from ..request.token_order import TokenOrder
 
 LENGTH = 256  # tokens of the launch that stands for all others, where they are on no grid: a kernel holds for every length
 

@@ -10,10 +10,11 @@ from typing import Any
 from ...ir.advice import advice
 from ...ir.order import Order
 from ...ir.target import Target
-from .kernel import opened
+from ..kernels.shelves import Loaded, Meaning, Sought, Tiling, changed, forget_loaded, nameless, register, runs_on
+from ..kernels.variant import Variant
+from .bundled_kernel import BundledKernel, opened
 from .manifest import REMEDY, BundleError, Manifest, read_manifest
 from .order_text import order_of_sides
-from .registry import Loaded, Meaning, Sought, Tiling, changed, forget_loaded, nameless, register, runs_on
 from .spec import name_of, target_named
 
 
@@ -70,7 +71,17 @@ def _loaded(entry: Mapping[str, Any], folder: Path) -> Loaded:
     cut: dict[str, Any] = {**entry["tiling"], "block": _pair(entry["tiling"]["block"])}
     tiling = Tiling(**cut)
     grid = None if order is None or entry["order"]["asked"] else _program(folder, entry["order"]["grid"])
-    return Loaded(entry, folder, entry["rows"], Sought(meaning, target, tiling, entry["shifted"], entry["bound"]), opened, grid)
+    return Loaded(entry, folder, entry["rows"], Sought(meaning, target, tiling, entry["shifted"], entry["bound"]), _opened, grid)
+
+
+def _opened(loaded: Loaded, variant: Variant) -> BundledKernel:
+    return opened(loaded, variant, _started)
+
+
+def _started(kernel: BundledKernel) -> object:
+    from .bundled_gpu_kernel import gpu_kernel  # drivers come with it
+
+    return gpu_kernel(kernel)
 
 
 def _program(folder: Path, name: str) -> str:
@@ -94,7 +105,7 @@ def _pair(given: list[int]) -> tuple[int, int]:
 
 def _targets_here() -> frozenset[Target]:
     """Targets whose kernels run on this machine: its processor, and its GPUs."""
-    from ..cpp.toolchain import cpu_target
+    from ..compilers.cpp_compiler import cpu_target
 
     return frozenset(target for own in (cpu_target(), *_gpus()) for target in runs_on(own))
 

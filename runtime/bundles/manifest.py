@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ir.advice import advice
-from ..version import VERSION
+from ..process.version import VERSION
 from .files import checksum, is_name
 from .schema import MANIFEST, faults
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 from ...ir.advice import advice
 from ...ir.pattern import Pattern
 from ...ir.target import Target
-from ..calls.orders_of_heads import OrderGiven, OrdersOfHeads, asked
-from ..calls.request import MOST_DIMENSIONS, NAMES
-from ..module_given import module_given
+from ..process.user_module import module_given
+from ..request.head_orders import OrderGiven, OrdersOfHeads, asked
+from ..request.request import MOST_DIMENSIONS, NAMES
 
 if TYPE_CHECKING:
     from ...ir.score import Score
@@ -104,7 +104,7 @@ def target_named(name: str) -> Target:
         ValueError: there is none.
     """
     if name == "cpu":
-        from ..cpp.toolchain import cpu_target
+        from ..compilers.cpp_compiler import cpu_target
 
         return cpu_target()
     if name not in TARGETS:

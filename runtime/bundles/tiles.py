@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from ...passes.launch import Launch
-from ..calls.request import NAMES, UNIFORM, Ragged, Request
+from ...passes.program.call_values import Launch
 from ..choices.configurations import bucket_for, ranking, with_configuration
-from ..variant import Variant
+from ..kernels.variant import Variant
+from ..request.request import NAMES, UNIFORM, Ragged, Request
 
 PROBES = {"long": 4096, "short": 32, "few": 1}
 LENGTH = torch.empty(1, dtype=torch.int64, device="meta")

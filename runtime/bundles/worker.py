@@ -16,15 +16,15 @@ import numpy as np
 
 from ...codegen.cpp_face import user_tables
 from ...ir.parse import parse_program
-from ...passes.binding import bound_values
-from ...passes.lookup_guards import hazards
-from ..cpp.toolchain import CompileFailed, CompilerMissing
-from ..lookup_proofs import told
-from ..plan_of import manifest_of
-from ..variant import RAGGED, with_ragged_tables
+from ...passes.lookups.guards import hazards
+from ...passes.program.binding import bound_values
+from ..compilers.cpp_compiler import CompileFailed, CompilerMissing
+from ..kernels.plan_of import manifest_of
+from ..kernels.shelves import tiling_of
+from ..kernels.variant import RAGGED, with_ragged_tables
+from ..request.lookup_proofs import told
 from .jobs import Job
 from .order_text import sides_of
-from .registry import tiling_of
 from .spec import name_of
 
 Entry = dict[str, Any]

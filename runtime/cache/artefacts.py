@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..settings import settings
+from ..process.settings import settings
 from .folder import CacheUnwritable, Folder, cache_folder, no_room_is_unwritable
 from .index_entry import Key, Manifest, Stored, canonical, unpack
 from .stand_in import stand_in

@@ -13,7 +13,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..settings import settings
+from ..process.settings import settings
 from .locks import claimed, exclusive, hold
 
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH

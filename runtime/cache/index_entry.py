@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, cast
 
-from ..version import sources
+from ..process.version import sources
 
 FORMAT = b"lacuna-cache 2"
 _ARTEFACT = re.compile(r"artefacts/([0-9a-f]{64})(\.[a-z]+)?", re.ASCII)

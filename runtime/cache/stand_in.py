@@ -10,8 +10,8 @@ import warnings
 from pathlib import Path
 
 from ...ir.advice import advice
-from ..caller import depth_of_caller
-from ..temporary import new_folder
+from ..process.callers_line import depth_of_caller
+from ..process.temporary_folders import new_folder
 from .folder import CacheUnwritable, Folder
 
 _made: dict[int, tuple[Folder, str]] = {}  # by process: a forked child makes its own

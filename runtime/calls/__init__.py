@@ -1,1 +1,1 @@
-"""One call of attention: its arguments checked, its operators, what torch does with them."""
+"""Calls of attention: the public functions, torch's operators, and what an earlier call left."""

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import autograd, computation
+from ..request.description import described, traced_description
+from ..request.extra_keys import given
+from ..request.head_orders import OrderGiven, OrdersOfHeads, asked
+from ..request.lengths import Given, boundaries, lengths_given, longest, number_or_tensor
+from ..request.request import check_dense, check_scale
+from ..request.token_order import TokenOrder
+from ..request.zero_keys import Counts, counts_of
+from ..tensors.torch_dispatch import asks_for_gradients, below_autograd, goes_past_torch, in_forward_mode, traced_by_jit, transformed
+from . import autograd, compute
 from . import operators as operators  # registers them
-from .backends import no_backend
+from .backend_of import no_backend
 from .call import check_dense_layout
-from .description import described, traced_description
-from .dispatch import asks_for_gradients, below_autograd, goes_past_torch, in_forward_mode, traced_by_jit, transformed
-from .extra_keys import given
 from .keywords import unknown
-from .orders_of_heads import OrderGiven, OrdersOfHeads, asked
-from .ragged import Given, boundaries, lengths_given, longest, number_or_tensor
-from .request import check_dense, check_scale
-from .token_order import TokenOrder
-from .zero_keys import Counts, counts_of
 
 if TYPE_CHECKING:
     from ...ir.pattern import Pattern
@@ -179,7 +179,7 @@ def _call(
     if goes_past_torch(query, key, value, tables, (*spans.spans, *beside)) and (backend is None or type(backend) is str):
         if not asks_for_gradients((query, key, value, *tables, *beside)):
             with below_autograd():
-                return computation.attention(*arguments)
+                return compute.attention(*arguments)
         return autograd.attention(*arguments)
     if traced_by_jit():
         return _traced((query, key, value, tables), spans, (integers, reals, program, scale, layout, backend or "", *beside))

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ...ir.advice import advice
-from . import computation
-from .backends import default, room_of
+from ..tensors.torch_dispatch import applied_at_one_level, asks_for_gradients, below_autograd, goes_past_torch, in_forward_mode
+from . import compute
+from .backend_of import default, room_of
 from .call import Call
-from .dispatch import applied_at_one_level, asks_for_gradients, below_autograd, goes_past_torch, in_forward_mode
 from .written_since import held_by, require_unwritten
 
 Outputs = tuple[Tensor, Tensor]
@@ -38,7 +38,7 @@ def computed(*arguments: Any) -> Outputs:  # noqa: ANN401
     with below_autograd():
         query, key, value, tables, spans, *_ = arguments
         if goes_past_torch(query, key, value, tables, [*spans, *arguments[BACKEND:]]):
-            return computation.attention(*arguments)
+            return compute.attention(*arguments)
         return torch.ops.lacuna.attention.default(*arguments)
 
 
@@ -119,7 +119,7 @@ def _gradients(*arguments: Any) -> list[Tensor]:  # noqa: ANN401
     if torch.is_grad_enabled() or not goes_past_torch(query, key, value, tables, [*spans, *arguments[:2], *arguments[3 - OWN :]]):
         return torch.ops.lacuna.attention_backward.default(*arguments)
     with below_autograd():
-        return computation.attention_backward(*arguments)
+        return compute.attention_backward(*arguments)
 
 
 class _Backward(torch.autograd.Function):

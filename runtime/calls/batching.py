@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 
 from ...ir.expr import B, Binary, Const, Op, names
 from ...ir.order_text import order_text
+from ..request.description import program_of
 from .call import Call
-from .description import program_of
 
 
 def attention(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:  # noqa: ANN401

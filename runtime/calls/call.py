@@ -10,17 +10,17 @@ from torch import Tensor
 
 from ...ir.advice import advice
 from ...ir.order_text import parted
-from ..gpu.device_numbers import on_gpu
-from .backends import default
-from .description import bindings_of, program_of, reads_positions
-from .extra_keys import check_extra
+from ..request.description import bindings_of, program_of, reads_positions
+from ..request.extra_keys import check_extra
+from ..request.lengths import Lengths, lengths, lengths_on_gpu, packed_lengths
+from ..request.lookups import check_reads, launch_of_call
+from ..request.request import Extra, Request, check_scale, check_shapes, check_tensors, readable
+from ..request.table_checks import check_bound_tensors, check_layout, check_space
+from ..request.token_order import check_fits
+from ..request.zero_keys import check_counts
+from ..tensors.host_numbers import on_gpu
+from .backend_of import default
 from .keywords import unknown
-from .lookups import check_reads, launch_of_call
-from .ragged import Lengths, lengths, lengths_on_gpu, packed_lengths
-from .request import Extra, Request, check_scale, check_shapes, check_tensors, readable
-from .table_checks import check_bound_tensors, check_layout, check_space
-from .token_order import check_fits
-from .zero_keys import check_counts
 
 DENSE = ("bhld", "blhd")
 LAYOUTS = (*DENSE, "packed")

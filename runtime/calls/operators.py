@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..request.description import bindings_of, program_of
+from ..request.request import DTYPES
+from ..request.table_checks import check_bound_tensors
+from ..tensors.torch_dispatch import without
 from . import autograd, batching
 from .call import Call, lse_dtype
-from .computation import attention, attention_backward
-from .description import bindings_of, program_of
-from .dispatch import without
-from .request import DTYPES
-from .table_checks import check_bound_tensors
+from .compute import attention, attention_backward
 
 CALL = (
     "Tensor query, Tensor key, Tensor value, Tensor[] tables, Tensor?[] spans, SymInt? q_len, SymInt? kv_len, SymInt? q_offset, "

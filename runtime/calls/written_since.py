@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ...ir.advice import advice
-from ..gpu.device_numbers import on_gpu
-from ..tensor_states import copy_of, holds
+from ..request.description import program_of
+from ..tensors.host_numbers import on_gpu
+from ..tensors.tensor_states import copy_of, holds
+from ..tensors.torch_dispatch import PLAIN, transformed
 from .call import Call
-from .description import program_of
-from .dispatch import PLAIN, transformed
 
 SPANS = ("q_len", "kv_len", "q_offset", "cu_seqlens_q", "cu_seqlens_k")
 Held = tuple[bytes | None, ...]

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from ...ir.configuration import Configuration
 from ...ir.expr import Kind
 from ...ir.program import Program
-from ...passes.key_buckets import RAGGED, SHORT, bucket_of
-from ...passes.launch import Launch
-from ..bundles.registry import remade_with_bundles, tiling_found
-from ..calls.request import Request
-from ..variant import Variant
-from .kept import MEASURED, Choice, Question, Subject, instead, keep_predicted, kept
-from .kept import keep as keep_choice
+from ...passes.costs.key_buckets import RAGGED, SHORT, bucket_of
+from ...passes.program.call_values import Launch
+from ..kernels.shelves import remade_with_bundles, tiling_found
+from ..kernels.variant import Variant
+from ..request.request import Request
+from .choice_cache import MEASURED, Choice, Question, Subject, instead, keep_predicted, kept
+from .choice_cache import keep as keep_choice
 
 if TYPE_CHECKING:
-    from ...passes.gpu_resources import Problem
+    from ...passes.costs.gpu_resources import Problem
 
 FEW_ROWS = 16  # of a decode kernel, for each query head
 SMALL = {"decode": Configuration(FEW_ROWS, 32, 4, 2), "forward": Configuration(64, 32, 4, 2)}
@@ -83,14 +83,14 @@ def forget_configurations() -> None:
 
 def problem_of(variant: Variant) -> Problem:
     """What the model needs to know of a kernel, but for its program."""
-    from ...passes.gpu_resources import Problem  # what the cache holds is not predicted again
+    from ...passes.costs.gpu_resources import Problem  # what the cache holds is not predicted again
 
     return Problem(variant.target.name, variant.dtype, variant.dims, variant.family)
 
 
 def ranking(variant: Variant, bucket: str) -> tuple[Configuration, ...]:
     """Every configuration that is offered, the one that is predicted to be fastest first."""
-    from ...passes.gpu_configurations import ranked
+    from ...passes.costs.gpu_configurations import ranked
 
     return ranked(variant.program, problem_of(variant), bucket)
 
@@ -152,8 +152,8 @@ def possible(numbers: tuple[int, ...]) -> bool:
 
 def _predicted(known: Subject) -> Configuration:
     """The choice of the model, kept."""
-    from ...passes.gpu_configurations import ranked
-    from ...passes.gpu_resources import Problem
+    from ...passes.costs.gpu_configurations import ranked
+    from ...passes.costs.gpu_resources import Problem
 
     best = ranked(known.program, Problem(known.target.name, known.dtype, known.dims, known.family), known.bucket)[0]
     keep_predicted(_question(known), tuple(best))

@@ -10,27 +10,17 @@ from typing import TYPE_CHECKING
 from ...ir.configuration import Configuration, Cut
 from ...ir.order import Boxes, Given, Order, Parts
 from ...ir.program import Program
-from ..bundles.registry import orders_found, remade_with_bundles, tiling_found
-from ..calls.request import Request
-from ..variant import Variant
-from .configurations import (
-    INTERPRETED,
-    bucket_for,
-    chosen,
-    compiler_identity,
-    configured,
-    problem_of,
-    ranking,
-    tried,
-    with_configuration,
-)
+from ..kernels.shelves import orders_found, remade_with_bundles, tiling_found
+from ..kernels.variant import Variant
+from ..request.request import Request
+from .choice_cache import MEASURED, Choice, Question, Subject, instead, keep, keep_predicted, kept
+from .configurations import INTERPRETED, bucket_for, chosen, compiler_identity, configured, problem_of, ranking, tried, with_configuration
 from .configurations import keep as keep_configuration
 from .configurations import possible as possible_configuration
-from .kept import MEASURED, Choice, Question, Subject, instead, keep, keep_predicted, kept
 from .positions import Values, grids_of, in_order, is_plain, of_any_length, over_positions, values_of_mask, written
 
 if TYPE_CHECKING:
-    from ...passes.gpu_orders import Considered
+    from ...passes.costs.gpu_orders import Considered
 
 FIELDS = len(Configuration._fields)
 ROW_MAJOR = (0,)
@@ -202,7 +192,7 @@ def predicted(variant: Variant, values: Values) -> Cut | None:
 
 def considered(variant: Variant, values: Values) -> tuple[Considered, ...]:
     """What the model ranks, the best first. The interpreter has small tiles."""
-    from ...passes.gpu_orders import considered as ranked  # what the cache holds is not predicted again
+    from ...passes.costs.gpu_orders import considered as ranked  # what the cache holds is not predicted again
 
     offered = (INTERPRETED,) if variant.target.name == "interpreter" else None
     return ranked(variant.program, values, problem_of(variant), variant.together, offered)

@@ -9,9 +9,9 @@ from ...ir.expr import Symbol, walk
 from ...ir.order import Given, Order
 from ...ir.program import Program
 from ...ir.target import SHORT_ROWS
-from ...passes.parts_of_sequence import parts_of
-from ..calls import materialise
-from ..calls.request import Request
+from ...passes.sequences.parts import parts_of
+from ..request import materialise
+from ..request.request import Request
 
 Values = tuple[tuple[Symbol, int], ...]
 """Of the symbols that a mask reads."""
@@ -44,7 +44,7 @@ def in_order(request: Request, order: Order | None) -> Request:
 @functools.lru_cache(maxsize=1024)
 def over_positions(program: Program, order: Order) -> Program:
     """The program over positions of an order."""
-    from ...passes.over_positions import boxed  # few patterns need it, and every start would load it
+    from ...passes.orders.permuted_program import boxed  # few patterns need it, and every start would load it
 
     return boxed(program, order)
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from ...codegen.cpp_targets import VECTOR_BYTES
 from ...ir.target import CHUNK, SHORT_ROWS
-from ..bundles.registry import block_found, remade_with_bundles
-from ..cpp.toolchain import CompilerMissing, find_compiler
-from ..variant import Variant
-from .kept import MEASURED, Choice, Question, Subject, keep_predicted, kept
-from .kept import keep as keep_choice
+from ..compilers.cpp_compiler import CompilerMissing, find_compiler
+from ..kernels.shelves import block_found, remade_with_bundles
+from ..kernels.variant import Variant
+from .choice_cache import MEASURED, Choice, Question, Subject, keep_predicted, kept
+from .choice_cache import keep as keep_choice
 
 if TYPE_CHECKING:
-    from ...passes.tile_shape import Problem, Shape
+    from ...passes.costs.tile_shape import Problem, Shape
 
 Block = tuple[int, int]
 LONGEST_EDGE = 1024
@@ -59,7 +59,7 @@ def forget_shapes() -> None:
 
 def problem_of(variant: Variant) -> Problem:
     """What the cost model needs to know of a kernel."""
-    from ...passes.tile_shape import Problem, extents_of  # what the cache holds is not predicted again
+    from ...passes.costs.tile_shape import Problem, extents_of  # what the cache holds is not predicted again
 
     real_bytes = 8 if variant.dtype == "f64" else 4
     return Problem(extents_of(variant.program), sum(variant.dims), real_bytes, VECTOR_BYTES[variant.target.name] // real_bytes)
@@ -77,7 +77,7 @@ def _known(variant: Variant, rows: int) -> Subject:
 
 def predicted(variant: Variant, bucket: str) -> Block:
     """The choice of the model. bucket: `short` or `long`."""
-    from ...passes.tile_shape import tile_shape
+    from ...passes.costs.tile_shape import tile_shape
 
     return block_of(tile_shape(problem_of(variant), SHORT_ROWS if bucket == "short" else SHORT_ROWS + 1), variant.family)
 

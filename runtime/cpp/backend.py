@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from ..calls.parts import parts
-from ..calls.request import Request
-from ..choices.orders import ordered
-from ..launches import values_of
-from ..variant import Variant
+from ..kernels.variant import Variant
+from ..launches.launch_values import values_of
+from ..parts.views_of_request import parts
+from ..request.request import Request
 from .call import Arguments, BesideArguments, CppKernel
 from .launch import arguments_of, loaded, toolchain_of
 from .threads import thread_count
+from .token_orders import ordered
 from .variants import target_here, variant_of
 
 if TYPE_CHECKING:
-    from ..calls.gradients import Gradients, Saved
+    from ..request.gradients import Gradients, Saved
 
 
 Addresses = tuple[int, ...]

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from ...codegen.cpp_targets import VECTOR_BYTES
-from ..calls.extra_keys import over_extra
-from ..calls.gradients import Gradients, Saved
-from ..calls.parts import Part, parts, places, total
-from ..calls.request import Extra, Request
-from ..choices.orders import ordered
 from ..choices.shapes import Block, chosen
-from ..launches import values_of
+from ..launches.launch_values import values_of
+from ..parts.views_of_request import Part, parts, places, total
+from ..request.extra_keys import over_extra
+from ..request.gradients import Gradients, Saved
+from ..request.request import Extra, Request
 from .call import BackwardArguments, Triple
 from .launch import arguments_of, loaded, toolchain_of
+from .token_orders import ordered
 from .variants import target_here, variant_of
 
 ITEMS = 128  # that keep many threads busy

@@ -13,15 +13,15 @@ from torch import Tensor
 from ...ir.expr import Kind
 from ...ir.source import Source
 from ...ir.target import Target
-from ..bundles import registry as bundle_registry
-from ..calls.extra_keys import strides
-from ..calls.request import Request
-from ..kernels import Kernel
-from ..launches import Values
-from ..variant import Toolchain
+from ..compilers.cpp_compiler import CompilerMissing, compile_shared, find_compiler
+from ..kernels import shelves as bundle_registry
+from ..kernels.kernel_of import Kernel
+from ..kernels.variant import Toolchain
+from ..launches.launch_values import Values
+from ..request.extra_keys import strides
+from ..request.request import Request
 from .call import Arguments, BesideArguments, CppKernel, Triple
 from .threads import thread_count
-from .toolchain import CompilerMissing, compile_shared, find_compiler
 
 if TYPE_CHECKING:
     from ...ir.plan import Plan

@@ -9,7 +9,7 @@ from collections.abc import Generator
 
 import torch
 
-from ..settings import settings
+from ..process.settings import settings
 
 _forked = False
 

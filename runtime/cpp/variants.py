@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 
 from ...ir.target import Target
-from ..calls.extra_keys import seeing_beside
-from ..calls.request import NAMES, Request
 from ..choices.positions import of_any_length
 from ..choices.shapes import chosen
-from ..variant import Variant
-from .toolchain import cpu_target
+from ..compilers.cpp_compiler import cpu_target
+from ..kernels.variant import Variant
+from ..request.extra_keys import seeing_beside
+from ..request.request import NAMES, Request
 
 FEW_ROWS = 16
 DECODE_BLOCK = (FEW_ROWS, 64)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..calls.request import Request
+from ..request.request import Request
 from .backward import run_backward
-from .planes import BLOCK_Q, KEYS_AT_ONCE, Plane, at_once, planes, scored, taken
 from .products import Factor, shared, weighted
+from .tile_pairs import BLOCK_Q, KEYS_AT_ONCE, Plane, at_once, planes, scored, taken
 
 __all__ = ["BLOCK_Q", "KEYS_AT_ONCE", "run", "run_backward"]
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from ...ir.expr import Expr, Lookup, S
-from ..calls.gradients import Gradients, Saved
-from ..calls.request import Extra, Request
-from .planes import Plane, at_once, planes, scored, taken
+from ..request.gradients import Gradients, Saved
+from ..request.request import Extra, Request
+from .evaluate import Values
 from .products import Factor, gathered, shared, weighted
-from .tensor_values import Values
+from .tile_pairs import Plane, at_once, planes, scored, taken
 
 if TYPE_CHECKING:
-    from ...passes.derivative import Derivatives
+    from ...passes.program.derivative import Derivatives
 
 
 def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Gradients:
@@ -35,7 +35,7 @@ def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Grad
 
 @functools.lru_cache(maxsize=256)
 def _derivatives(score: Expr) -> Derivatives:
-    from ...passes.derivative import derivatives  # with it comes sympy, which no other score needs
+    from ...passes.program.derivative import derivatives  # with it comes sympy, which no other score needs
 
     return derivatives(score)
 

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import torch
 
 from ...ir.target import Target
-from ..bundles.registry import changed
-from .device_numbers import CLAIMED
+from ..kernels.shelves import changed
+from ..tensors.host_numbers import CLAIMED
 from .driver import Driver, driver_here
 
 AnyDriver = TypeVar("AnyDriver", bound=Driver)

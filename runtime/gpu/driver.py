@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 from ...ir.advice import advice
-from .binary import HIDDEN, Binary, Layout
+from .gpu_binary import HIDDEN, Binary, Layout
 
 SHARED_BYTES = 48 * 1024  # that any kernel may have without asking
 MOST_PROGRAMS = 2**31 - 1

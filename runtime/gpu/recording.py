@@ -14,8 +14,8 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .binary import Binary, Layout
 from .driver import Frame
+from .gpu_binary import Binary, Layout
 
 
 class Launched(NamedTuple):

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from ..calls.gradients import Gradients, Saved
-from ..calls.parts import parts
-from ..calls.request import Request
 from ..gpu.devices import Gpu, gpu_of
-from ..kernels import Kernel
+from ..kernels.kernel_of import Kernel
+from ..parts.views_of_request import parts
+from ..request.gradients import Gradients, Saved
+from ..request.request import Request
 from . import backward as triton_backward
 from . import call as triton_call
 from . import decode as triton_decode
 from .call import Call
 from .decode import Split
+from .gpu_kernel import GpuKernel, Ready
 from .kernel import EXTRA
 from .launch import SPANS, call_of, loaded, served, sources_of_lengths, target_of, values_for
-from .on_gpu import GpuKernel, Ready
 from .toolchain import toolchain
 
 if TYPE_CHECKING:

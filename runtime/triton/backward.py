@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..calls.gradients import Gradients, Saved
-from ..calls.parts import Part, parts, places
-from ..calls.request import Request
+from ..parts.views_of_request import Part, parts, places
+from ..request.gradients import Gradients, Saved
+from ..request.request import Request
 from .backward_kernels import clear, nothing_to_do, steps, summed, table_of, unseen_keys, works, zeros_of
 from .kernel import start
 from .key_gradients import Room, with_places, without_places

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ...codegen.triton_arguments import KEYS, PAIRS, ROWS, TILES
-from ..calls.extra_keys import seeing_beside
-from ..calls.gradients import Saved
-from ..calls.parts import Part
-from ..calls.request import NAMES, Request
 from ..choices.cuts import cut
-from ..variant import Variant
+from ..kernels.variant import Variant
+from ..parts.views_of_request import Part
+from ..request.extra_keys import seeing_beside
+from ..request.gradients import Saved
+from ..request.request import NAMES, Request
 from .call import Call, extra_arguments, extra_by_name, shared_arguments, turns, turns_of_queries
 from .kernel import Kernel, Start, strides_by_axis, strides_in_units
 from .key_gradients import Room, at_place

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...codegen.triton_arguments import EXTRA, LENGTHS, ROWS
-from ..calls.request import UNIFORM, Extra, Ragged
+from ..request.request import UNIFORM, Extra, Ragged
 from .kernel import INDEX, Kernel, Start, start, strides_by_axis, strides_in_units, values_by_argument
 
 

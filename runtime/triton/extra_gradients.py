@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from ..calls.extra_keys import over_extra
-from ..calls.gradients import Saved
-from ..calls.parts import Part
-from ..calls.request import Extra, Request
+from ..parts.views_of_request import Part
+from ..request.extra_keys import over_extra
+from ..request.gradients import Saved
+from ..request.request import Extra, Request
 from .backward_kernels import Work, nothing_to_do, of_keys
 from .kernel import start
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...codegen.print_triton import parameter_arguments, table_arguments
 from ...codegen.triton_arguments import AXES
-from ..gpu.binary import Fixed
+from ..gpu.gpu_binary import Fixed
 from .needed import require_triton
 
 if TYPE_CHECKING:

@@ -12,19 +12,19 @@ from torch import Tensor
 
 from ...codegen.triton_arguments import END
 from ...ir.target import Target
-from ...passes.packing import heads_together
-from ..calls.extra_keys import seeing_beside
-from ..calls.request import NAMES, Request
+from ...passes.costs.packing import heads_together
 from ..choices.configurations import FEW_ROWS, configured
 from ..choices.cuts import cut
 from ..gpu.devices import gpu_of
-from ..kernels import Kernel
-from ..launches import Values, values_of
-from ..variant import Variant
+from ..kernels.kernel_of import Kernel
+from ..kernels.variant import Variant
+from ..launches.launch_values import Values, values_of
+from ..request.extra_keys import seeing_beside
+from ..request.request import NAMES, Request
 from .call import Call
+from .gpu_kernel import GpuKernel, Sources
 from .kernel import Kernel as TritonKernel
 from .kernel import Signature, arguments_named, load
-from .on_gpu import GpuKernel, Sources
 from .toolchain import toolchain
 
 INTERPRETER = Target("triton", "interpreter")

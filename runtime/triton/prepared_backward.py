@@ -8,14 +8,14 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from ..calls.gradients import Saved
-from ..calls.parts import parts, places
-from ..calls.request import Request
 from ..gpu.devices import Gpu, gpu_of
+from ..parts.views_of_request import parts, places
+from ..request.gradients import Saved
+from ..request.request import Request
 from .backward_kernels import Step, Work, add, clear, nothing_to_do, steps, summed, unseen_keys, works, zeros_of
+from .gpu_kernel import GpuKernel, Ready, Sources
 from .key_gradients import Room, with_places, without_places
 from .launch import SPANS, sources_of_lengths
-from .on_gpu import GpuKernel, Ready, Sources
 
 GIVEN = ("query", "key", "value", "out", "lse", "rise", "grad_lse")
 MADE = ("grad_query", "grad_key", "grad_value", "delta")

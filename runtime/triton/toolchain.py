@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ...ir.plan import Plan
 from ...ir.source import Source
-from ..bundles import registry as bundle_registry
-from ..variant import Toolchain
+from ..kernels import shelves as bundle_registry
+from ..kernels.variant import Toolchain
 
 
 @functools.cache

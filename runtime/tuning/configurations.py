@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 import torch
 
 from ...ir.configuration import Configuration
-from ..calls.gradients import Saved
-from ..calls.request import Request
 from ..choices import configurations as chosen_configurations
+from ..request.gradients import Saved
+from ..request.request import Request
 from ..triton.launch import target_of, variant_of
 from .subject import Run, Tiles
 

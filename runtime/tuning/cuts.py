@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from ...ir.configuration import Cut
-from ..calls.request import Request
 from ..choices import cuts
+from ..request.request import Request
 from ..triton.launch import target_of, unconfigured
 from .configurations import TunedConfigurations
 from .subject import Tiles

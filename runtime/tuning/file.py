@@ -11,10 +11,10 @@ from typing import Any, cast
 from ...ir.advice import advice
 from ...ir.program import InvalidProgram, Program
 from ...ir.target import Target
-from ...passes.key_buckets import BUCKETS as KEY_BUCKETS
-from ...passes.key_buckets import RAGGED
+from ...passes.costs.key_buckets import BUCKETS as KEY_BUCKETS
+from ...passes.costs.key_buckets import RAGGED
 from ..cache.index_entry import Key
-from ..choices.kept import MEASURED, Choice, Question, Subject, choice_of, keep, measured
+from ..choices.choice_cache import MEASURED, Choice, Question, Subject, choice_of, keep, measured
 
 FORMAT = "lacuna-tuning 1"
 WHATS = ("tile shape", "configuration", "token order", "cut")
@@ -73,7 +73,7 @@ def _written(key: Key, choice: Choice) -> dict[str, object]:
 
 def _read(said: Any) -> tuple[Question, Choice]:  # noqa: ANN401  (any JSON)
     """Raises ValueError, KeyError, TypeError or InvalidProgram where something is not as `_written` writes it."""
-    from ..calls.description import program_of
+    from ..request.description import program_of
 
     words = {name: _word(said, name, allowed) for name, allowed in _WORDS.items()}
     backend, name = cast(str, said["target"]).split(" ")
@@ -103,8 +103,8 @@ def _word(said: Any, name: str, allowed: tuple[str, ...]) -> str:  # noqa: ANN40
 def _possible(what: str, family: str, program: Program, choice: Choice) -> bool:
     from ..choices import configurations as chosen_configurations
     from ..choices import cuts
-    from ..choices import orders as token_order
     from ..choices import shapes as chosen_shapes
+    from ..cpp import token_orders as token_order
 
     if what == "token order":
         return token_order.possible(choice.numbers, program)
@@ -118,7 +118,7 @@ def _possible(what: str, family: str, program: Program, choice: Choice) -> bool:
 def _compiler(backend: str) -> str:
     """Of this machine."""
     from ..choices.configurations import compiler_identity
-    from ..cpp.toolchain import find_compiler
+    from ..compilers.cpp_compiler import find_compiler
 
     if backend not in ("cpp", "triton"):
         raise ValueError(f"there is no backend {backend!r}")
@@ -127,11 +127,11 @@ def _compiler(backend: str) -> str:
 
 def _forget() -> None:
     """What this process had chosen, and the calls it has prepared with that."""
+    from ..calls.prepared_calls import forget_prepared
     from ..choices.configurations import forget_configurations
     from ..choices.cuts import forget_cuts
-    from ..choices.orders import forget_orders
     from ..choices.shapes import forget_shapes
-    from ..prepared import forget_prepared
+    from ..cpp.token_orders import forget_orders
 
     forget_shapes()
     forget_configurations()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from ...ir.order import Order
-from ..calls.request import Request
-from ..choices.orders import keep_order, order_of, orders_considered
 from ..choices.positions import in_order
 from ..choices.shapes import chosen
 from ..cpp.threads import one_thread
+from ..cpp.token_orders import keep_order, order_of, orders_considered
 from ..cpp.variants import target_here, variant_of
+from ..request.request import Request
 from .shapes import backward_run, forward_run, seconds_of_one_thread
 from .subject import Run, Tiles
 

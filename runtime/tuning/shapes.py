@@ -10,12 +10,12 @@ import torch
 from ...ir.advice import advice
 from ...ir.configuration import Configuration, Cut
 from ...ir.order import Order
-from ...passes.tile_shape import ranked
-from ..calls.gradients import Saved
-from ..calls.request import Request
+from ...passes.costs.tile_shape import ranked
 from ..choices.shapes import Block, block_of, chosen, keep, problem_of
 from ..cpp.threads import one_thread
-from ..variant import Variant
+from ..kernels.variant import Variant
+from ..request.gradients import Saved
+from ..request.request import Request
 from .subject import Run, Tiles
 
 

@@ -14,12 +14,12 @@ from ...ir.advice import advice
 from ...ir.configuration import Configuration, Cut
 from ...ir.order import Order
 from ..calls.call import Call, check_dense_layout
-from ..calls.description import described
-from ..calls.ragged import lengths_given
-from ..calls.request import Request, check_dense
-from ..calls.residue_classes import residue_classes
-from ..choices.orders import orders_considered
-from ..prepared import forget_prepared
+from ..calls.prepared_calls import forget_prepared
+from ..cpp.token_orders import orders_considered
+from ..parts.residue_classes import residue_classes
+from ..request.description import described
+from ..request.lengths import lengths_given
+from ..request.request import Request, check_dense
 from .subject import Run, Tiles, Tuned
 
 if TYPE_CHECKING:

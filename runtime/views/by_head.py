@@ -13,11 +13,11 @@ from ...ir.advice import advice
 from ...ir.head_orders import head_views
 from ...ir.program import Program
 from ...ir.schedule import Tile
-from ...passes.launch import Launch
-from ...passes.of_heads import kinds_of_heads, of_heads
-from ...passes.permutations import axes
-from ..calls.orders_of_heads import OrdersOfHeads
-from ..calls.token_order import TokenOrder
+from ...passes.orders.permutations import axes
+from ...passes.program.call_values import Launch
+from ...passes.program.head_program import kinds_of_heads, of_heads
+from ..request.head_orders import OrdersOfHeads
+from ..request.token_order import TokenOrder
 from .derived import derived
 from .tile_schedule import TileSchedule
 

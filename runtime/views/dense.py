@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ...passes.launch import Launch
-from ..calls import materialise
-from ..calls.lookups import Numbers, check_reads
-from ..calls.merging import resolved
+from ...passes.program.call_values import Launch
+from ..request import materialise
+from ..request.lookups import Numbers, check_reads
+from ..request.merged_program import resolved
 from .lengths_given import count_given, lengths_given
 from .oracle import dense_mask
 

@@ -6,30 +6,30 @@ from typing import TYPE_CHECKING
 
 from ...ir.pattern import Pattern
 from ...ir.program import Program
-from ...passes.flatten_grid import FlattenGrid
-from ...passes.launch import Launch
-from ...passes.widths import require_64_bits
-from ..calls import materialise
-from ..calls.lookups import check_reads
-from ..calls.merging import resolved
-from ..terms import term_arrays
+from ...passes.bounds.widths import require_64_bits
+from ...passes.program.call_values import Launch
+from ...passes.program.flatten_grid import FlattenGrid
+from ..launches.term_arrays import term_arrays
+from ..request import materialise
+from ..request.lookups import check_reads
+from ..request.merged_program import resolved
 from .lengths_given import count_given, lengths_given
 from .tile_schedule import TileSchedule
 
 if TYPE_CHECKING:
-    from ...passes.pipeline import Trace
-    from ..calls.token_order import TokenOrder
+    from ...passes.program.pipeline import Trace
+    from ..request.token_order import TokenOrder
 
 
 def derived(program: Program, launch: Launch, block: tuple[int, int], order: TokenOrder | None = None) -> tuple[TileSchedule, Trace]:
     """The schedule, and what each pass did."""
-    from ...passes.derive import derive
-    from ...passes.exactly import exactly
-    from ...passes.pipeline import Trace
+    from ...passes.program.pipeline import Trace
+    from ...passes.schedules.derive import derive
+    from ...passes.schedules.exactly import exactly
 
     trace = Trace()
     if order is not None:
-        from .in_order import derived
+        from .reordered import derived
 
         return derived(program, launch, block, order), trace
     found = derive(program, *block, launch, observers=(trace,))

@@ -11,20 +11,20 @@ import numpy as np
 from ...ir.pattern import Pattern
 from ...ir.program import Program
 from ...ir.schedule import Tile
-from ...passes.launch import Launch
+from ...passes.program.call_values import Launch
 from ..cache.stand_in import reason_of_stand_in
-from ..calls.merging import resolved
-from ..calls.orders_of_heads import ByHead, OrderGiven, OrdersOfHeads, asked
 from ..choices.positions import grids_of
-from ..terms import term_arrays
+from ..launches.term_arrays import term_arrays
+from ..request.head_orders import ByHead, OrderGiven, OrdersOfHeads, asked
+from ..request.merged_program import resolved
 from .derived import derived, launch_of
 from .lengths_given import block_given
 from .tile_schedule import TileSchedule
 
 if TYPE_CHECKING:
-    from ...passes.box_order import Considered
-    from ...passes.gpu_orders import Considered as ConsideredCut
-    from ..calls.token_order import TokenOrder
+    from ...passes.costs.box_order import Considered
+    from ...passes.costs.gpu_orders import Considered as ConsideredCut
+    from ..request.token_order import TokenOrder
     from .by_head import HeadsInOrder, KindOfHeads
 
 LONGEST_LINE = 160
@@ -74,7 +74,7 @@ class Explanation:
     @property
     def _bounds(self) -> tuple[str, str]:
         """What is said of counts of visited and of full tiles, where a rule between two parts is taken to be met throughout."""
-        from ...passes.sequence_rules import rules_of
+        from ...passes.sequences.sequence_rules import rules_of
 
         rules = rules_of(self.program, dict(self.schedule.launch.integers)) if self.program.space.rank == 1 else None
         return ("visited at most", "full at least") if rules is not None and None in rules.of.values() else ("visited", "full")
@@ -190,8 +190,8 @@ def _counts(found: TileSchedule) -> Counts:
 
 
 def _of_residues(program: Program, launch: Launch, block: tuple[int, int]) -> tuple[int, Counts] | None:
-    from ...passes.derive import derive
-    from ...passes.residues import residues
+    from ...passes.program.residues import residues
+    from ...passes.schedules.derive import derive
 
     found = residues(program, launch)
     if found is None or not found.pay(launch.q_len, launch.k_len):
@@ -211,8 +211,8 @@ def _of_residues(program: Program, launch: Launch, block: tuple[int, int]) -> tu
 def _orders(program: Program, launch: Launch) -> tuple[Considered, ...]:
     if not _has_choice(program, launch):
         return ()
-    from ...passes.box_order import considered
-    from ...passes.tile_shape import Problem, extents_of
+    from ...passes.costs.box_order import considered
+    from ...passes.costs.tile_shape import Problem, extents_of
 
     return considered(program, launch.integers, Problem(extents_of(program), 128, 4, 16))
 
@@ -225,8 +225,8 @@ def _has_choice(program: Program, launch: Launch) -> bool:
 def _cuts(program: Program, launch: Launch) -> tuple[ConsideredCut, ...]:
     if not _has_choice(program, launch):
         return ()
-    from ...passes.gpu_orders import considered
-    from ...passes.gpu_resources import Problem
+    from ...passes.costs.gpu_orders import considered
+    from ...passes.costs.gpu_resources import Problem
 
     return considered(program, launch.integers, Problem("sm_90", "bf16", (128, 128)))
 
@@ -284,7 +284,7 @@ def explain(
 
 
 def _explained(program: Program, launch: Launch, block: tuple[int, int], order: TokenOrder | None) -> Explanation:
-    from ...passes.count import counted_pairs
+    from ...passes.schedules.count import counted_pairs
     from .by_head import orders_of_kinds
 
     (found, trace), live = derived(program, launch, block, order), counted_pairs(program, launch)

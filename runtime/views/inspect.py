@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, overload
 
 from ...ir.pattern import Pattern
-from ..calls.merging import resolved
-from ..calls.orders_of_heads import ByHead, OrderGiven, OrdersOfHeads, asked
+from ..request.head_orders import ByHead, OrderGiven, OrdersOfHeads, asked
+from ..request.merged_program import resolved
 from .derived import derived, launch_of
 from .lengths_given import block_given
 from .tile_schedule import TileSchedule
 
 if TYPE_CHECKING:
-    from ..calls.token_order import TokenOrder
+    from ..request.token_order import TokenOrder
     from .by_head import SchedulesOfHeads
 
 

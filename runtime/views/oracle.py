@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...ir.expr import Kind
 from ...ir.program import Program, Space
-from ..calls import materialise
+from ..request import materialise
 from .oracle_values import EXACT, Environment, Values, evaluate
 
 PAIRS_AT_ONCE = 1 << 18  # (query, key) pairs of a row chunk, all batch items and heads together

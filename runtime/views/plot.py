@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...ir.pattern import Pattern
-from ..calls.orders_of_heads import OrderGiven
+from ..request.head_orders import OrderGiven
 from .inspect import schedule
 from .lengths_given import block_given
 from .tile_schedule import TileSchedule

@@ -14,8 +14,8 @@ from ...ir.pattern import Pattern
 from ...ir.program import Program
 
 if TYPE_CHECKING:
-    from ...passes.box_counts import Grid, Tiling
-    from ...passes.sparse_windows import Neighborhood, Sparse
+    from ...passes.costs.box_pair_counts import Grid, Tiling
+    from ...passes.costs.sparse_windows import Neighborhood, Sparse
 
 CLOSE = 1.02  # times that the model cannot tell apart
 SIMPLER = ("row-major", "boxes", "unaligned boxes")
@@ -121,8 +121,8 @@ def simulate(
         ValueError: a device, dtype or number that there is none of; an axis too long for what it sees.
         NotImplementedError: the mask is no conjunction of conditions along one axis each.
     """
-    from ...passes.box_counts import Counter, row_major
-    from ...passes.tile_costs import CPU, tile_costs
+    from ...passes.costs.box_pair_counts import Counter, row_major
+    from ...passes.costs.tile_costs import CPU, tile_costs
 
     _require(device, dtype, head_dim)
     grid = grid_of(pattern, length, padded)
@@ -157,8 +157,8 @@ def _chosen(tilings: tuple[Tiling, ...]) -> Tiling:
 
 
 def _sparse(near: Neighborhood, costs: tuple[object, ...]) -> tuple[Sparse, ...]:
-    from ...passes.sparse_windows import perfectly_sparse
-    from ...passes.tile_costs import TileCost
+    from ...passes.costs.sparse_windows import perfectly_sparse
+    from ...passes.costs.tile_costs import TileCost
 
     return perfectly_sparse(near, cast("tuple[TileCost, ...]", costs))
 
@@ -167,7 +167,7 @@ def _sparse(near: Neighborhood, costs: tuple[object, ...]) -> tuple[Sparse, ...]
 
 
 def _require(device: str, dtype: str, head_dim: int) -> None:
-    from ...passes.tile_costs import DEVICES
+    from ...passes.costs.tile_costs import DEVICES
 
     for name, value, known in (("device", device, tuple(DEVICES)), ("dtype", dtype, DTYPES)):
         if value not in known:
@@ -178,9 +178,9 @@ def _require(device: str, dtype: str, head_dim: int) -> None:
 
 def grid_of(pattern: Pattern, length: int | None = None, padded: bool = True) -> Grid:
     """The axes of a pattern, by what its program says. Raises: as `simulate`."""
-    from ...passes.axes import LONGEST_AXIS, conditions_along
-    from ...passes.axis_runs import axis_of
-    from ...passes.box_counts import Grid
+    from ...passes.costs.box_pair_counts import Grid
+    from ...passes.grids.axis_runs import axis_of
+    from ...passes.grids.tile_axes import LONGEST_AXIS, conditions_along
 
     program, extents = _placed(pattern, length)
     values = _values(pattern, extents)
@@ -226,7 +226,7 @@ def _program(pattern: Pattern) -> Program:
     if isinstance(pattern, Pattern):  # pyright: ignore[reportUnnecessaryIsInstance]  (whatever a user passed)
         pattern.require_ready()
         return pattern.program
-    from ..calls.merging import resolved  # which has the message, and loads torch
+    from ..request.merged_program import resolved  # which has the message, and loads torch
 
     return resolved(pattern, None)[0]
 
@@ -244,7 +244,7 @@ def _neighborhood(pattern: Pattern, grid: Grid) -> Neighborhood | None:
     """The window, stride, dilation and causal flags that a pattern binds, where it is the neighborhood that these mean."""
     import numpy as np
 
-    from ...passes.sparse_windows import Neighborhood
+    from ...passes.costs.sparse_windows import Neighborhood
 
     found = _arguments(pattern)
     if found is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...ir.advice import advice
 
 if TYPE_CHECKING:
-    from ...passes.box_counts import Tiling
+    from ...passes.costs.box_pair_counts import Tiling
 
 COLOURS = {"boxes": "#1d5b79", "unaligned boxes": "#8fb8c9", "row-major": "#c9b18f"}
 WIDTH = 0.27  # of a bar

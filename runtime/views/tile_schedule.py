@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ir.schedule import Schedule
-from ...passes.launch import Launch
+from ...passes.program.call_values import Launch
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TileSchedule:
 
     def tiles(self, b: int = 0, h: int = 0) -> np.ndarray:
         """uint8[q_tiles, k_tiles] of one (b, h): 0 empty, 1 partial, 2 full."""
-        from ...passes.tiles import tiles
+        from ...passes.schedules.tile_classes import tiles
 
         return tiles(self.schedule, self.launch, self.arrays, b, h)
 

@@ -1,0 +1,1 @@
+"""Tables are read inside their extents: proved where that can be, else looked for, else refused."""

@@ -1,0 +1,1 @@
+"""Orders of tokens: permutations, and programs over the positions of one."""

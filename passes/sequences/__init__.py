@@ -1,0 +1,1 @@
+"""Masks on sequences of several grids, part by part."""

@@ -1,0 +1,1 @@
+"""What a kernel reads at one launch: numbers, tables, bounds of terms, lists of tiles."""

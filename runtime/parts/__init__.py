@@ -1,0 +1,1 @@
+"""Requests that are several launches: of some heads, of some tokens."""

@@ -1,0 +1,1 @@
+"""One call of attention, checked: patterns, tables, lengths, orders and keys beside them become a request."""

@@ -1,0 +1,1 @@
+"""What is known of tensors: whether they changed, where their numbers are, how torch dispatches on them."""
