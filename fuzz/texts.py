@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from lacuna.ir.expr import Symbol, Table
+from lacuna.ir.expr_text import show
 from lacuna.ir.parse import parse_expression, parse_program, parse_schedule
 from lacuna.ir.program import InvalidProgram
-from lacuna.ir.text import show, show_program, show_schedule
+from lacuna.ir.text import show_program, show_schedule
 from lacuna.ir.verify import verify
 
 SYMBOLS = (Symbol("W"), Symbol("r"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .expr import FALSE, LOGIC, REAL, TRUE, Binary, Const, Expr, Kind, Op, Select, Unary, negated, operands
-from .text import show
+from .expr_text import show
 
 _LARGEST_POWER = 64
 _KIND_NAMES = {Kind.INT: "an integer", Kind.BOOL: "a truth value", Kind.FLOAT: "a real"}

@@ -136,7 +136,7 @@ class Expr(metaclass=Interned):
         return type(self), tuple(getattr(self, each.name) for each in fields(self) if each.init)  # copies intern too
 
     def __repr__(self) -> str:
-        from .text import show  # the printer needs the nodes, the nodes need it only when read by a person
+        from .expr_text import show  # the printer needs the nodes, the nodes need it only when read by a person
 
         return show(self)
 

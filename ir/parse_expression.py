@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .expr import K_LEN, OFFSET, Q_LEN, Binary, Const, Expr, Lookup, Op, Select, Symbol, Table, Unary, Var
-from .text import COMPARE, INFIX, NOT, POWER, SIGN
+from .expr_text import COMPARE, INFIX, NOT, POWER, SIGN
 from .tokens import Cursor, Token
 
 _VARIABLE = re.compile(r"[qkbhsij]|[qk][0-9]+")

@@ -24,10 +24,11 @@ from .expr import (
     tables,
     walk,
 )
+from .expr_text import show
 from .grid import Grid
 from .program import InvalidProgram, Program
 from .reserved import LONGEST_NAME, is_plain, misnamed
-from .text import IMPLICIT_SYMBOLS, show
+from .text import IMPLICIT_SYMBOLS
 
 NORMALISERS = ("softmax",)
 DTYPES = ("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool", "f16", "bf16", "f32", "f64")

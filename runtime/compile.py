@@ -10,6 +10,7 @@ from ..ir.target import Target
 from ..passes.costs.key_buckets import SHORT
 from ..passes.program.call_values import Launch
 from ..passes.program.residues import residues
+from .calls.missing_kernels import missing_kernels_named
 from .kernels.kernel_of import Kernel, kernel_of
 from .kernels.variant import Variant
 from .request import materialise
@@ -63,12 +64,14 @@ def compile(
 
         here = cpu_target()
         variant = Variant(program, here, NAMES[dtype], dims, BOXES_BLOCK, False)
-        return kernel_of(*_placed(variant, launch, order), cpp_launch.toolchain_of(here))
+        with missing_kernels_named():
+            return kernel_of(*_placed(variant, launch, order), cpp_launch.toolchain_of(here))
     if target == "triton":
         from .triton import backend as triton_backend
 
         variant = Variant(program, Target("triton", "interpreter"), NAMES[dtype], dims, (64, 32), False)
-        return kernel_of(*_placed(variant, launch, order), triton_backend.toolchain())
+        with missing_kernels_named():
+            return kernel_of(*_placed(variant, launch, order), triton_backend.toolchain())
     raise ValueError(f"there is no target {target!r}\n  write `cpp` or `triton`")
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lacuna.ir.expr import ZERO, Binary, Const, Expr, K, Op, Q, walk
+from lacuna.ir.expr_text import show
 from lacuna.ir.parse import parse_expression, parse_program
-from lacuna.ir.text import show
 from lacuna.passes.program.canonicalise import simplified
 from lacuna.passes.program.evaluate import evaluate
 from lacuna.passes.program.pipeline import run

@@ -37,10 +37,11 @@ from lacuna.ir.expr import (
     Unary,
     Var,
 )
+from lacuna.ir.expr_text import show
 from lacuna.ir.parse import parse_expression, parse_program, parse_schedule
 from lacuna.ir.program import InvalidProgram, Program, Space
 from lacuna.ir.schedule import Counters, Piece, Schedule, Term
-from lacuna.ir.text import show, show_program, show_schedule
+from lacuna.ir.text import show_program, show_schedule
 
 W, SLOPE = Symbol("W"), Symbol("slope", Kind.FLOAT)
 DOC, ALLOWED, BIAS = Table("doc", "i32", 1), Table("allowed", "bool", 2), Table("bias", "bf16", 2)

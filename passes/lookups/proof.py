@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ir.expr import B, Binary, Expr, Kind, Op, Symbol, names, walk
+from ...ir.expr_text import show
 from ...ir.parse_expression import parse_expression
 from ...ir.program import Program
-from ...ir.text import show
 from ..program.evaluate import evaluate
 from .guards import hazards, size_of
 

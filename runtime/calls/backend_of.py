@@ -9,7 +9,7 @@ from types import ModuleType
 
 from ...ir.advice import advice
 from ..compilers.cpp_compiler import CompilerMissing, find_compiler
-from ..kernels import shelves as bundle_registry
+from ..kernels import shelves
 from ..process.callers_line import depth_of_caller
 from ..process.settings import BACKENDS, settings
 
@@ -31,7 +31,7 @@ def room_of(name: str | None, device: str) -> ModuleType:
     return importlib.import_module(f"..{chosen}.backend", __package__)
 
 
-bundle_registry.remade_with_bundles(room_of.cache_clear)
+shelves.remade_with_bundles(room_of.cache_clear)
 
 
 def no_backend(given: object) -> ValueError:
@@ -48,7 +48,7 @@ def default(device: str) -> str:
     try:
         find_compiler()
     except CompilerMissing as missing:
-        if bundle_registry.serves("cpp"):
+        if shelves.serves("cpp"):
             return "cpp"
         warnings.warn(
             advice(

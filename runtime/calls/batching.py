@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ...ir.expr import B, Binary, Const, Op, names
 from ...ir.order_text import order_text
-from ..request.description import program_of
+from ..request.program_text import program_of
 from .call import Call
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ...ir.advice import advice
 from ...ir.order_text import parted
-from ..request.description import bindings_of, program_of, reads_positions
 from ..request.extra_keys import check_extra
 from ..request.lengths import Lengths, lengths, lengths_on_gpu, packed_lengths
 from ..request.lookups import check_reads, launch_of_call
+from ..request.program_text import bindings_of, program_of, reads_positions
 from ..request.request import Extra, Request, check_scale, check_shapes, check_tensors, readable
 from ..request.table_checks import check_bound_tensors, check_layout, check_space
 from ..request.token_order import check_fits

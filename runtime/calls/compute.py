@@ -15,6 +15,7 @@ from ..request.zero_keys import seeing_nothing
 from .backend_of import room_of
 from .backward_call import BackwardCall, laid_out_like
 from .call import Call
+from .missing_kernels import missing_kernels_named
 from .prepared_calls import backward_key_of, key_of, prepared, prepared_backward, remember, remember_backward
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def attention(*arguments: object) -> tuple[Tensor, Tensor]:
     if request.sees_beside and not request.k_len:
         request = seeing_nothing(request)
     room = room_of(call.backend or None, request.query.device.type)
-    out, lse = room.run(request)
+    with missing_kernels_named():
+        out, lse = room.run(request)
     remember(known, call, request, room)
     return request.as_given(out, lse)
 
@@ -52,11 +54,13 @@ def attention_backward(
     room = room_of(call.backend or None, request.query.device.type)
     found: Gradients
     if request.sees_beside and not request.k_len:
-        found = room.run_backward(seeing_nothing(request), backward.saved(), frozenset())
+        with missing_kernels_named():
+            found = room.run_backward(seeing_nothing(request), backward.saved(), frozenset())
         tables = {name: torch.zeros_like(call.tables[index]) for name, index in zip(names, backward.tables, strict=True)}
         found = replace(found, key=torch.zeros_like(request.key), value=torch.zeros_like(request.value), tables=tables)
     else:
-        found = room.run_backward(request, backward.saved(), frozenset(names))
+        with missing_kernels_named():
+            found = room.run_backward(request, backward.saved(), frozenset(names))
     remember_backward(known, backward, request, room)
     gradients = [*(call.as_given(each) for each in (found.query, found.key, found.value)), *(found.tables[name] for name in names)]
     likes = (call.query, call.key, call.value, *(call.tables[index] for index in backward.tables))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..request.description import bindings_of, program_of
+from ..request.program_text import bindings_of, program_of
 from ..request.request import DTYPES
 from ..request.table_checks import check_bound_tensors
 from ..tensors.torch_dispatch import without

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...ir.advice import advice
-from ..request.description import program_of
+from ..request.program_text import program_of
 from ..tensors.host_numbers import on_gpu
 from ..tensors.tensor_states import copy_of, holds
 from ..tensors.torch_dispatch import PLAIN, transformed

@@ -14,7 +14,7 @@ from ...ir.expr import Kind
 from ...ir.source import Source
 from ...ir.target import Target
 from ..compilers.cpp_compiler import CompilerMissing, compile_shared, find_compiler
-from ..kernels import shelves as bundle_registry
+from ..kernels import shelves
 from ..kernels.kernel_of import Kernel
 from ..kernels.variant import Toolchain
 from ..launches.launch_values import Values
@@ -36,7 +36,7 @@ def toolchain_of(target: Target) -> Toolchain:
     try:
         return _compiling(target)
     except CompilerMissing:
-        if not bundle_registry.serves("cpp"):
+        if not shelves.serves("cpp"):
             raise
         return _compiling(target, forbidden=True)
 

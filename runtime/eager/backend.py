@@ -7,14 +7,17 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..request.request import Request
-from .backward import run_backward
 from .products import Factor, shared, weighted
 from .tile_pairs import BLOCK_Q, KEYS_AT_ONCE, Plane, at_once, planes, scored, taken
+
+if TYPE_CHECKING:
+    from ..request.gradients import Gradients, Saved
 
 __all__ = ["BLOCK_Q", "KEYS_AT_ONCE", "run", "run_backward"]
 
@@ -29,6 +32,13 @@ def run(request: Request) -> tuple[Tensor, Tensor]:
         for tile in range(plane.section.q_tiles):
             _attend(plane, tile, values, (out, lse))
     return out, lse
+
+
+def run_backward(request: Request, saved: Saved, tables: frozenset[str]) -> Gradients:
+    """Gradients of query, key, value, of `tables` and of the extra keys."""
+    from .backward import run_backward  # only training needs it
+
+    return run_backward(request, saved, tables)
 
 
 # -- one query tile ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ...passes.program.binding import Bound, bound_values
 from ...passes.program.call_values import Launch
 from ..cache.artefacts import BuildForbidden, Key, Manifest, open_cache
 from ..compilers.cpp_compiler import CompilerMissing
-from . import shelves as bundle_registry
+from . import shelves
 from .plan_of import manifest_of, plan_of, planned
 from .variant import Toolchain, Variant
 
@@ -57,6 +57,17 @@ class Kernel:
         return None
 
 
+class KernelMissing(Exception):
+    """Nobody has a kernel, and none may or can be made here. A call that meets this says which command would have made it.
+
+    reason: the error that a user knows.
+    """
+
+    def __init__(self, reason: Exception, variant: Variant, launch: Launch) -> None:
+        super().__init__(str(reason))
+        self.reason, self.variant, self.launch = reason, variant, launch
+
+
 _kernels: dict[tuple[Variant, str], Kernel] = {}
 
 
@@ -66,7 +77,7 @@ def kernel_of(variant: Variant, launch: Launch, toolchain: Toolchain) -> Kernel:
     known = (variant, repr(sorted(bound.items())))
     found = _kernels.get(known)
     if found is None:
-        shipped = bundle_registry.found(variant, known[1])
+        shipped = shelves.found(variant, known[1])
         found = cast("Kernel", shipped.opened(shipped, variant)) if shipped else _opened(variant, bound, launch, toolchain)
         _kernels[known] = found
     return found
@@ -99,11 +110,9 @@ def _opened(variant: Variant, bound: Bound, launch: Launch, toolchain: Toolchain
             toolchain.require()
         entry = open_cache().get_or_build(key, lambda path: _built(variant, launch, toolchain, path), toolchain.suffix)
     except (BuildForbidden, CompilerMissing, ImportError) as error:
-        if isinstance(error, ImportError) and not bundle_registry.serves(variant.target.backend):
+        if isinstance(error, ImportError) and not shelves.serves(variant.target.backend):
             raise
-        from ..bundles.advice import with_build_line
-
-        raise with_build_line(error, variant, launch) from None
+        raise KernelMissing(error, variant, launch) from None
     return _from_manifest(variant, entry.path, entry.manifest, (key.digest, toolchain))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...ir.plan import Plan
 from ...ir.source import Source
-from ..kernels import shelves as bundle_registry
+from ..kernels import shelves
 from ..kernels.variant import Toolchain
 
 
@@ -22,7 +22,7 @@ def toolchain() -> Toolchain:
     try:
         return Toolchain(f"triton {version('triton')}", render, _write, ".py")
     except ImportError:
-        if not bundle_registry.serves("triton"):
+        if not shelves.serves("triton"):
             raise
         return Toolchain("", render, _write, ".py", lambda: version("triton"))
 

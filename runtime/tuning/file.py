@@ -73,7 +73,7 @@ def _written(key: Key, choice: Choice) -> dict[str, object]:
 
 def _read(said: Any) -> tuple[Question, Choice]:  # noqa: ANN401  (any JSON)
     """Raises ValueError, KeyError, TypeError or InvalidProgram where something is not as `_written` writes it."""
-    from ..request.description import program_of
+    from ..request.program_text import program_of
 
     words = {name: _word(said, name, allowed) for name, allowed in _WORDS.items()}
     backend, name = cast(str, said["target"]).split(" ")

@@ -14,6 +14,7 @@ from ...ir.advice import advice
 from ...ir.configuration import Configuration, Cut
 from ...ir.order import Order
 from ..calls.call import Call, check_dense_layout
+from ..calls.missing_kernels import missing_kernels_named
 from ..calls.prepared_calls import forget_prepared
 from ..cpp.token_orders import orders_considered
 from ..parts.residue_classes import residue_classes
@@ -120,7 +121,7 @@ def tune(
     lengths = lengths_given(q_offset, q_len, kv_len)
     program, tables, integers, reals = described(pattern, score)
     call = Call(query.detach(), key.detach(), value.detach(), tables, *lengths, integers, reals, program, scale, layout, "")
-    with torch.no_grad():
+    with torch.no_grad(), missing_kernels_named():
         return _tuned(call.request(), backward, rounds)
 
 
