@@ -21,7 +21,8 @@ import lacuna
 import torch
 from forms import FORMS, request_of, run_of
 from lacuna import patterns
-from lacuna.runtime.gpu.devices import claimed, name_of
+from lacuna.runtime.calls.claimed import claimed
+from lacuna.runtime.gpu.devices import name_of
 from lacuna.runtime.gpu.recording import Recording
 
 HERE = Path(__file__).resolve().parent

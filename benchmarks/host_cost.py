@@ -23,9 +23,9 @@ from typing import Any
 import lacuna
 import torch
 from lacuna import patterns
+from lacuna.runtime.calls.claimed import claimed
 from lacuna.runtime.compilers.cpu import processor_name
 from lacuna.runtime.cpp import call as cpp_call
-from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.gpu.recording import Recording
 
 ROUNDS, CALLS = 15, 1000

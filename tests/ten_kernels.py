@@ -47,7 +47,7 @@ targets = ("cpu:avx512", "sm_80", "sm_90", "gfx942")
 
 def use(bundle: str) -> None:
     """Call each kernel, on the CPU and as each GPU would be asked."""
-    from lacuna.runtime.gpu.devices import claimed
+    from lacuna.runtime.calls.claimed import claimed
     from lacuna.runtime.gpu.recording import Recording
     from without_compiler import plain
 

@@ -42,9 +42,9 @@ from lacuna.passes.schedules.transpose import transposed_launch
 from lacuna.passes.schedules.transposed_schedule import transposed_schedule
 from lacuna.passes.sequences.parts import parts_of
 from lacuna.runtime.calls import prepared_calls
+from lacuna.runtime.calls.claimed import claimed
 from lacuna.runtime.choices import cuts
 from lacuna.runtime.cpp import token_orders
-from lacuna.runtime.gpu.devices import claimed
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

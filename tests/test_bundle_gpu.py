@@ -19,7 +19,7 @@ import torch
 from lacuna.codegen.cuda_header import cuda_header
 from lacuna.runtime.bundles.build import build
 from lacuna.runtime.bundles.load import forget_bundles
-from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.calls.claimed import claimed
 from lacuna.runtime.gpu.gpu_binary import Layout
 from lacuna.runtime.gpu.recording import Launched, Recording
 
@@ -98,7 +98,7 @@ import sys
 sys.path.insert(0, {str(HERE)!r})
 import without_compiler, torch, lacuna
 from lacuna.runtime.bundles.load import forget_bundles
-from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.calls.claimed import claimed
 from lacuna.runtime.gpu.recording import Recording
 with claimed("sm_90", Recording()) as driver, torch.no_grad():
     print(lacuna.load({str(bundle)!r}))

@@ -20,9 +20,9 @@ from lacuna.runtime.bundles.build import build
 from lacuna.runtime.bundles.jobs import jobs_of
 from lacuna.runtime.bundles.load import forget_bundles
 from lacuna.runtime.bundles.spec import KernelSpec, target_named
+from lacuna.runtime.calls.claimed import claimed
 from lacuna.runtime.calls.prepared_calls import forget_prepared
 from lacuna.runtime.choices import cuts
-from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.gpu.recording import Recording
 from lacuna.runtime.kernels import kernel_of
 from lacuna.runtime.kernels import shelves as bundle_registry

@@ -31,10 +31,10 @@ from lacuna.passes.program.call_values import Launch
 from lacuna.passes.program.evaluate import evaluate
 from lacuna.passes.schedules.grid_schedule import by_axis
 from lacuna.passes.schedules.prepare import prepare
+from lacuna.runtime.calls.claimed import claimed
 from lacuna.runtime.calls.prepared_calls import forget_prepared
 from lacuna.runtime.choices import cuts
 from lacuna.runtime.choices.cuts import cut, cut_of_numbers, numbers_of, possible
-from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.kernels.shelves import Tiling
 from lacuna.runtime.kernels.variant import Variant
 from lacuna.runtime.triton import backend as triton_backend

@@ -23,7 +23,7 @@ import torch
 from claimed_gpu import Simulated
 from lacuna import patterns
 from lacuna.runtime.calls import compute, prepared_calls
-from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.calls.claimed import claimed
 from lacuna.runtime.gpu.recording import Recording
 from lacuna.runtime.launches.launch_values import _remembered
 from lacuna.runtime.request.lengths import lengths_on_gpu

@@ -21,7 +21,7 @@ import torch
 from case_samples import crossed
 from claimed_gpu import Simulated
 from lacuna import patterns
-from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.calls.claimed import claimed
 from lacuna.runtime.gpu.recording import Launched, Recording
 from lacuna.runtime.tensors.torch_dispatch import goes_past_torch
 from lacuna.runtime.triton import backend as triton_backend

@@ -17,7 +17,7 @@ import random_problems as problems
 import reference
 import torch
 from case_samples import crossed
-from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.calls.claimed import claimed
 from lacuna.runtime.gpu.recording import Recording
 from lacuna.runtime.kernels.kernel_of import forget_kernels
 from lacuna.runtime.request.request import Ragged

@@ -22,13 +22,13 @@ from lacuna.ir.configuration import Configuration
 from lacuna.ir.target import Target
 from lacuna.runtime.cache.artefacts import BuildForbidden
 from lacuna.runtime.cache.folder import CacheUnwritable
+from lacuna.runtime.calls.claimed import claimed
 from lacuna.runtime.calls.prepared_calls import forget_prepared
 from lacuna.runtime.choices import choice_cache as choices
 from lacuna.runtime.choices import configurations as chosen_configurations
 from lacuna.runtime.choices import shapes as chosen_shapes
 from lacuna.runtime.compilers.cpp_compiler import tally
 from lacuna.runtime.cpp.variants import target_here
-from lacuna.runtime.gpu.devices import claimed
 from lacuna.runtime.kernels.variant import Variant
 from lacuna.runtime.launches.launch_values import forget_launches
 from lacuna.runtime.tuning import tune as tuning

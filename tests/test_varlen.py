@@ -15,7 +15,7 @@ import random_problems as problems
 import reference
 import torch
 from lacuna.runtime.calls import prepared_calls
-from lacuna.runtime.gpu.devices import claimed
+from lacuna.runtime.calls.claimed import claimed
 from lacuna.runtime.gpu.recording import Recording
 from lacuna.runtime.request import lengths
 from torch import Tensor

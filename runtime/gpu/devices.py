@@ -4,20 +4,14 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnnecessaryComparison=false
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from ...ir.target import Target
-from ..kernels.shelves import changed
-from ..tensors.host_numbers import CLAIMED
 from .driver import Driver, driver_here
-
-AnyDriver = TypeVar("AnyDriver", bound=Driver)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +24,14 @@ class Gpu:
     device: torch.device
 
 
-_claims: dict[str, Gpu] = {}
+CLAIMS: dict[str, Gpu] = {}
+"""GPUs that types of devices stand for, see `calls.claimed`."""
 
 
 def gpu_of(device: torch.device) -> Gpu | None:
     """The GPU that `device` is; None for the CPU, which Triton's interpreter serves."""
     if device.type == "cpu":
-        return _claims.get("cpu")
+        return CLAIMS.get("cpu")
     index: int | None = device.index
     return _found(torch.cuda.current_device() if index is None else index)
 
@@ -54,23 +49,3 @@ def name_of(device: torch.device) -> str:
         return str(properties.gcnArchName).partition(":")[0]  # of `gfx942:sramecc+:xnack-`
     major, minor = torch.cuda.get_device_capability(device)
     return f"sm_{major}{minor}"
-
-
-@contextlib.contextmanager
-def claimed(target: str, driver: AnyDriver) -> Generator[AnyDriver]:
-    """Take tensors on the CPU for tensors on a GPU that `driver` stands for: all that happens before a launch can be seen without one.
-
-    target: `sm_90`, `gfx942`.
-    """
-    before = dict(_claims)
-    CLAIMED.add("cpu")
-    _claims["cpu"] = Gpu(Target("triton", target), driver, 0, torch.device("cpu"))
-    changed()
-    try:
-        yield driver
-    finally:
-        _claims.clear()
-        CLAIMED.clear()
-        CLAIMED.update(before)
-        _claims.update(before)
-        changed()

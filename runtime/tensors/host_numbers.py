@@ -19,7 +19,7 @@ from torch import Tensor
 from ...ir.advice import advice
 
 CLAIMED: set[str] = set()
-"""Types of devices whose tensors count as a GPU's, see `gpu.claimed`."""
+"""Types of devices whose tensors count as a GPU's, see `calls.claimed`."""
 REMEMBERED = 256
 
 
